@@ -1,0 +1,99 @@
+"""What a step knows about the run it is part of, and its own copy of what it is given."""
+
+from typing import Any, Final
+
+_SHARED: Final = frozenset({type(None), bool, int, float, complex, str, bytes, range, type})
+
+
+def own_copy(value: Any) -> Any:
+    """A copy of plain containers, so that nobody sees what a step does to its input.
+
+    Dicts, lists, sets, bytearrays and tuples that hold them are made anew, all the way down; everything else
+    (arrays, tables, the person's own objects) is passed as it is.
+    """
+    if type(value) in _SHARED:
+        return value
+    return _copy(value, {})
+
+
+def _copy(value: Any, seen: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind in _SHARED:
+        return value
+    if kind not in _COPIES:
+        return value
+    known = seen.get(id(value))
+    if known is not None:
+        return known
+    return _COPIES[kind](value, seen)
+
+
+def _dict(value: dict[Any, Any], seen: dict[int, Any]) -> dict[Any, Any]:
+    made: dict[Any, Any] = {}
+    seen[id(value)] = made
+    for key, item in value.items():
+        made[key] = item if type(item) in _SHARED else _copy(item, seen)
+    return made
+
+
+def _list(value: list[Any], seen: dict[int, Any]) -> list[Any]:
+    made: list[Any] = []
+    seen[id(value)] = made
+    made.extend([item if type(item) in _SHARED else _copy(item, seen) for item in value])
+    return made
+
+
+def _tuple(value: tuple[Any, ...], seen: dict[int, Any]) -> tuple[Any, ...]:
+    made = [item if type(item) in _SHARED else _copy(item, seen) for item in value]
+    return value if all(a is b for a, b in zip(made, value, strict=True)) else tuple(made)
+
+
+_COPIES: Final[dict[type, Any]] = {
+    dict: _dict,
+    list: _list,
+    tuple: _tuple,
+    set: lambda value, _: set(value),
+    bytearray: lambda value, _: bytearray(value),
+}
+
+
+class Context:
+    """Given to a step as its ``context``.
+
+    Attributes:
+        execution_id: The run's id.
+        workflow_name: The workflow's name.
+        step_name: This step's name.
+        attempt: Number of this attempt, from 1.
+        executor: Where this attempt runs, as people say it: ``local``, ``distributed``.
+    """
+
+    __slots__ = ("_given", "_inputs", "attempt", "execution_id", "executor", "step_name", "workflow_name")
+
+    def __init__(  # noqa: PLR0913  one for each thing a step may ask
+        self,
+        inputs: Any,
+        execution_id: str,
+        workflow_name: str,
+        step_name: str,
+        attempt: int = 1,
+        executor: str = "local",
+    ) -> None:
+        self._given = inputs
+        self.execution_id = execution_id
+        self.workflow_name = workflow_name
+        self.step_name = step_name
+        self.attempt = attempt
+        self.executor = executor
+
+    @property
+    def inputs(self) -> Any:
+        """The run's inputs: this step's own copy, made when first asked for."""
+        try:
+            return self._inputs
+        except AttributeError:
+            self._inputs = own_copy(self._given)
+            return self._inputs
+
+    def __repr__(self) -> str:
+        return f"<context of step {self.step_name}, attempt {self.attempt}, run {self.execution_id}>"

@@ -1,0 +1,61 @@
+"""What has been defined so far: the one live object at module level, since decorators run at import.
+
+A step is known by its module and name, so two files may both have a ``load``; running a cell again replaces what
+the same cell defined before.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cerebelum_nb.dsl.step import StepMetadata
+from cerebelum_nb.errors import InternalError
+
+if TYPE_CHECKING:  # no structs here; the workflow's module imports this one
+    from cerebelum_nb.dsl.workflow import Workflow
+
+
+class StepRegistry:
+    """Steps and workflows by name, newest definition first."""
+
+    def __init__(self) -> None:
+        self._steps: dict[tuple[str, str], StepMetadata] = {}
+        self.workflows: dict[str, Workflow] = {}
+        self._open_runner: Callable[[], Any] | None = None
+
+    @property
+    def steps(self) -> dict[str, StepMetadata]:
+        """The newest step of each name; the notebook's own before imported ones."""
+        by_name = {step.name: step for (module, _), step in self._steps.items() if module != "__main__"}
+        return by_name | {step.name: step for (module, _), step in self._steps.items() if module == "__main__"}
+
+    def add_step(self, step: StepMetadata) -> None:
+        """Remember a step; the same module and name replaces."""
+        if _is_top_level(step):
+            self._steps.pop((step.module, step.name), None)
+            self._steps[step.module, step.name] = step
+
+    def add_workflow(self, workflow: "Workflow") -> None:
+        """Remember a workflow; the same name replaces."""
+        self.workflows[workflow.name] = workflow
+
+    def newest(self, step: StepMetadata) -> StepMetadata:
+        """The newest definition of a step that a timeline holds: a cell that ran again counts at once."""
+        return self._steps.get((step.module, step.name), step) if _is_top_level(step) else step
+
+    def runs_with(self, open_runner: Callable[[], Any]) -> None:
+        """Tell how workflows get a session; called once by the package's front page."""
+        self._open_runner = open_runner
+
+    def runner(self) -> Any:
+        """The session that runs workflows."""
+        if self._open_runner is None:
+            raise InternalError("no session is known to the registry; import cerebelum_nb, not a part of it")
+        return self._open_runner()
+
+
+def _is_top_level(step: StepMetadata) -> bool:
+    # A step made inside a function belongs to that call: another call's step of the same name is another step.
+    return "<locals>" not in getattr(step.function, "__qualname__", "<locals>")
+
+
+registry = StepRegistry()

@@ -1,0 +1,101 @@
+"""`a >> [b, c] >> d`: how steps are put in order. Knows nothing of what a step is.
+
+A composition is a tuple of stages; a stage is a tuple of members that run side by side; a member is a step or a
+composition again. Everything is frozen: `chain >> c` leaves `chain` as it was.
+"""
+
+from typing import Self
+
+from cerebelum_nb.errors import DefinitionError
+
+
+class Chainable:
+    """Anything that can stand left or right of ``>>``."""
+
+    __slots__ = ()
+
+    def __rshift__(self, other: object) -> "Composition":
+        return Composition((*stages_of(self), *stages_of(other)))
+
+    def __rrshift__(self, other: object) -> "Composition":
+        return Composition((*stages_of(other), *stages_of(self)))
+
+
+Stage = tuple[Chainable, ...]
+
+
+class Composition(Chainable):
+    """Stages, one after the other."""
+
+    __slots__ = ("stages",)
+
+    def __init__(self, stages: tuple[Stage, ...]) -> None:
+        self.stages = stages
+
+    def __repr__(self) -> str:
+        return " >> ".join(_show_stage(stage) for stage in self.stages)
+
+
+def _show_stage(stage: Stage) -> str:
+    shown = [repr(m) if isinstance(m, Composition) else str(getattr(m, "name", m)) for m in stage]
+    return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
+
+
+def stages_of(item: object) -> tuple[Stage, ...]:
+    """What one operand of ``>>`` stands for.
+
+    Raises:
+        DefinitionError: It is no step, composition or list of them.
+    """
+    if isinstance(item, Composition):
+        return item.stages
+    if isinstance(item, Chainable):
+        return ((item,),)
+    if isinstance(item, list | tuple):
+        if not item:
+            raise DefinitionError("an empty list stands in the timeline: put steps in it or remove it")
+        members = tuple(_member(m) for m in item)
+        return (members,)
+    raise DefinitionError(
+        f"{_name_it(item)} is not a step. A timeline holds steps, lists of steps and chains of them; "
+        "decorate the function with @step, or start its cell with %%cerebelum_step."
+    )
+
+
+def _member(item: object) -> Chainable:
+    stages = stages_of(item)
+    return stages[0][0] if len(stages) == 1 and len(stages[0]) == 1 else Composition(stages)
+
+
+def _name_it(item: object) -> str:
+    name = getattr(item, "__name__", None)
+    return f"{type(item).__name__} {name!r}" if isinstance(name, str) else f"{item!r:.60}"
+
+
+class Order:
+    """Steps in the order they are written, and which others each one directly follows."""
+
+    def __init__(self) -> None:
+        self.steps: list[Chainable] = []
+        self.follows: list[tuple[int, ...]] = []
+        self._last: tuple[int, ...] = ()
+
+    def then(self, item: object) -> Self:
+        """Append an operand after everything so far."""
+        for stage in stages_of(item):
+            self._last = self._stage(stage, self._last)
+        return self
+
+    def _stage(self, stage: Stage, before: tuple[int, ...]) -> tuple[int, ...]:
+        tails: list[int] = []
+        for member in stage:
+            if isinstance(member, Composition):
+                after = before
+                for inner in member.stages:
+                    after = self._stage(inner, after)
+                tails.extend(after)
+            else:
+                tails.append(len(self.steps))
+                self.steps.append(member)
+                self.follows.append(before)
+        return tuple(tails)

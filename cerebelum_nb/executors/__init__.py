@@ -1,0 +1,1 @@
+"""Places where attempts run; one file each, none imports another."""

@@ -1,0 +1,287 @@
+"""`local`: steps in this process. Async ones on the steps loop, sync ones in a small pool of threads.
+
+A lane runs steps end to end: it takes a ticket, runs it, hands in the result and leaves with the next. A spare lane
+is on its way whenever work is left, so a step that waits does not hold up the others. User code never runs on the
+control loop; a step that blocks the steps loop is named, and a cancelled run leaves it behind with its loop.
+"""
+
+import asyncio
+import contextvars
+import itertools
+import queue
+import sys
+import threading
+import time
+import traceback
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final
+
+from cerebelum_nb.attempt import describe, emit_in_this_context, enter_capture, leave_capture
+from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.protocols import Outcome
+from cerebelum_nb.runtime.job import Job
+from cerebelum_nb.runtime.scheduler import Ticket
+
+SLICE_S: Final = 0.005  # a lane hands over after this long, so that timers of other steps stay alive
+BLOCKED_S: Final = 0.25  # a step that holds the steps loop this long is named
+THREADS: Final = 8
+
+
+@types.coroutine
+def _rest(ctx: contextvars.Context, coro: Coroutine[Any, Any, Any], waiting: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that has suspended once, always inside its own context."""
+    while True:
+        try:
+            try:
+                sent = yield waiting
+            except BaseException as exc:  # noqa: BLE001  it belongs to the step: a cancel, mostly
+                waiting = ctx.run(coro.throw, exc)
+            else:
+                waiting = ctx.run(coro.send, sent)
+        except StopIteration as stop:
+            return stop.value
+
+
+class _Loop:
+    """A thread with an event loop on which steps run. `holding` is the step that has the thread just now."""
+
+    def __init__(self, number: int) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.holding: tuple[Job, Ticket, float] | None = None
+        self.named: Ticket | None = None  # the blocking step that has been named already
+        self.thread = threading.Thread(target=self._main, name=f"cerebelum-steps-{number}", daemon=True)
+        self.thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+
+class _Threads:
+    """Daemon threads, made when needed: one that is stuck in a step holds up neither the next run nor the exit."""
+
+    def __init__(self, size: int) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._size, self._alive, self._idle = size, 0, 0
+        self._lock = threading.Lock()
+        self._number = itertools.count(1)
+
+    def submit(self, call: Callable[[], None]) -> None:
+        with self._lock:
+            self._work.put(call)
+            if self._idle < self._work.qsize() and self._alive < self._size:
+                self._alive += 1
+                name = f"cerebelum-step-thread-{next(self._number)}"
+                threading.Thread(target=self._main, name=name, daemon=True).start()
+
+    def replace_stuck(self, count: int) -> None:
+        """Allow more threads, since some are left behind in steps that do not stop."""
+        with self._lock:
+            self._size += count
+
+    def close(self) -> None:
+        with self._lock:
+            for _ in range(self._alive):
+                self._work.put(None)
+
+    def _main(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            call = self._work.get()
+            with self._lock:
+                self._idle -= 1
+            if call is None:
+                return
+            call()
+
+
+class LocalExecutor:
+    """Runs steps in the kernel's own process."""
+
+    name = "local"
+    crosses_boundary = False
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._number = itertools.count(1)
+        self._loop: _Loop | None = None
+        self._old: list[_Loop] = []
+        self._threads = _Threads(threads)
+        self._waiting: dict[tuple[str, int, int], asyncio.Task[Any]] = {}  # the lane suspended in an attempt
+        self._in_thread: set[tuple[str, int, int]] = set()
+        self._lanes: set[asyncio.Task[None]] = set()
+
+    def serve(self, job: Job) -> dict[str, Callable[[], object]]:
+        """Take a run's local lanes on; returns how to tell them that work waits. Undone by `leave`."""
+        enter_capture()
+        if self._loop is None or self._is_blocked(self._loop):
+            if self._loop is not None:
+                self._old.append(self._loop)
+            self._loop = _Loop(next(self._number))
+        here = self._loop
+        return {
+            "local": lambda: here.loop.call_soon_threadsafe(self._open, here, job),
+            "threads": lambda: self._threads.submit(lambda: self._guarded_thread_lane(job)),
+        }
+
+    def leave(self, job: Job) -> None:
+        """The run has ended; what is still stuck in its steps is left behind."""
+        leave_capture()
+        stuck = [key for key in list(self._in_thread) if key[0] == job.run]
+        if stuck:
+            self._threads.replace_stuck(len(stuck))
+        for old in [o for o in self._old if o.holding is None]:
+            self._old.remove(old)
+            old.stop()
+
+    def stop(self, job: Job, task: int, attempt: int) -> None:
+        """Cancel a waiting async step. A sync one cannot be stopped; its result will be dropped."""
+        for here in (self._loop, *self._old):
+            if here is not None:
+                here.loop.call_soon_threadsafe(self._cancel, (job.run, task, attempt))
+
+    def _cancel(self, key: tuple[str, int, int]) -> None:
+        lane = self._waiting.get(key)
+        if lane is not None:
+            lane.cancel()
+
+    def watch(self) -> None:
+        """Name a step that holds the steps loop. Called often, on the control loop."""
+        here = self._loop
+        if here is None or here.holding is None:
+            return
+        job, ticket, since = here.holding
+        if here.named is ticket or time.perf_counter() - since < BLOCKED_S:
+            return
+        here.named = ticket
+        frame = sys._current_frames().get(here.thread.ident or 0)  # noqa: SLF001  the documented way to see another thread
+        stack = traceback.extract_stack(frame) if frame is not None else []
+        own = [f for f in stack if f.name != "_lane" and not f.filename.endswith(("asyncio/events.py", "threading.py"))]
+        at = f" at line {own[-1].lineno} of {own[-1].name}: {own[-1].line}" if own else ""
+        step = job.plan.names[ticket.task]
+        job.scheduler.printed(
+            ticket.task,
+            ticket.attempt,
+            "notice",
+            f"step {step!r} blocks the other async local steps{at}\n"
+            "Write it as a plain def (it gets a thread), await instead of blocking, or run it distributed.\n",
+        )
+
+    @staticmethod
+    def _is_blocked(here: _Loop) -> bool:
+        holding = here.holding
+        return holding is not None and time.perf_counter() - holding[2] > BLOCKED_S
+
+    def close(self) -> None:
+        """Let the threads go; steps that still run are left behind."""
+        self._threads.close()
+        for here in (self._loop, *self._old):
+            if here is not None:
+                here.stop()
+        self._loop, self._old = None, []
+
+    def _open(self, here: _Loop, job: Job) -> None:
+        lane = here.loop.create_task(self._lane(here, job))
+        self._lanes.add(lane)
+        lane.add_done_callback(lambda ended: self._lane_ended(ended, job))
+
+    def _lane_ended(self, lane: asyncio.Task[None], job: Job) -> None:
+        self._lanes.discard(lane)
+        if not lane.cancelled() and (bug := lane.exception()) is not None:
+            job.crash(bug)
+
+    async def _lane(self, here: _Loop, job: Job) -> None:
+        turn, clock = job.scheduler.turn, time.perf_counter
+        me, until = asyncio.current_task(), clock() + SLICE_S
+        assert me is not None
+        ticket = turn("local")
+        while ticket is not None:
+            value, outcome = None, None
+            ctx = contextvars.copy_context()
+            here.holding = (job, ticket, clock())
+            try:
+                ctx.run(emit_in_this_context, job.emit_for(ticket))
+                function, args, kwargs = job.call(ticket.task, ticket.attempt)
+                coro = function(*args, **kwargs)
+                try:
+                    waiting = ctx.run(coro.send, None)
+                except StopIteration as stop:
+                    value = stop.value
+                else:
+                    here.holding = None
+                    key = (job.run, ticket.task, ticket.attempt)
+                    self._waiting[key] = me
+                    try:
+                        value = await _rest(ctx, self._noting(here, job, ticket, coro), waiting)
+                    finally:
+                        del self._waiting[key]
+            except asyncio.CancelledError as exc:
+                outcome = _cancelled() if me.cancelling() else Outcome("error", error=describe(exc))
+            except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours
+                outcome = Outcome("error", error=describe(exc))
+            here.holding = None
+            job.flush(ticket)
+            if clock() > until or me.cancelling():  # used up or marked: a fresh lane goes on
+                turn("", ticket, value, outcome)
+                return
+            ticket = turn("local", ticket, value, outcome)
+
+    @staticmethod
+    def _noting(here: _Loop, job: Job, ticket: Ticket, coro: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """The same coroutine, telling the watch when it has the thread."""
+        return _Noted(here, job, ticket, coro)  # type: ignore[return-value]
+
+    def _guarded_thread_lane(self, job: Job) -> None:
+        try:
+            self._thread_lane(job)
+        except BaseException as bug:  # noqa: BLE001  ours, not the step's: the run ends with it instead of hanging
+            job.crash(bug)
+
+    def _thread_lane(self, job: Job) -> None:
+        turn = job.scheduler.turn
+        ticket = turn("threads")
+        while ticket is not None:
+            value, outcome = None, None
+            key = (job.run, ticket.task, ticket.attempt)
+            self._in_thread.add(key)
+            ctx = contextvars.copy_context()
+            try:
+                ctx.run(emit_in_this_context, job.emit_for(ticket))
+                function, args, kwargs = job.call(ticket.task, ticket.attempt)
+                value = ctx.run(function, *args, **kwargs)
+            except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours
+                outcome = Outcome("error", error=describe(exc))
+            job.flush(ticket)
+            self._in_thread.discard(key)
+            ticket = turn("threads", ticket, value, outcome)
+
+
+class _Noted:
+    """A coroutine that says when it runs; only for the rest of a step that has suspended once."""
+
+    __slots__ = ("_coro", "_here", "_job", "_ticket")
+
+    def __init__(self, here: _Loop, job: Job, ticket: Ticket, coro: Coroutine[Any, Any, Any]) -> None:
+        self._here, self._job, self._ticket, self._coro = here, job, ticket, coro
+
+    def send(self, value: Any) -> Any:
+        self._here.holding = (self._job, self._ticket, time.perf_counter())
+        try:
+            return self._coro.send(value)
+        finally:
+            self._here.holding = None
+
+    def throw(self, exc: BaseException) -> Any:
+        self._here.holding = (self._job, self._ticket, time.perf_counter())
+        try:
+            return self._coro.throw(exc)
+        finally:
+            self._here.holding = None
+
+
+def _cancelled() -> Outcome:
+    return Outcome("cancelled", error=ErrorInfo("Cancelled", "stopped while it waited"))

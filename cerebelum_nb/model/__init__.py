@@ -1,0 +1,1 @@
+"""Frozen data and the fold: no I/O, no clock, no asyncio."""

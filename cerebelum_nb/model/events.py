@@ -1,0 +1,125 @@
+"""What can happen in a run: one frozen struct for each kind of event.
+
+Only the scheduler makes these. They are what the journal stores and what every view is folded from.
+A task is named by its place in ``run.started``'s ``names``; names are put back at the edges.
+Positional and without garbage-collector tracking: 80 ns to make one.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+OutcomeKind = Literal["ok", "error", "timeout", "cancelled", "lost"]
+TaskStatus = Literal["succeeded", "failed", "skipped", "cancelled"]
+RunStatus = Literal["succeeded", "failed", "cancelled"]
+Stream = Literal["stdout", "stderr", "notice"]
+
+
+class Placement(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a task runs, and which rule said so."""
+
+    executor: str  # the executor's own name: local, core
+    lane: str  # whose queue it waits in: local (async), threads (sync), core
+    label: str  # as people say it: local, distributed
+    remote: bool  # its bytes leave the kernel's process
+    rule: str  # person, strategy, decorator, map-default, workflow, session
+    reason: str  # the same as a sentence
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An exception as text, so that it can cross a boundary. May hold user data."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type", array_like=True, gc=False):
+    """What all events have: no gaps in ``seq``; ``at`` in UTC seconds, never going back."""
+
+    seq: int
+    at: float
+
+
+class RunStarted(Event, frozen=True, tag="run.started", array_like=True, gc=False):
+    """Announces every task, what it needs and where it is placed."""
+
+    run: str
+    workflow: str
+    names: tuple[str, ...]
+    needs: tuple[tuple[int, ...], ...]
+    places: tuple[Placement, ...]  # the distinct placements
+    place: tuple[int, ...]  # task -> index in `places`
+    parent: str = ""  # the run whose results are reused
+
+
+class AttemptSubmitted(Event, frozen=True, tag="attempt.submitted", array_like=True, gc=False):
+    """A task was handed to an executor that says later when it begins."""
+
+    task: int
+    attempt: int
+
+
+class AttemptStarted(Event, frozen=True, tag="attempt.started", array_like=True, gc=False):
+    """Somebody's code begins to run."""
+
+    task: int
+    attempt: int
+    worker: str
+
+
+class AttemptOutput(Event, frozen=True, tag="attempt.output", array_like=True, gc=False):
+    """Chatter: a piece of what the step printed, or a notice about it."""
+
+    task: int
+    attempt: int
+    stream: Stream
+    text: str
+
+
+class AttemptFinished(Event, frozen=True, tag="attempt.finished", array_like=True, gc=False):
+    """How an attempt ended. ``run_s`` is measured where it ran; 0 where nobody measured."""
+
+    task: int
+    attempt: int
+    outcome: OutcomeKind
+    error: ErrorInfo | None = None
+    run_s: float = 0.0
+
+
+class TaskMoved(Event, frozen=True, tag="task.moved", array_like=True, gc=False):
+    """A task got another placement; it and what depends on it go back to waiting."""
+
+    task: int
+    placement: Placement
+    again: tuple[int, ...]  # tasks that had begun or ended and will run again, in plan order
+
+
+class TaskFinished(Event, frozen=True, tag="task.finished", array_like=True, gc=False):
+    """A task has its end: by an attempt, from an earlier run's result, or by a rule."""
+
+    task: int
+    status: TaskStatus
+    source: Literal["attempt", "reused", "rule"] = "attempt"
+    reason: str = ""
+
+
+class RunFinished(Event, frozen=True, tag="run.finished", array_like=True, gc=False):
+    """The last event of a run."""
+
+    status: RunStatus
+
+
+AnyEvent = (
+    RunStarted
+    | AttemptSubmitted
+    | AttemptStarted
+    | AttemptOutput
+    | AttemptFinished
+    | TaskMoved
+    | TaskFinished
+    | RunFinished
+)
+
+encode_lines = msgspec.json.Encoder().encode_lines
+decode_lines: "Any" = msgspec.json.Decoder(AnyEvent).decode_lines

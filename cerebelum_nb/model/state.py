@@ -1,0 +1,258 @@
+"""The fold: what is known about a run after its events so far.
+
+Two rules. `apply` is the only place where a `RunState` changes. It knows nothing of executors, clocks or people:
+a journal read tomorrow folds to the same state as the live one.
+
+    waiting -> ready -> (submitted ->) running -> ended -> succeeded | failed | cancelled
+       └────────┴─────────────────────────────────────> succeeded (reused) | skipped | cancelled
+    task.moved takes the moved task and whatever depended on it back to waiting.
+"""
+
+from array import array
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from cerebelum_nb.errors import InternalError
+from cerebelum_nb.model.events import (
+    AnyEvent,
+    AttemptFinished,
+    AttemptOutput,
+    AttemptStarted,
+    AttemptSubmitted,
+    ErrorInfo,
+    OutcomeKind,
+    Placement,
+    RunStarted,
+    TaskFinished,
+    TaskMoved,
+)
+
+WAITING, READY, SUBMITTED, RUNNING, ENDED, SUCCEEDED, FAILED, SKIPPED, CANCELLED = range(9)
+PHASES: Final = (
+    "waiting",
+    "ready",
+    "submitted",
+    "running",
+    "ended",
+    "succeeded",
+    "failed",
+    "skipped",
+    "cancelled",
+)
+FINAL: Final = {
+    "succeeded": SUCCEEDED,
+    "failed": FAILED,
+    "skipped": SKIPPED,
+    "cancelled": CANCELLED,
+}
+OUTPUT_TAIL: Final = 64 * 1024  # characters kept of what one task printed
+
+
+class PastAttempt(msgspec.Struct, frozen=True):
+    """An attempt that another one replaced."""
+
+    attempt: int
+    label: str
+    remote: bool
+    started: float  # UTC seconds; 0 where it never began
+    ended: float
+    outcome: OutcomeKind
+
+
+class RunState:
+    """Arrays by task number, so that 100,000 tasks stay small and `apply` stays quick."""
+
+    def __init__(self) -> None:
+        self.seq = -1
+        self.status = "new"
+        self.run = self.workflow = self.parent = ""
+        self.started_at = self.ended_at = 0.0
+        self.unfinished = 0
+        self.names: tuple[str, ...] = ()
+        self.needs: tuple[tuple[int, ...], ...] = ()
+        self.phase = self.attempt = bytearray()  # no 256th attempt
+        self.submitted = self.started = self.ended = self.run_s = array("d")
+        self.unmet: list[int] = []
+        self.children: list[list[int]] = []
+        self.places: list[Placement] = []
+        self.ready: dict[str, deque[int]] = {}  # lane -> what waits to be taken, first come first
+        self.errors: dict[int, ErrorInfo] = {}
+        self.output: dict[int, deque[tuple[str, str]]] = {}  # task -> (stream, text), the tail of it
+        self.past: dict[int, tuple[PastAttempt, ...]] = {}
+        self.reasons: dict[int, str] = {}  # why a rule ended a task
+        self.reused: set[int] = set()
+        self.workers: dict[int, str] = {}  # only those outside the kernel
+        self.dirty: set[int] = set()  # for the view; not part of what is compared
+        self._queue: list[deque[int]] = []  # task -> the queue of its lane
+        self._outcome: dict[int, OutcomeKind] = {}  # only those that are not ok
+
+    def apply(self, e: AnyEvent) -> None:
+        """Take one event in.
+
+        Raises:
+            InternalError: The event leaves a gap or says what cannot be; nothing has changed then.
+        """
+        if e.seq != self.seq + 1:
+            raise InternalError(f"event {e.seq} after {self.seq}")
+        kind = type(e)
+        if kind is AttemptSubmitted:
+            self._leave_queue(e.task, e.attempt, SUBMITTED)  # type: ignore[union-attr]
+            self.submitted[e.task] = e.at  # type: ignore[union-attr]
+        elif kind is AttemptStarted:
+            self._attempt_started(e)  # type: ignore[arg-type]
+        elif kind is AttemptFinished:
+            self._attempt_finished(e)  # type: ignore[arg-type]
+        elif kind is TaskFinished:
+            self._task_finished(e)  # type: ignore[arg-type]
+        elif kind is AttemptOutput:
+            self._output(e)  # type: ignore[arg-type]
+        elif kind is TaskMoved:
+            self._task_moved(e)  # type: ignore[arg-type]
+        elif kind is RunStarted:
+            self._run_started(e)  # type: ignore[arg-type]
+        else:
+            self._run_finished(e)  # type: ignore[arg-type]
+        self.seq = e.seq
+
+    def _leave_queue(self, task: int, attempt: int, phase: int) -> None:
+        queue = self._queue[task]
+        if self.phase[task] != READY or queue[0] != task:
+            raise InternalError(f"task {task} left its queue while {PHASES[self.phase[task]]}")
+        queue.popleft()
+        self.phase[task], self.attempt[task] = phase, attempt
+        self.dirty.add(task)
+
+    def _attempt_started(self, e: AttemptStarted) -> None:
+        if self.phase[e.task] == SUBMITTED:
+            self.phase[e.task] = RUNNING
+            self.workers[e.task] = e.worker
+            self.dirty.add(e.task)
+        else:  # a local step: whoever takes it runs it, nothing was submitted anywhere
+            self._leave_queue(e.task, e.attempt, RUNNING)
+        self.started[e.task] = e.at
+
+    def _attempt_finished(self, e: AttemptFinished) -> None:
+        task = e.task
+        if not SUBMITTED <= self.phase[task] <= RUNNING or self.attempt[task] != e.attempt:
+            raise InternalError(f"attempt {e.attempt} of task {task} ended while not running")
+        self.phase[task], self.ended[task], self.run_s[task] = ENDED, e.at, e.run_s
+        if e.outcome != "ok":
+            self._outcome[task] = e.outcome
+            if e.error is not None:
+                self.errors[task] = e.error
+
+    def _task_finished(self, e: TaskFinished) -> None:
+        task, phase, before = e.task, FINAL[e.status], self.phase[e.task]
+        if before != ENDED:
+            if before == READY:
+                self._queue[task].remove(task)
+            elif before != WAITING:
+                raise InternalError(f"task {task} finished while {PHASES[before]}")
+            if e.reason:
+                self.reasons[task] = e.reason
+            if e.source == "reused":
+                self.reused.add(task)
+        self.phase[task] = phase
+        self.dirty.add(task)
+        self.unfinished -= 1
+        if phase == SUCCEEDED:
+            for child in self.children[task]:
+                self.unmet[child] -= 1
+                if not self.unmet[child] and self.phase[child] == WAITING:
+                    self._make_ready(child)
+
+    def _make_ready(self, task: int) -> None:
+        self.phase[task] = READY
+        self._queue[task].append(task)
+
+    def _output(self, e: AttemptOutput) -> None:
+        tail = self.output.setdefault(e.task, deque())
+        tail.append((e.stream, e.text))
+        kept = sum(len(text) for _, text in tail)
+        while kept > OUTPUT_TAIL and len(tail) > 1:
+            kept -= len(tail.popleft()[1])
+        self.dirty.add(e.task)
+
+    def _task_moved(self, e: TaskMoved) -> None:
+        if self.phase[e.task] == READY:
+            self._queue[e.task].remove(e.task)
+            self.phase[e.task] = WAITING
+        for task in e.again:
+            self._back_to_waiting(task)
+        self.places[e.task] = e.placement
+        self._queue[e.task] = self.ready.setdefault(e.placement.lane, deque())
+        for task in sorted({e.task, *e.again}):
+            self.unmet[task] = sum(self.phase[need] != SUCCEEDED for need in self.needs[task])
+            if not self.unmet[task] and self.phase[task] == WAITING:
+                self._make_ready(task)
+            self.dirty.add(task)
+
+    def _back_to_waiting(self, task: int) -> None:
+        phase = self.phase[task]
+        if phase in (SUBMITTED, RUNNING):
+            raise InternalError(f"task {task} moved back while its attempt was alive")
+        if phase == SUCCEEDED:
+            for child in self.children[task]:
+                self.unmet[child] += 1
+                if self.phase[child] == READY:
+                    self._queue[child].remove(child)
+                    self.phase[child] = WAITING
+                    self.dirty.add(child)
+        if phase not in (WAITING, READY, ENDED):
+            self.unfinished += 1
+        if phase in (ENDED, SUCCEEDED, FAILED, CANCELLED) and self.attempt[task]:
+            place = self.places[task]
+            self.past[task] = (
+                *self.past.get(task, ()),
+                PastAttempt(
+                    self.attempt[task],
+                    place.label,
+                    place.remote,
+                    self.started[task],
+                    self.ended[task],
+                    self._outcome.pop(task, "ok"),
+                ),
+            )
+        for known in (self.errors, self.reasons, self.workers):
+            known.pop(task, None)  # type: ignore[attr-defined]
+        self.reused.discard(task)
+        self.phase[task] = WAITING
+        self.submitted[task] = self.started[task] = self.ended[task] = self.run_s[task] = 0.0
+
+    def _run_started(self, e: RunStarted) -> None:
+        n = len(e.names)
+        self.run, self.workflow, self.parent, self.started_at = e.run, e.workflow, e.parent, e.at
+        self.status, self.unfinished = "running", n
+        self.names, self.needs = e.names, e.needs
+        self.phase, self.attempt = bytearray(n), bytearray(n)
+        self.submitted, self.started = array("d", bytes(8 * n)), array("d", bytes(8 * n))
+        self.ended, self.run_s = array("d", bytes(8 * n)), array("d", bytes(8 * n))
+        self.unmet = [len(needs) for needs in e.needs]
+        self.children = [[] for _ in range(n)]
+        self.places = [e.places[i] for i in e.place]
+        for place in e.places:
+            self.ready.setdefault(place.lane, deque())
+        self._queue = [self.ready[place.lane] for place in self.places]
+        for task, needs in enumerate(e.needs):
+            for need in needs:
+                self.children[need].append(task)
+            if not needs:
+                self._make_ready(task)
+
+    def _run_finished(self, e: AnyEvent) -> None:
+        if self.unfinished:
+            raise InternalError(f"the run ended with {self.unfinished} tasks unfinished")
+        self.status, self.ended_at = e.status, e.at  # type: ignore[union-attr]
+
+    def outcome_of(self, task: int) -> OutcomeKind:
+        """How the last ended attempt of a task ended."""
+        return self._outcome.get(task, "ok")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RunState):
+            return NotImplemented
+        return {**vars(self), "dirty": None} == {**vars(other), "dirty": None}
+
+    __hash__ = None  # type: ignore[assignment]

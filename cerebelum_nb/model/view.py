@@ -1,0 +1,175 @@
+"""What a person sees of a run: rows for the chart and a summary, derived from the fold.
+
+Times are seconds since the run started. Nothing here holds a user's value: no inputs, no results, no
+error messages, no prints; those are asked for one task at a time (`details`) and are never stored in a notebook.
+"""
+
+import msgspec
+
+from cerebelum_nb.model.state import PHASES, SUCCEEDED, RunState
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """One attempt as drawn: a bar, or a growing one while ``end`` is None."""
+
+    attempt: int
+    where: str  # local, distributed, a pool's name
+    remote: bool
+    queued: float  # handed over; equal to `start` where nothing was queued
+    start: float | None  # None: still queued
+    end: float | None
+    outcome: str  # running, ok, error, timeout, cancelled, lost
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One task as drawn."""
+
+    id: int
+    step: str
+    status: str  # waiting ready submitted running succeeded failed skipped cancelled reused
+    where: str
+    remote: bool
+    attempt: int
+    worker: str
+    reason: str  # which rule placed it, as a sentence
+    note: str  # why it was skipped or reused; empty otherwise
+    needs: tuple[int, ...]
+    segments: tuple[Segment, ...]
+    prints: int  # how many pieces of output are kept: a change means there is more to ask for
+    ms: float | None  # how long the last attempt ran; None before it ended
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The run as a whole."""
+
+    run: str
+    number: int  # counted in the session, for people
+    workflow: str
+    status: str  # running succeeded failed cancelled
+    started_at: float  # UTC seconds
+    now: float  # seconds since the start, when this was made; the end, once ended
+    done: int
+    total: int
+    local_ms: float
+    remote_ms: float
+    reused_from: int  # number of the run whose results are reused; 0 for none
+
+
+class Details(msgspec.Struct, frozen=True):
+    """What one task printed and how it failed. Holds user data: sent on request, never saved."""
+
+    step: str
+    output: tuple[tuple[str, str], ...]  # (stream, text)
+    error_type: str
+    error: str
+    traceback: str
+
+
+def duration_s(state: RunState, task: int) -> float:
+    """Seconds the last attempt of a task ran: measured where it ran, else between its events."""
+    if state.run_s[task]:
+        return state.run_s[task]
+    begun = state.started[task] or state.submitted[task]
+    return max(0.0, state.ended[task] - begun) if begun and state.ended[task] else 0.0
+
+
+def row(state: RunState, task: int) -> Row:
+    """One task as drawn."""
+    place, phase = state.places[task], state.phase[task]
+    reused = task in state.reused
+    status = "reused" if reused and phase == SUCCEEDED else PHASES[phase]
+    if status == "ended":
+        status = "running"  # the blink between an attempt's end and its task's
+    ended = bool(state.ended[task])
+    return Row(
+        id=task,
+        step=state.names[task],
+        status=status,
+        where=place.label,
+        remote=place.remote,
+        attempt=state.attempt[task],
+        worker=state.workers.get(task, ""),
+        reason=place.reason,
+        note=state.reasons.get(task, ""),
+        needs=state.needs[task],
+        segments=_segments(state, task),
+        prints=len(state.output.get(task, ())),
+        ms=duration_s(state, task) * 1e3 if ended else None,
+    )
+
+
+def _segments(state: RunState, task: int) -> tuple[Segment, ...]:
+    zero = state.started_at
+    done = [
+        Segment(p.attempt, p.label, p.remote, p.started - zero, p.started - zero, p.ended - zero, p.outcome)
+        for p in state.past.get(task, ())
+        if p.started
+    ]
+    begun = state.started[task] or state.submitted[task]
+    if begun:
+        place, ended = state.places[task], state.ended[task]
+        queued = state.submitted[task] or begun
+        start: float | None = state.started[task] or None
+        if ended and state.run_s[task]:
+            # "started" may travel with "finished": the worker's own clock says how long it ran.
+            start = max(queued, ended - state.run_s[task])
+        done.append(
+            Segment(
+                state.attempt[task],
+                place.label,
+                place.remote,
+                queued - zero,
+                None if start is None else start - zero,
+                ended - zero if ended else None,
+                state.outcome_of(task) if ended else "running",
+            )
+        )
+    return tuple(done)
+
+
+def header(state: RunState, *, number: int, now: float, reused_from: int = 0) -> Header:
+    """The run as a whole.
+
+    Args:
+        number: The run's number in its session.
+        now: UTC seconds.
+        reused_from: Number of the parent run, 0 for none.
+    """
+    local_ms = remote_ms = 0.0
+    for task, place in enumerate(state.places):
+        if place.remote:
+            remote_ms += duration_s(state, task) * 1e3
+        else:
+            local_ms += duration_s(state, task) * 1e3
+    total = len(state.names)
+    return Header(
+        run=state.run,
+        number=number,
+        workflow=state.workflow,
+        status=state.status,
+        started_at=state.started_at,
+        now=max(0.0, (state.ended_at or now) - state.started_at),
+        done=total - state.unfinished,
+        total=total,
+        local_ms=local_ms,
+        remote_ms=remote_ms,
+        reused_from=reused_from,
+    )
+
+
+def details(state: RunState, task: int) -> Details:
+    """What one task printed and how it failed."""
+    error = state.errors.get(task)
+    return Details(
+        step=state.names[task],
+        output=tuple(state.output.get(task, ())),
+        error_type=error.type if error else "",
+        error=error.message if error else "",
+        traceback=error.traceback if error else "",
+    )
+
+
+
+def failed(made: Header) -> Header:
+    """The same run, ended from outside."""
+    return msgspec.structs.replace(made, status="failed")

@@ -1,0 +1,100 @@
+"""The few things you may replace: Executor and Sink, and what passes between them and a run.
+
+An executor is told what to run and answers with an `Outcome`. It never touches the scheduler: on the way it may
+call `Signals`, and cancelling it is cancelling the awaited call.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from cerebelum_nb.model.events import AnyEvent, ErrorInfo, OutcomeKind, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt gave back.
+
+    Attributes:
+        value: The step's result; only for ``ok``.
+        error: What happened; for everything but ``ok``.
+        run_s: Seconds the step's own code ran, measured where it ran; 0 where nobody measured.
+        nbytes: Size of the encoded result that crossed a boundary; 0 for none.
+        digest: SHA-256 of those bytes, hex; empty for none.
+    """
+
+    kind: OutcomeKind
+    value: Any = None
+    error: ErrorInfo | None = None
+    run_s: float = 0.0
+    nbytes: int = 0
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one task, complete: an executor needs nothing else.
+
+    Attributes:
+        function: The step's function as the person wrote it, sync or async.
+        args: What to call it with, in order. Where `context_at` is not None, that place holds None and takes the context.
+        kwargs: Keyword arguments; the context may be here under `context_key`.
+        fields: What a `Context` is made from, the inputs included: see `cerebelum_nb.context.Context`.
+    """
+
+    run: str
+    task: int
+    step: str
+    number: int
+    pool: str
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    context_at: int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Signals(Protocol):
+    """How an executor tells what happens during an attempt; each call returns at once, from any thread."""
+
+    def started(self, worker: str) -> None:
+        """The step's code begins to run on a worker."""
+
+    def output(self, stream: Stream, text: str) -> None:
+        """The step printed something."""
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """A place where attempts run. All methods are called on the session's control loop."""
+
+    name: str
+    crosses_boundary: bool  # bytes leave the kernel's process
+    capacity: int  # attempts it takes at once; more wait in the scheduler's queue
+
+    async def start(self) -> None:
+        """Get ready. May be called again at any time; must be cheap when ready.
+
+        Raises:
+            ExecutorError: It cannot; the message says why and what to do.
+        """
+
+    async def run(self, attempt: Attempt, signals: Signals) -> Outcome:
+        """Run one attempt to its end.
+
+        Never raises for what the step does. Cancelling this call stops the step: the call returns (or raises
+        `asyncio.CancelledError`) as soon as the stop is on its way.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Stop everything it started. May be called twice."""
+
+
+class Sink(Protocol):
+    """Listens to a run and never answers."""
+
+    def on_events(self, run: str, batch: Sequence[AnyEvent]) -> None:
+        """Take a batch, in order, already in the journal. Returns at once; one that raises is switched off."""
+
+

@@ -1,0 +1,119 @@
+"""Where a step runs, and which rule said so: one pure function. The only place that knows what "distributed" means."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from cerebelum_nb.errors import PlacementError, PlanError
+from cerebelum_nb.model.events import Placement
+
+AUTO: Final = "auto"
+DEFAULT: Final = "default"
+
+
+class Places(msgspec.Struct, frozen=True):
+    """The executors of a session, by the names people use."""
+
+    remote: frozenset[str]  # executors whose attempts leave the process
+    executors: tuple[str, ...]  # every executor's own name
+    default_remote: str = "core"  # what "distributed" stands for
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names to offer: one for each place, as people say it."""
+        return tuple("distributed" if e == self.default_remote else e for e in self.executors)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every name that is understood."""
+        return (*self.labels, *(e for e in self.executors if e not in self.labels))
+
+    def resolve(self, name: str) -> str:
+        """The executor behind a name.
+
+        Raises:
+            KeyError: Nobody knows it.
+        """
+        executor = self.default_remote if name == "distributed" else name
+        if executor not in self.executors:
+            raise KeyError(name)
+        return executor
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """Who asked for what, strongest first."""
+
+    person: Mapping[str, str] = {}  # moved by click or `rerun(executor=)`
+    strategy: Mapping[str, str] = {}  # execution_strategy of this run, its "default" included
+    workflow_executor: str = AUTO
+    workflow_strategy: Mapping[str, str] = {}
+    session_default: str = "local"
+    everywhere: str = ""  # deprecated use_local: one place for all steps
+
+
+def wish(step: str, decorator: str, wishes: Wishes) -> tuple[str, str, str]:
+    """The name that wins for a step, the rule behind it and the reason as a sentence."""
+    if step in wishes.person:
+        return wishes.person[step], "person", f"you moved it to {wishes.person[step]!r}"
+    if wishes.everywhere:
+        return wishes.everywhere, "strategy", f"use_local puts every step on {wishes.everywhere!r}"
+    mine = wishes.strategy.get(step, AUTO)
+    if mine != AUTO:
+        return mine, "strategy", f"execution_strategy says {mine!r} for this step"
+    if decorator != AUTO:
+        return decorator, "decorator", f'the step says executor="{decorator}"'
+    fallback = wishes.strategy.get(DEFAULT, AUTO)
+    if fallback != AUTO:
+        return fallback, "map-default", f"execution_strategy's default is {fallback!r}"
+    for key in (step, DEFAULT):
+        name = wishes.workflow_strategy.get(key, AUTO)
+        if name != AUTO:
+            return name, "workflow", f"the workflow's own strategy says {name!r}"
+    if wishes.workflow_executor != AUTO:
+        return wishes.workflow_executor, "workflow", f'the workflow says executor="{wishes.workflow_executor}"'
+    return wishes.session_default, "session", f"nothing else was asked, and the default is {wishes.session_default!r}"
+
+
+def place(step: str, wanted: tuple[str, str, str], places: Places, *, is_async: bool) -> Placement:
+    """Make a placement of the wish that won.
+
+    Raises:
+        PlacementError: Nobody knows the executor.
+    """
+    name, rule, reason = wanted
+    try:
+        executor = places.resolve(name)
+    except KeyError:
+        raise PlacementError(_unknown(step, name, reason, places)) from None
+    if executor == "local":
+        return Placement("local", "local" if is_async else "threads", "local", False, rule, reason)
+    label = "distributed" if executor == places.default_remote else executor
+    return Placement(executor, executor, label, executor in places.remote, rule, reason)
+
+
+def _unknown(step: str, name: str, reason: str, places: Places) -> str:
+    near = nearest(name, places.known)
+    return f"step {step!r}: there is no executor {name!r} ({reason}).{near} Known here: {', '.join(places.labels)}."
+
+
+def nearest(name: str, known: "Mapping[str, object] | tuple[str, ...] | list[str]") -> str:
+    """A hint for a name nobody knows: " Did you mean 'x'?", or nothing."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def check_map(what: str, strategy: Mapping[str, str], steps: Mapping[str, object] | tuple[str, ...]) -> None:
+    """Refuse a strategy that names a step which does not exist.
+
+    Raises:
+        PlanError: With the nearest step's name.
+    """
+    if not isinstance(strategy, Mapping):
+        raise PlanError(f"{what} is a dict of step name to executor, not {strategy!r:.60}")
+    for step, name in strategy.items():
+        if step != DEFAULT and step not in steps:
+            raise PlanError(f"{what} names the step {step!r}, which the workflow does not have.{nearest(step, list(steps))}")
+        if not isinstance(name, str):
+            raise PlanError(f"{what}[{step!r}] is {name!r:.60}, not the name of an executor")

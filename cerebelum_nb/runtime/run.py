@@ -1,0 +1,446 @@
+"""`Run`: the handle people hold. Await it, wait for it, watch it, cancel it, move its steps, run parts of it again."""
+
+import asyncio
+import contextlib
+import datetime
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from cerebelum_nb.errors import ExecutionError, PlanError, RunCancelled, StepFailed
+from cerebelum_nb.model import view
+from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
+from cerebelum_nb.runtime.placement import Wishes, nearest
+from cerebelum_nb.runtime.scheduler import Scheduler
+
+GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
+FRAME_S: Final = 0.1  # views are told ten times a second at most
+
+
+class Host(Protocol):
+    """What a run asks of its session."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def placement(self, run: "Run", step: str, executor: str) -> Placement:
+        """Where a step of the run goes when a person says so."""
+
+    def rerun(self, run: "Run", step: str | None, executor: str | None) -> "Run":
+        """A new run of the same workflow that reuses what is not affected."""
+
+
+@dataclass(frozen=True)
+class ExecutionResult:
+    """How a run ended well; the first six as in files written for the SDK.
+
+    Attributes:
+        status: ``completed``.
+        output: The last step's result in its envelope: ``{"ok": value}``.
+        started_at: ISO 8601, UTC, without a zone.
+        outputs: Every step's result by step name.
+        run: The run itself.
+    """
+
+    execution_id: str
+    status: str
+    output: Any
+    error: str | None
+    started_at: str
+    completed_at: str
+    outputs: dict[str, Any] = field(repr=False)
+    run: "Run" = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What moving or re-running a step would do now.
+
+    Attributes:
+        runs: Steps that run, in timeline order.
+        reuses: Steps whose results are kept.
+        lost: What would be thrown away, as a sentence; empty for nothing.
+        code: The same in Python.
+    """
+
+    step: str
+    executor: str | None
+    runs: tuple[str, ...]
+    reuses: tuple[str, ...]
+    lost: str
+    code: str
+
+
+class Run:
+    """One execution of one plan.
+
+    Attributes:
+        id: Its name in the journal.
+        number: Counted in the session, from 1.
+        workflow: The workflow's name.
+        parent: The run whose results it reuses, or None.
+        moved: Step name to executor: what a person moved, by click or by `move`.
+    """
+
+    def __init__(  # noqa: PLR0913  put together in one place, the session
+        self,
+        run_id: str,
+        number: int,
+        plan: Plan,
+        wishes: Wishes,
+        host: Host,
+        *,
+        scheduler: Scheduler,
+        definition: Any,
+        parent: "Run | None" = None,
+    ) -> None:
+        self.id, self.number, self.workflow, self.parent = run_id, number, plan.workflow, parent
+        self.plan, self.wishes, self.scheduler, self.definition = plan, wishes, scheduler, definition
+        self.on_end: list[Callable[[Run], None]] = []
+        self._host = host
+        self._done = threading.Event()
+        self._waiters: list[Callable[[], None]] = []
+        self._watchers: list[Callable[[bool], None]] = []
+        self._events: list[AnyEvent] = []
+        self._printed: list[tuple[str, str, str]] = []
+        self._crashed: BaseException | None = None
+        self._echoed = 0
+        self.moved = dict(wishes.person)
+        self._ticking = False
+        self._lock = threading.Lock()
+
+    # -- waiting
+
+    @property
+    def state(self) -> RunState:
+        """The live fold of its events."""
+        return self.scheduler.state
+
+    @property
+    def status(self) -> str:
+        """``running``, ``succeeded``, ``failed`` or ``cancelled``."""
+        if self._crashed is not None:
+            return "failed"
+        return self.state.status if self._done.is_set() else "running"
+
+    @property
+    def done(self) -> bool:
+        """It has ended and its last event is on disk."""
+        return self._done.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it has ended; False when `timeout` seconds passed first."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._done.is_set():
+            left = FRAME_S if until is None else min(FRAME_S, until - time.monotonic())
+            if left <= 0:
+                return False
+            self._done.wait(left)
+            self.echo()
+        self.echo()
+        return True
+
+    def echo(self) -> None:
+        """Write what steps printed, and nobody has echoed yet, to this thread's standard output: ``step | line``."""
+        with self._lock:
+            self._echoed, new = self.printed(self._echoed)
+        for step, stream, text in new:
+            out = sys.stdout if stream == "stdout" else sys.stderr
+            out.write("".join(f"{step} | {line}\n" for line in text.splitlines()))
+
+    def result(self, timeout: float | None = None) -> ExecutionResult:
+        """Block until it has ended and return its result. An interrupt cancels the run.
+
+        Raises:
+            StepFailed: A step failed.
+            RunCancelled: The run was cancelled.
+            TimeoutError: `timeout` seconds passed; the run goes on.
+        """
+        try:
+            if not self.wait(timeout):
+                raise TimeoutError(f"run {self.number} of {self.workflow} still runs after {timeout} s; it goes on")
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        return self._result()
+
+    def __await__(self) -> Generator[Any, None, ExecutionResult]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> ExecutionResult:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # that loop has closed: nobody waits there any more
+                loop.call_soon_threadsafe(ended.set)
+
+        self._when_done(wake)
+        try:
+            while not self._done.is_set():
+                # A sleeping selector does not hear an interrupt of a notebook's cell: look up ten times a second.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FRAME_S):
+                        await ended.wait()
+                self.echo()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self._result()
+
+    def _when_done(self, call: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._done.is_set():
+                self._waiters.append(call)
+                return
+        call()
+
+    def _result(self) -> ExecutionResult:
+        failure = self.error()
+        if failure is not None:
+            raise failure
+        state = self.state
+        last = max(t for t in range(len(self.plan.names)) if t not in self.plan.left_out)
+        return ExecutionResult(
+            execution_id=self.id,
+            status="completed",
+            output={"ok": self.scheduler.values[last]},
+            error=None,
+            started_at=_iso(state.started_at),
+            completed_at=_iso(state.ended_at),
+            outputs=self.outputs,
+            run=self,
+        )
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Results so far, by step name."""
+        phase = self.state.phase
+        return {n: self.scheduler.values[t] for t, n in enumerate(self.plan.names) if phase[t] == SUCCEEDED}
+
+    def error(self) -> ExecutionError | None:
+        """Why it did not succeed; None while it runs and when it did."""
+        if self._crashed is not None:
+            return ExecutionError(f"run {self.number} of {self.workflow} ended: {self._crashed}", error=str(self._crashed))
+        if not self._done.is_set() or self.state.status == "succeeded":
+            return None
+        state = self.state
+        failed = [t for t, phase in enumerate(state.phase) if phase == FAILED]
+        if self.state.status == "cancelled" or not failed:
+            stopped = [self.plan.names[t] for t, p in enumerate(state.phase) if p == CANCELLED and state.attempt[t]]
+            done = sum(p == SUCCEEDED for p in state.phase)
+            text = f" while {', '.join(stopped)} ran" if stopped else ""
+            return RunCancelled(
+                f"run {self.number} of {self.workflow} was cancelled{text}; {done} of {len(state.phase)} steps had finished"
+            )
+        return self._step_failed(min(failed, key=lambda t: state.ended[t]))
+
+    def _step_failed(self, task: int) -> StepFailed:
+        state, name = self.state, self.plan.names[task]
+        told, where = state.errors.get(task), state.places[task].label
+        kind, text, trace = (told.type, told.message, told.traceback) if told else ("Error", "it did not say why", "")
+        failure = StepFailed(
+            f"step {name!r} failed ({where}, attempt {state.attempt[task]}): {kind}: {text}",
+            step_name=name,
+            attempt=state.attempt[task],
+            executor=where,
+            error_type=kind,
+            error=text,
+            traceback=trace,
+        )
+        if trace:
+            failure.add_note(f"\nWhere it ran:\n{trace}")
+        return failure
+
+    # -- what a person can do
+
+    def cancel(self) -> None:
+        """Stop it: what has not begun is cancelled at once, what runs is asked to stop and given a moment."""
+        if self._done.is_set() or self.scheduler.is_cancelled():
+            return
+        self._host.loop.call_soon_threadsafe(self._host.loop.call_later, GRACE_S, self.scheduler.abandon)
+        self.scheduler.cancel()
+
+    def move(self, step: str, executor: str) -> None:
+        """Give a step another executor while the run is live; what has begun of it and below it runs again.
+
+        Raises:
+            PlanError: No such step, or the run has ended (use `rerun`).
+            PlacementError: No such executor.
+        """
+        task = self._task(step)
+        if not self.scheduler.move(task, self._host.placement(self, step, executor)):
+            raise PlanError(
+                f"run {self.number} of {self.workflow} has ended; run.rerun({step!r}, executor={executor!r}) "
+                "runs that step and what depends on it again"
+            )
+        self.moved[step] = executor
+
+    def rerun(self, step: str | None = None, *, executor: str | None = None) -> "Run":
+        """Start a new run that runs a step and what depends on it again, and reuses the other results of this one.
+
+        Args:
+            step: None reuses every result and runs only what did not succeed.
+            executor: Where that step runs this time; None for where it ran.
+
+        Raises:
+            PlanError: No such step, or this run has not ended.
+        """
+        if step is not None:
+            self._task(step)
+        if not self._done.is_set():
+            raise PlanError(f"run {self.number} of {self.workflow} still runs: move a step in it, cancel it, or wait")
+        return self._host.rerun(self, step, executor)
+
+    def apply(self, step: str, executor: str | None = None) -> "Run":
+        """What a click does: inside this run while it is live, as a new run once it has ended."""
+        if not self._done.is_set():
+            wanted = executor if executor is not None else self.state.places[self._task(step)].label
+            with contextlib.suppress(PlanError):
+                self.move(step, wanted)
+                return self
+            self.wait(1.0)
+        return self.rerun(step, executor=executor)
+
+    def preview(self, step: str, executor: str | None = None) -> Preview:
+        """What `apply` would do now.
+
+        Raises:
+            PlanError: No such step.
+            PlacementError: No such executor.
+        """
+        task, names = self._task(step), self.plan.names
+        where = executor if executor is not None else self.state.places[task].label
+        self._host.placement(self, step, where)
+        again, running = self.scheduler.preview(task)
+        phase, lost = self.state.phase, ""
+        runs = set(again)
+        if self._done.is_set():
+            runs |= {t for t in range(len(names)) if phase[t] != SUCCEEDED and t not in self.plan.left_out}
+            code = f'run.rerun("{step}")' if executor is None else f'run.rerun("{step}", executor="{executor}")'
+        else:
+            now = self.scheduler.now()
+            parts = [f"{names[t]} ({now - (self.state.started[t] or now):.1f} s so far)" for t in running]
+            lost = f"Stops what runs: {', '.join(parts)}." if parts else ""
+            code = f'run.move("{step}", "{where}")'
+        reuses = tuple(n for t, n in enumerate(names) if phase[t] == SUCCEEDED and t not in runs)
+        return Preview(step, executor, tuple(names[t] for t in sorted(runs)), reuses, lost, code)
+
+    def _task(self, step: str) -> int:
+        if step not in self.plan.names:
+            raise PlanError(f"run {self.number} has no step {step!r}.{nearest(step, list(self.plan.names))}")
+        return self.plan.number_of(step)
+
+    # -- what a person sees
+
+    @property
+    def events(self) -> tuple[AnyEvent, ...]:
+        """Its events so far, as far as they are in the journal."""
+        return tuple(self._events)
+
+    def header(self) -> view.Header:
+        """The run as a whole."""
+        reused_from = self.parent.number if self.parent is not None else 0
+        made = self.scheduler.read(
+            lambda s: view.header(s, number=self.number, now=self.scheduler.now(), reused_from=reused_from)
+        )
+        return made if self._crashed is None else view.failed(made)
+
+    def rows(self, tasks: Sequence[int] | None = None) -> list[view.Row]:
+        """Its tasks as drawn; all of them, or those asked for."""
+        chosen = range(len(self.plan.names)) if tasks is None else tasks
+        return self.scheduler.read(lambda s: [view.row(s, t) for t in chosen])
+
+    def details(self, step: str) -> view.Details:
+        """What a step printed and how it failed."""
+        task = self._task(step)
+        return self.scheduler.read(lambda s: view.details(s, task))
+
+    def printed(self, since: int = 0) -> tuple[int, list[tuple[str, str, str]]]:
+        """What steps printed, in order of arrival, from a place on: (step, stream, text); and the next place."""
+        new = self._printed[since:]
+        return since + len(new), new
+
+    def take_dirty(self) -> list[int]:
+        """Tasks that changed since the last call. For one reader: the view."""
+        dirty = self.state.dirty
+        return [dirty.pop() for _ in range(len(dirty))]
+
+    def watch(self, on_rows: Callable[[bool], None]) -> Callable[[], None]:
+        """Be told on the control loop, ten times a second at most, that rows changed; with True after the last event.
+
+        Returns:
+            A function that ends it.
+        """
+        with self._lock:
+            self._watchers.append(on_rows)
+        self._host.loop.call_soon_threadsafe(self._tick_once)
+
+        def unwatch() -> None:
+            with self._lock, contextlib.suppress(ValueError):
+                self._watchers.remove(on_rows)
+
+        return unwatch
+
+    def _tick_once(self) -> None:
+        if self._done.is_set():
+            self._tell(ended=True)
+        elif not self._ticking:
+            self._ticking = True
+            self._tick()
+
+    def _tick(self) -> None:
+        with self._lock:
+            wanted = bool(self._watchers)
+        if self._done.is_set() or not wanted:
+            self._ticking = False
+            return
+        if self.state.dirty:
+            self._tell(ended=False)
+        self._host.loop.call_later(FRAME_S, self._tick)
+
+    def _tell(self, *, ended: bool) -> None:
+        with self._lock:
+            watchers = list(self._watchers)
+            if ended:
+                self._watchers.clear()
+        for watcher in watchers:
+            watcher(ended)
+
+    def __repr__(self) -> str:
+        status, total = self.status, len(self.plan.names)
+        done = total - self.state.unfinished
+        return f"<run {self.number} of {self.workflow}: {status}, {done} of {total} steps>"
+
+    # -- called by the pump
+
+    def deliver(self, batch: Sequence[AnyEvent]) -> None:
+        """Events that are in the journal."""
+        self._events.extend(batch)
+        names = self.plan.names
+        self._printed.extend((names[e.task], e.stream, e.text) for e in batch if type(e) is AttemptOutput)
+
+    def finished(self) -> None:
+        """The last event is on disk: let everybody know."""
+        for call in self.on_end:
+            call(self)
+        with self._lock:
+            self._done.set()
+            waiters, self._waiters = self._waiters, []
+        for wake in waiters:
+            wake()
+        self._host.loop.call_soon_threadsafe(lambda: self._tell(ended=True))
+
+    def crash(self, why: BaseException) -> None:
+        """End it from outside: its events cannot be kept, or the scheduler has a bug."""
+        if self._crashed is None and not self._done.is_set():
+            self._crashed = why
+            self.scheduler.cancel()
+            self.finished()
+
+
+def _iso(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).replace(tzinfo=None).isoformat()

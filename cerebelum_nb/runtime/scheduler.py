@@ -1,0 +1,302 @@
+"""The one writer: decides what runs next and writes what happened. Synchronous, no I/O, no loop.
+
+Every public method is one short grip of one lock. Nobody owns the scheduler: whoever ends an attempt calls `turn`,
+which settles that attempt, and leaves with the next ticket of its lane. So a chain of local steps never changes
+threads, and "one writer" is one lock, not one thread. User code never runs under the lock.
+
+A ticket is the frozen event that began the attempt: a late or superseded result is known by its number.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from cerebelum_nb.model.events import (
+    AnyEvent,
+    AttemptFinished,
+    AttemptOutput,
+    AttemptStarted,
+    AttemptSubmitted,
+    ErrorInfo,
+    Placement,
+    RunFinished,
+    RunStarted,
+    Stream,
+    TaskFinished,
+    TaskMoved,
+)
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.model.state import (
+    CANCELLED,
+    FAILED,
+    READY,
+    RUNNING,
+    SKIPPED,
+    SUBMITTED,
+    SUCCEEDED,
+    WAITING,
+    RunState,
+)
+from cerebelum_nb.protocols import Outcome
+
+T = TypeVar("T")
+Ticket = AttemptSubmitted | AttemptStarted
+Poke = Callable[[], object]
+INLINE: Final = frozenset({"local", "threads"})  # lanes whose taker runs the step at once, in this process
+SLICE: Final = 2000  # tasks ended in one grip, so that others get the lock in between
+
+
+class Scheduler:
+    """One run's decisions and its log."""
+
+    def __init__(
+        self, plan: Plan, *, poke: Mapping[str, Poke], stop: Callable[[str, int, int], object], urgent: Poke
+    ) -> None:
+        """Prepare; nothing is written before `start`.
+
+        Args:
+            poke: Lane -> tell it that work waits. Called from any thread, must return at once.
+            stop: Called with lane, task and attempt when a running attempt is no longer wanted.
+            urgent: Called when the run has ended, to hurry the log along.
+        """
+        self.plan, self.state = plan, RunState()
+        self.values: list[Any] = [None] * len(plan.names)
+        self.log: list[AnyEvent] = []
+        self.late = 0  # signals of superseded attempts: counted, never written
+        self._poke, self._stop, self._urgent = poke, stop, urgent
+        self._coming = dict.fromkeys(poke, False)  # lane -> somebody was poked and has not taken yet
+        self._cancelled = False
+        self._lock = threading.Lock()
+        self._wall = time.time() - time.perf_counter()
+
+    def now(self) -> float:
+        """UTC seconds, from a clock that never runs backwards inside a run."""
+        return time.perf_counter() + self._wall
+
+    def start(self, run: str, *, parent: str = "", reused: Mapping[int, tuple[Any, str]] | None = None) -> None:
+        """Announce every task, end those that need not run, and call the lanes.
+
+        Args:
+            reused: Task -> value of an earlier run, and where it comes from as a sentence.
+        """
+        plan = self.plan
+        with self._lock:
+            now = self.now()
+            self._write(
+                RunStarted(0, now, run, plan.workflow, plan.names, plan.needs, plan.places, plan.place, parent)
+            )
+            for task, (value, why) in sorted((reused or {}).items()):
+                self.values[task] = value
+                self._write(TaskFinished(self.state.seq + 1, now, task, "succeeded", "reused", why))
+            for task in sorted(plan.left_out):
+                self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", "not needed for what was asked"))
+            pokes = self._after()
+        _call(pokes)
+
+    def turn(
+        self, lane: str, ticket: Ticket | None = None, value: Any = None, outcome: Outcome | None = None
+    ) -> Ticket | None:
+        """An attempt ended (or, without a ticket, a poked taker arrived): write it, leave with the lane's next, if any.
+
+        Args:
+            lane: Whose queue to take from; "" takes nothing.
+            value: The step's result, where there is no `outcome`.
+            outcome: How it ended, where there is more to say than a value.
+        """
+        with self._lock:
+            state, now = self.state, time.perf_counter() + self._wall  # stamped under the lock: `at` follows `seq`
+            if ticket is None:
+                self._coming[lane] = False
+            else:
+                self._settle(ticket.task, ticket.attempt, value, outcome, now)
+            queue, ticket = state.ready.get(lane), None
+            if queue:
+                task = queue[0]
+                number = state.attempt[task] + 1
+                if lane in INLINE:
+                    ticket = AttemptStarted(state.seq + 1, now, task, number, "kernel")
+                else:  # whoever runs it says when it has begun
+                    ticket = AttemptSubmitted(state.seq + 1, now, task, number)
+                self._write(ticket)
+            pokes = self._after()
+        if pokes:
+            _call(pokes)
+        return ticket
+
+    def began(self, task: int, attempt: int, worker: str) -> None:
+        """A submitted attempt's code begins to run."""
+        with self._lock:
+            if self.state.phase[task] == SUBMITTED and self.state.attempt[task] == attempt:
+                self._write(AttemptStarted(self.state.seq + 1, self.now(), task, attempt, worker))
+            else:
+                self.late += 1
+
+    def printed(self, task: int, attempt: int, stream: Stream, text: str) -> None:
+        """A live attempt printed something."""
+        with self._lock:
+            if self._alive(task, attempt):
+                self._write(AttemptOutput(self.state.seq + 1, self.now(), task, attempt, stream, text))
+            else:
+                self.late += 1
+
+    def cancel(self) -> None:
+        """End what has not begun, and ask what runs to stop; `abandon` ends those that do not."""
+        self._cancelled = True
+        task, n = 0, len(self.plan.names)
+        while task < n:
+            with self._lock:
+                now = self.now()
+                for task in range(task, min(n, task + SLICE)):  # noqa: PLW2901, B020  goes on where the last grip ended
+                    if self.state.phase[task] in (WAITING, READY):
+                        self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", "the run was cancelled"))
+                task += 1
+                pokes = self._after()
+            _call(pokes)
+        for running in self._running():
+            self._stop(*running)
+
+    def abandon(self) -> list[str]:
+        """End as cancelled whatever still runs after `cancel`; its late result is dropped. Returns those steps."""
+        with self._lock:
+            now, names = self.now(), []
+            for task, phase in enumerate(self.state.phase):
+                if SUBMITTED <= phase <= RUNNING:
+                    names.append(self.plan.names[task])
+                    why = "it did not stop when asked; whatever it still does is ignored"
+                    self._settle(task, self.state.attempt[task], None, Outcome("cancelled", error=ErrorInfo("Cancelled", why)), now)
+            pokes = self._after()
+        _call(pokes)
+        return names
+
+    def preview(self, task: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What a move would do now: tasks that would run (again), and running ones whose work would be lost."""
+        with self._lock:
+            again = self._again(task)
+            running = tuple(t for t in again if SUBMITTED <= self.state.phase[t] <= RUNNING)
+            below = self.plan.below(task) - self.plan.left_out
+            return tuple(sorted({task, *below})), running
+
+    def move(self, task: int, placement: Placement) -> bool:
+        """Give a task another placement; what has begun of it and below it runs again. False once the run has ended."""
+        with self._lock:
+            state = self.state
+            if state.status != "running" or self._cancelled or task in self.plan.left_out:
+                return False
+            again, now, stops = self._again(task), self.now(), []
+            for other in again:
+                if SUBMITTED <= state.phase[other] <= RUNNING:
+                    number = state.attempt[other]
+                    stops.append((state.places[other].lane, other, number))
+                    error = ErrorInfo("Moved", f"stopped because {self.plan.names[task]!r} was moved")
+                    self._write(AttemptFinished(state.seq + 1, now, other, number, "cancelled", error))
+            self._write(TaskMoved(state.seq + 1, now, task, placement, again))
+            for other in again:
+                self.values[other] = None
+            for other in again:
+                if state.phase[other] == WAITING:
+                    self._skip_if_blocked(other, now)
+            pokes = self._after()
+        for stop in stops:
+            self._stop(*stop)
+        _call(pokes)
+        return True
+
+    def read(self, look: Callable[[RunState], T]) -> T:
+        """Look at the state while nobody writes; keep it short."""
+        with self._lock:
+            return look(self.state)
+
+    def drain(self) -> list[AnyEvent]:
+        """Take the log so far."""
+        batch = self.log[: len(self.log)]  # one reader, append-only writers: each line is atomic, no lock needed
+        del self.log[: len(batch)]
+        return batch
+
+    def is_cancelled(self) -> bool:
+        """Somebody asked to cancel."""
+        return self._cancelled
+
+    def _running(self) -> list[tuple[str, int, int]]:
+        with self._lock:
+            state = self.state
+            return [
+                (state.places[t].lane, t, state.attempt[t])
+                for t, phase in enumerate(state.phase)
+                if SUBMITTED <= phase <= RUNNING
+            ]
+
+    def _alive(self, task: int, attempt: int) -> bool:
+        return SUBMITTED <= self.state.phase[task] <= RUNNING and self.state.attempt[task] == attempt
+
+    def _again(self, task: int) -> tuple[int, ...]:
+        """Tasks that a move sends back: the moved one and all below it, as far as they have begun or ended."""
+        phase, touched = self.state.phase, {task, *self.plan.below(task)} - self.plan.left_out
+        return tuple(sorted(t for t in touched if phase[t] not in (WAITING, READY)))
+
+    def _write(self, e: AnyEvent) -> None:
+        self.state.apply(e)
+        self.log.append(e)
+
+    def _settle(self, task: int, number: int, value: Any, outcome: Outcome | None, now: float) -> None:
+        state = self.state
+        if not SUBMITTED <= state.phase[task] <= RUNNING or state.attempt[task] != number:
+            self.late += 1
+            return
+        if outcome is None:
+            self.values[task] = value
+            self._write(AttemptFinished(state.seq + 1, now, task, number, "ok"))
+            self._write(TaskFinished(state.seq + 1, now, task, "succeeded"))
+            return
+        self._write(AttemptFinished(state.seq + 1, now, task, number, outcome.kind, outcome.error, outcome.run_s))
+        if outcome.kind == "ok":
+            self.values[task] = outcome.value
+            self._write(TaskFinished(state.seq + 1, now, task, "succeeded"))
+            return
+        status: Any = "cancelled" if outcome.kind == "cancelled" else "failed"
+        self._write(TaskFinished(state.seq + 1, now, task, status))
+        self._skip_below(task, now)
+
+    def _skip_below(self, task: int, now: float) -> None:
+        """What can no longer run is said at once."""
+        state, why = self.state, f"{self.plan.names[task]} did not succeed"
+        below = list(state.children[task])
+        while below:
+            child = below.pop()
+            if state.phase[child] == WAITING:
+                self._write(TaskFinished(state.seq + 1, now, child, "skipped", "rule", why))
+                below += state.children[child]
+
+    def _skip_if_blocked(self, task: int, now: float) -> None:
+        for need in self.plan.needs[task]:
+            if self.state.phase[need] in (FAILED, SKIPPED, CANCELLED):
+                why = f"{self.plan.names[need]} did not succeed"
+                self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", why))
+                self._skip_below(task, now)
+                return
+
+    def _after(self) -> list[Poke] | None:
+        state = self.state
+        if not state.unfinished:
+            if state.status == "running":
+                self._write(RunFinished(state.seq + 1, self.now(), self._final_status()))
+                return [self._urgent]
+            return None
+        pokes: list[Poke] | None = None
+        for lane, queue in state.ready.items():
+            if queue and not self._coming[lane]:
+                self._coming[lane] = True
+                pokes = [*(pokes or ()), self._poke[lane]]
+        return pokes
+
+    def _final_status(self) -> Any:
+        if self._cancelled and (CANCELLED in self.state.phase or FAILED in self.state.phase):
+            return "cancelled"
+        if FAILED in self.state.phase or CANCELLED in self.state.phase:
+            return "failed"
+        return "succeeded"
+
+
+def _call(pokes: Iterable[Poke] | None) -> None:
+    for poke in pokes or ():
+        poke()

@@ -1,0 +1,338 @@
+"""`Session`: the composition root, the one place where everything meets: settings, executors, journal, runs."""
+
+import asyncio
+import atexit
+import secrets
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cerebelum_nb.config import Settings, from_environment
+from cerebelum_nb.context import own_copy
+from cerebelum_nb.dsl.workflow import Workflow
+from cerebelum_nb.errors import PlanError
+from cerebelum_nb.executors.hybrid import DistributedExecutor, DSLLocalExecutor, HybridExecutor
+from cerebelum_nb.executors.local import LocalExecutor
+from cerebelum_nb.model.events import Placement
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.model.state import SUCCEEDED
+from cerebelum_nb.protocols import Executor
+from cerebelum_nb.runtime import planner
+from cerebelum_nb.runtime.courier import Courier
+from cerebelum_nb.runtime.job import Job
+from cerebelum_nb.runtime.journal import Journal
+from cerebelum_nb.runtime.placement import Places, Wishes, nearest, place
+from cerebelum_nb.runtime.pump import Pump
+from cerebelum_nb.runtime.run import ExecutionResult, Run
+from cerebelum_nb.runtime.scheduler import INLINE, Scheduler
+
+WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop
+
+
+class Session:
+    """Owns what runs need; makes each part when it is first needed."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings if settings is not None else from_environment()
+        self.runs: list[Run] = []
+        self.on_run: list[Callable[[Run], None]] = []
+        self.loop = asyncio.new_event_loop()
+        self._local = LocalExecutor()
+        self._remote: dict[str, Executor] = {}
+        self._pump = Pump(self._open_journal)
+        self._thread: threading.Thread | None = None
+        self._live = 0
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def places(self) -> Places:
+        """The executors, by the names people use."""
+        return Places(remote=frozenset({"core"}), executors=("local", "core"))
+
+    @property
+    def executors(self) -> tuple[str, ...]:
+        """Names to offer for a step: ``local``, ``distributed``."""
+        return self.places.labels
+
+    # -- running
+
+    def run(
+        self,
+        workflow: Workflow,
+        inputs: Any = None,
+        *,
+        strategy: Mapping[str, str] | None = None,
+        until: str | None = None,
+        start_at: str | None = None,
+        everywhere: str = "",
+    ) -> Run:
+        """Plan a workflow and start it.
+
+        Args:
+            strategy: Step name or ``default`` to executor, for this run.
+            until: Run only this step and what it needs.
+            start_at: Run this step and what depends on it; reuse the latest run's results for the rest.
+            everywhere: One executor for all steps, whatever they say.
+
+        Raises:
+            PlanError: The workflow cannot run as asked; nothing has run then.
+        """
+        wishes = self._wishes(workflow, {} if strategy is None else strategy, everywhere=everywhere)
+        if start_at is None:
+            return self._start(workflow, _checked(inputs), wishes, until=until)
+        parent = self._latest(workflow.name)
+        given = parent.plan.inputs if inputs is None else _checked(inputs)
+        return self._start(workflow, given, wishes, until=until, parent=parent, again=start_at)
+
+    async def execute(
+        self,
+        workflow: Workflow,
+        inputs: Any = None,
+        *,
+        executor: Any = None,
+        use_local: bool | None = None,
+        strategy: Mapping[str, str] | None = None,
+    ) -> ExecutionResult:
+        """Run to the end, with the specification's arguments; see `Workflow.execute`.
+
+        Raises:
+            PlanError: Arguments that contradict each other, or a workflow that cannot run as asked.
+            StepFailed: A step failed.
+        """
+        given = {"executor": executor, "use_local": use_local, "execution_strategy": strategy}
+        said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        if len(said) > 1:
+            raise PlanError(f"{' and '.join(said)} contradict each other: give one of them")
+        everywhere = ""
+        if use_local is not None:
+            everywhere = "local" if use_local else "distributed"
+            warnings.warn(
+                f'use_local is deprecated: write execution_strategy={{"default": "{everywhere}"}}, '
+                "which leaves steps that name their executor where they are",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+        elif isinstance(executor, DSLLocalExecutor):
+            everywhere = "local"
+        elif isinstance(executor, DistributedExecutor):
+            everywhere = "distributed"
+        elif isinstance(executor, HybridExecutor):
+            strategy = executor.strategy
+        elif executor is not None:
+            raise PlanError(
+                f"executor={executor!r:.60} is not an executor object: give HybridExecutor(...), DSLLocalExecutor() or "
+                'DistributedExecutor(); for a name, write execution_strategy={"default": "distributed"}'
+            )
+        return await self.run(workflow, inputs, strategy=strategy, everywhere=everywhere)
+
+    def plan(self, workflow: Workflow, *, strategy: Mapping[str, str] | None = None) -> Plan:
+        """Check a workflow and place its steps without running it.
+
+        Raises:
+            PlanError: What is wrong with it.
+        """
+        return planner.plan(workflow.define(), {}, self._wishes(workflow, strategy or {}), self.places)
+
+    def placement(self, run: Run, step: str, executor: str) -> Placement:
+        """Where a step of a run goes when a person says so."""
+        said = (executor, "person", f"you moved it to {executor!r}")
+        is_async = run.plan.asynchronous[run.plan.number_of(step)]
+        return place(step, said, self.places, is_async=is_async)
+
+    def rerun(self, run: Run, step: str | None, executor: str | None) -> Run:
+        """A new run of the same workflow that reuses what is not affected; see `Run.rerun`."""
+        person = run.moved if executor is None or step is None else {**run.moved, step: executor}
+        wishes = self._wishes(run.definition, run.wishes.strategy, person=person, everywhere=run.wishes.everywhere)
+        return self._start(run.definition, run.plan.inputs, wishes, parent=run, again=step)
+
+    def _latest(self, workflow: str) -> Run:
+        for run in reversed(self.runs):
+            if run.workflow == workflow and run.done:
+                return run
+        raise PlanError(f"no earlier run of {workflow!r} has ended in this session, so there is nothing to go on from")
+
+    def _wishes(
+        self,
+        workflow: Workflow,
+        strategy: Mapping[str, str],
+        *,
+        person: Mapping[str, str] | None = None,
+        everywhere: str = "",
+    ) -> Wishes:
+        return Wishes(
+            person=person or {},
+            strategy=strategy,
+            workflow_executor=workflow.executor,
+            workflow_strategy=workflow.execution_strategy,
+            session_default=self.settings.default_executor,
+            everywhere=everywhere,
+        )
+
+    def _start(
+        self,
+        workflow: Workflow,
+        inputs: Any,
+        wishes: Wishes,
+        *,
+        until: str | None = None,
+        parent: Run | None = None,
+        again: str | None = None,
+    ) -> Run:
+        made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=until)
+        reused = {} if parent is None else _reused(made, parent, again)
+        with self._lock:
+            if self._closed:
+                raise PlanError("this session is closed")
+            self._start_thread()
+            number = len(self.runs) + 1
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+        lanes: dict[str, Callable[[], object]] = {}
+        couriers: dict[str, Courier] = {}
+
+        def stop(lane: str, task: int, attempt: int) -> None:
+            if lane in INLINE:
+                self._local.stop(job, task, attempt)
+            else:
+                couriers[lane].stop(task, attempt)
+
+        def urgent() -> None:
+            self._pump.urgent()
+
+        def courier(name: str) -> Courier:  # called on the control loop or by `stop`; made when first needed
+            if name not in couriers:
+                couriers[name] = Courier(job, self._executor(name), self.loop)
+            return couriers[name]
+
+        for name in self.places.executors:
+            if name != "local":
+                lanes[name] = lambda name=name: courier(name).poke()  # type: ignore[misc]
+        lanes["local"] = lambda: inline["local"]()
+        lanes["threads"] = lambda: inline["threads"]()
+        scheduler = Scheduler(made, poke=lanes, stop=stop, urgent=urgent)
+        job = Job(run_id, made, scheduler)
+        run = Run(run_id, number, made, wishes, self, scheduler=scheduler, definition=workflow, parent=parent)
+        job.crash = run.crash
+        inline = self._local.serve(job)
+        run.on_end.append(lambda _: self._ended(job))
+        with self._lock:
+            self.runs.append(run)
+            self._live += 1
+        self._warm_up(made)
+        self._pump.add(run)
+        scheduler.start(run_id, parent=parent.id if parent is not None else "", reused=reused)
+        for listener in list(self.on_run):
+            listener(run)
+        return run
+
+    def _ended(self, job: Job) -> None:
+        self._local.leave(job)
+        with self._lock:
+            self._live -= 1
+
+    # -- parts
+
+    def _executor(self, name: str) -> Executor:
+        if name not in self._remote:
+            from cerebelum_nb.executors.core import CoreExecutor  # noqa: PLC0415  heavy; only when something is remote
+
+            self._remote[name] = CoreExecutor(slots=self.settings.workers)
+        return self._remote[name]
+
+    def _warm_up(self, made: Plan) -> None:
+        """Start remote executors while the first local steps run."""
+        for place in made.places:
+            if place.remote:
+                # Its error is told again, and better, by the first attempt that needs it.
+                asyncio.run_coroutine_threadsafe(self._executor(place.executor).start(), self.loop)
+
+    def _open_journal(self) -> Journal:
+        try:
+            return Journal(self.settings.home / "journal.db")
+        except OSError as exc:
+            spare = Path(tempfile.mkdtemp(prefix="cerebelum-")) / "journal.db"
+            warnings.warn(f"{self.settings.home} cannot be written ({exc}); runs are kept in {spare}", stacklevel=2)
+            return Journal(spare)
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="cerebelum-control", daemon=True)
+            self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.call_soon(self._watch)
+        self.loop.run_forever()
+
+    def _watch(self) -> None:
+        self._local.watch()
+        self.loop.call_later(WATCH_S if self._live else 1.0, self._watch)
+
+    @property
+    def journal_path(self) -> Path:
+        """Where events are kept."""
+        return Path(self._pump.path) if self._pump.path else self.settings.home / "journal.db"
+
+    def close(self) -> None:
+        """Cancel what runs, stop Core and workers, close the journal."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        for run in self.runs:
+            run.cancel()
+        for run in self.runs:
+            run.wait(1.0)
+        if self._thread is not None:
+            ends = [asyncio.run_coroutine_threadsafe(e.close(), self.loop) for e in self._remote.values()]
+            for end in ends:
+                end.result(3.0)
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(1.0)
+        self._local.close()
+        self._pump.close()
+
+
+def _checked(inputs: Any) -> Any:
+    if inputs is None:
+        return {}
+    if not isinstance(inputs, Mapping):
+        raise PlanError(f"inputs is a dict like {{'order': ...}}, not {type(inputs).__name__} {inputs!r:.40}")
+    return inputs
+
+
+def _reused(made: Plan, parent: Run, again: str | None) -> dict[int, tuple[Any, str]]:
+    """Results of the parent that the new run takes over: all but those of `again`, of what failed, and of all below."""
+    old = {name: t for t, name in enumerate(parent.plan.names) if parent.state.phase[t] == SUCCEEDED}
+    runs = {t for t, name in enumerate(made.names) if name not in old and t not in made.left_out}
+    if again is not None:
+        if again not in made.names:
+            near = nearest(again, list(made.names))
+            raise PlanError(f"workflow {made.workflow!r} has no step {again!r} to run from.{near}")
+        runs.add(made.number_of(again))
+    for task in list(runs):
+        runs |= made.below(task)
+    why = f"reused from run {parent.number}"
+    return {
+        t: (parent.scheduler.values[old[name]], why)
+        for t, name in enumerate(made.names)
+        if t not in runs and t not in made.left_out
+    }
+
+
+_current: Session | None = None  # a process has one default session; everywhere else it is an argument
+_current_lock = threading.Lock()
+
+
+def current() -> Session:
+    """The session of this process, made at its first use and closed when the process ends."""
+    global _current  # noqa: PLW0603  see above
+    with _current_lock:
+        if _current is None:
+            _current = Session()
+            atexit.register(_current.close)
+        return _current
