@@ -1,6 +1,6 @@
 """What has been defined so far: the one live object at module level, since decorators run at import.
 
-A step is known by its module and name, so two files may both have a ``load``; running a cell again replaces what
+A step is known by its module, name and function, so two files may both have a ``load``; running a cell again replaces what
 the same cell defined before.
 """
 
@@ -14,25 +14,28 @@ if TYPE_CHECKING:  # no structs here; the workflow's module imports this one
     from cerebelum_nb.dsl.workflow import Workflow
 
 
+_Key = tuple[str, str, str]  # module, the step's name, the function's
+
+
 class StepRegistry:
     """Steps and workflows by name, newest definition first."""
 
     def __init__(self) -> None:
-        self._steps: dict[tuple[str, str], StepMetadata] = {}
+        self._steps: dict[_Key, StepMetadata] = {}
         self.workflows: dict[str, Workflow] = {}
         self._open_runner: Callable[[], Any] | None = None
 
     @property
     def steps(self) -> dict[str, StepMetadata]:
         """The newest step of each name; the notebook's own before imported ones."""
-        by_name = {step.name: step for (module, _), step in self._steps.items() if module != "__main__"}
-        return by_name | {step.name: step for (module, _), step in self._steps.items() if module == "__main__"}
+        by_name = {step.name: step for step in self._steps.values() if step.module != "__main__"}
+        return by_name | {step.name: step for step in self._steps.values() if step.module == "__main__"}
 
     def add_step(self, step: StepMetadata) -> None:
         """Remember a step; the same module and name replaces."""
         if _is_top_level(step):
-            self._steps.pop((step.module, step.name), None)
-            self._steps[step.module, step.name] = step
+            self._steps.pop(_key(step), None)
+            self._steps[_key(step)] = step
 
     def add_workflow(self, workflow: "Workflow") -> None:
         """Remember a workflow; the same name replaces."""
@@ -40,7 +43,7 @@ class StepRegistry:
 
     def newest(self, step: StepMetadata) -> StepMetadata:
         """The newest definition of a step that a timeline holds: a cell that ran again counts at once."""
-        return self._steps.get((step.module, step.name), step) if _is_top_level(step) else step
+        return self._steps.get(_key(step), step) if _is_top_level(step) else step
 
     def runs_with(self, open_runner: Callable[[], Any]) -> None:
         """Tell how workflows get a session; called once by the package's front page."""
@@ -51,6 +54,10 @@ class StepRegistry:
         if self._open_runner is None:
             raise InternalError("no session is known to the registry; import cerebelum_nb, not a part of it")
         return self._open_runner()
+
+
+def _key(step: StepMetadata) -> "_Key":
+    return step.module, step.name, getattr(step.function, "__qualname__", "")
 
 
 def _is_top_level(step: StepMetadata) -> bool:

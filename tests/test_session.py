@@ -1,0 +1,434 @@
+"""Whole runs of local steps: values, order, cancel, move, re-run, journal."""
+
+import asyncio
+import stat
+import threading
+import time
+
+import pytest
+
+from cerebelum_nb import (
+    DistributedExecutor,
+    DSLLocalExecutor,
+    ExecutionError,
+    HybridExecutor,
+    NotYet,
+    PlanError,
+    RunCancelled,
+    Session,
+    StepFailed,
+    step,
+    workflow,
+)
+from cerebelum_nb.config import Settings
+from cerebelum_nb.model.events import AttemptFinished, AttemptStarted, RunStarted
+from cerebelum_nb.model.state import RunState
+from cerebelum_nb.runtime import journal
+
+DEADLINE = 20
+
+
+@step
+async def load(context, inputs):
+    print("loading")
+    return {"n": inputs["n"]}
+
+
+@step
+def double(context, load):
+    return load["n"] * 2
+
+
+@step
+async def triple(context, load):
+    await asyncio.sleep(0)
+    return load["n"] * 3
+
+
+@step
+async def total(context, double, triple):
+    return double + triple
+
+
+@workflow
+def sums(wf):
+    wf.timeline(load >> [double, triple] >> total)
+
+
+def one(function, name="one"):
+    made = step(name=name)(function)
+    return workflow(name="w")(lambda wf: wf.timeline(made))
+
+
+def test_a_run_gives_every_steps_value_and_the_last_one_in_its_envelope(session):
+    result = session.run(sums, {"n": 2}).result(DEADLINE)
+
+    assert (result.status, result.output, result.error) == ("completed", {"ok": 10}, None)
+    assert result.outputs == {"load": {"n": 2}, "double": 4, "triple": 6, "total": 10}
+    assert result.started_at < result.completed_at
+
+
+def test_execute_and_await_give_the_same(session):
+    async def both():
+        return await session.execute(sums, {"n": 1}), await session.run(sums, {"n": 1})
+
+    first, second = asyncio.run(both())
+
+    assert first.outputs == second.outputs == {"load": {"n": 1}, "double": 2, "triple": 3, "total": 5}
+
+
+def test_the_journal_folds_to_the_live_state(session):
+    run = session.run(sums, {"n": 2})
+    run.wait(DEADLINE)
+
+    state = RunState()
+    for event in journal.read(session.journal_path, run.id):
+        state.apply(event)
+
+    assert state == run.state
+    assert tuple(journal.read(session.journal_path, run.id)) == run.events
+
+
+def test_journal_and_its_folder_are_the_owners_alone(session):
+    session.run(sums, {"n": 2}).wait(DEADLINE)
+
+    assert stat.S_IMODE(session.journal_path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(session.journal_path.parent.stat().st_mode) == 0o700
+
+
+def test_no_value_is_in_the_journal(session):
+    secret = "canary-7f3a"
+    session.run(one(lambda context, inputs: inputs["key"] + "!"), {"key": secret}).result(DEADLINE)
+    session.close()
+
+    assert secret.encode() not in session.journal_path.read_bytes()
+
+
+def test_a_journal_that_cannot_be_written_does_not_hang_the_run(tmp_path):
+    (tmp_path / "home").write_text("a file stands where the folder should be")
+    session = Session(Settings(home=tmp_path / "home"))
+
+    with pytest.warns(UserWarning, match="cannot be written"):
+        result = session.run(sums, {"n": 2}).result(DEADLINE)
+
+    assert result.output == {"ok": 10}
+    session.close()
+
+
+def test_a_corrupt_journal_ends_the_run_with_its_reason(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "journal.db").write_bytes(b"not a database" * 100)
+    session = Session(Settings(home=tmp_path / "home"))
+
+    with pytest.raises(ExecutionError, match="file is not a database"):
+        session.run(sums, {"n": 2}).result(DEADLINE)
+
+    session.close()
+
+
+def test_a_step_that_raises_is_told_with_its_own_lines_only(session):
+    async def broken(context, inputs):
+        raise ValueError("Empty order")
+
+    with pytest.raises(StepFailed) as failed:
+        session.run(one(broken), {}).result(DEADLINE)
+
+    assert str(failed.value) == "step 'one' failed (local, attempt 1): ValueError: Empty order"
+    assert (failed.value.step_name, failed.value.error_type, failed.value.executor) == ("one", "ValueError", "local")
+    assert 'raise ValueError("Empty order")' in failed.value.traceback
+    assert "cerebelum_nb/executors" not in failed.value.traceback
+
+
+class Rude(Exception):
+    def __str__(self):
+        raise RuntimeError("no text for you")
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (SystemExit(3), "SystemExit: sys.exit(3) was called; a step ends with return or an exception"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: "),
+        (asyncio.CancelledError(), "CancelledError: "),
+        (GeneratorExit(), "GeneratorExit: "),
+        (Rude(), "Rude: <Rude whose __str__ raised RuntimeError>"),
+        (KeyError("x"), "KeyError: 'x'"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_whatever_a_step_raises_fails_the_step_and_nothing_else(session, raised, message, kind):
+    async def bad(context):
+        raise raised
+
+    def bad_sync(context):
+        raise raised
+
+    with pytest.raises(StepFailed) as failed:
+        session.run(one(bad if kind == "async" else bad_sync), {}).result(DEADLINE)
+
+    assert str(failed.value) == f"step 'one' failed (local, attempt 1): {message}"
+    assert session.run(sums, {"n": 2}).result(DEADLINE).output == {"ok": 10}
+
+
+def test_a_timeline_is_a_promise_even_where_no_data_goes(session):
+    seen = []
+    first = step(name="first")(lambda context: (time.sleep(0.05), seen.append("first")))
+    second = step(name="second")(lambda context: seen.append("second"))
+
+    session.run(workflow(name="w")(lambda wf: wf.timeline(first >> second)), {}).result(DEADLINE)
+
+    assert seen == ["first", "second"]
+
+
+def test_what_a_step_does_to_its_input_is_seen_by_nobody_else(session):
+    made = step(name="made")(lambda context, inputs: {"items": [1]})
+
+    @step
+    def spoil(context, inputs, made):
+        made["items"].append(2)
+        inputs["n"] = 99
+        context.inputs["n"] = 98
+
+    look = step(name="look")(lambda context, inputs, made: (made, inputs, context.inputs))
+    given = {"n": 1}
+
+    result = session.run(workflow(name="w")(lambda wf: wf.timeline(made >> spoil >> look)), given).result(DEADLINE)
+
+    assert result.outputs["look"] == ({"items": [1]}, {"n": 1}, {"n": 1})
+    assert result.outputs["made"] == {"items": [1]}
+    assert given == {"n": 1}
+
+
+def test_a_blocking_async_step_is_named_and_holds_up_neither_sync_steps_nor_cancel(session):
+    let_go, sync_ran = threading.Event(), threading.Event()
+
+    @step
+    async def blocks(context):
+        let_go.wait(DEADLINE)
+
+    quick = step(name="quick")(lambda context: sync_ran.set())
+    start = step(name="start")(lambda context: None)
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline(start >> [blocks, quick])), {})
+    assert sync_ran.wait(DEADLINE)
+    until = time.monotonic() + DEADLINE
+    while not run.printed()[1] and time.monotonic() < until:
+        run.wait(0.05)
+
+    began = time.monotonic()
+    run.cancel()
+    assert run.wait(DEADLINE)
+    took = time.monotonic() - began
+    after = session.run(sums, {"n": 2}).result(DEADLINE).output
+    let_go.set()
+
+    name, stream, text = run.printed()[1][0]
+    assert (name, stream) == ("blocks", "notice")
+    assert "step 'blocks' blocks the other async local steps" in text
+    assert "let_go.wait(DEADLINE)" in text
+    assert took < 2
+    assert run.status == "cancelled"
+    assert after == {"ok": 10}
+
+
+def test_cancel_stops_an_async_step_and_says_how_far_it_came(session):
+    begun = threading.Event()
+
+    @step
+    async def sleeps(context, load):
+        begun.set()
+        await asyncio.sleep(DEADLINE)
+
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline(load >> sleeps >> double)), {"n": 1})
+    assert begun.wait(DEADLINE)
+    run.cancel()
+
+    with pytest.raises(RunCancelled, match="run 1 of w was cancelled while sleeps ran; 1 of 3 steps had finished"):
+        run.result(DEADLINE)
+
+
+def test_moving_a_finished_step_in_a_live_run_runs_it_and_its_dependants_again(session):
+    let_go, counts = threading.Event(), {"a": 0, "b": 0}
+
+    @step
+    def a(context):
+        counts["a"] += 1
+        return counts["a"]
+
+    @step
+    def b(context, a):
+        counts["b"] += 1
+        return a * 10
+
+    @step
+    def gate(context, b):
+        let_go.wait(DEADLINE)
+        return b
+
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline(a >> b >> gate)), {})
+    until = time.monotonic() + DEADLINE
+    while "b" not in run.outputs and time.monotonic() < until:
+        run.wait(0.02)
+
+    preview = run.preview("b", "local")
+    same = run.apply("b", "local")
+    let_go.set()
+
+    assert (preview.runs, preview.reuses, preview.code) == (("b", "gate"), ("a",), 'run.move("b", "local")')
+    assert preview.lost.startswith("Stops what runs: gate (")
+    assert same is run
+    assert run.result(DEADLINE).output == {"ok": 10}
+    assert counts == {"a": 1, "b": 2}
+    assert [run.state.attempt[t] for t in range(3)] == [1, 2, 2]
+
+
+def test_rerunning_a_step_reuses_exactly_what_does_not_depend_on_it(session):
+    first = session.run(sums, {"n": 2})
+    first.result(DEADLINE)
+
+    preview = first.preview("double", "local")
+    again = first.apply("double", "local")
+    result = again.result(DEADLINE)
+
+    assert (preview.runs, preview.reuses) == (("double", "total"), ("load", "triple"))
+    assert preview.code == 'run.rerun("double", executor="local")'
+    assert again.parent is first
+    assert [r.status for r in again.rows()] == ["reused", "succeeded", "reused", "succeeded"]
+    assert result.outputs == first.outputs
+    assert [e.task for e in again.events if type(e) is AttemptStarted] == [1, 3]
+    assert [r.reason for r in again.rows() if r.step == "double"] == ["you moved it to 'local'"]
+
+
+def test_rerunning_a_failed_run_runs_only_what_did_not_succeed(session):
+    fail = [True]
+
+    @step
+    def shaky(context, load):
+        if fail.pop():
+            raise OSError("gone")
+        return load["n"]
+
+    w = workflow(name="w")(lambda wf: wf.timeline(load >> shaky))
+    run = session.run(w, {"n": 3})
+    run.wait(DEADLINE)
+    fail.append(False)
+
+    again = run.rerun()
+
+    assert again.result(DEADLINE).outputs == {"load": {"n": 3}, "shaky": 3}
+    assert [r.status for r in again.rows()] == ["reused", "succeeded"]
+
+
+def test_from_a_step_on_and_until_a_step(session):
+    session.run(sums, {"n": 2}).result(DEADLINE)
+
+    onward = session.run(sums, start_at="triple")
+    partly = session.run(sums, {"n": 5}, until="double")
+
+    assert onward.result(DEADLINE).output == {"ok": 10}
+    assert [r.status for r in onward.rows()] == ["reused", "reused", "succeeded", "succeeded"]
+    assert partly.result(DEADLINE).output == {"ok": 10}
+    assert [r.status for r in partly.rows()] == ["succeeded", "succeeded", "skipped", "skipped"]
+
+
+def test_going_on_without_an_earlier_run_is_refused(session):
+    with pytest.raises(PlanError, match="no earlier run of 'sums' has ended in this session"):
+        session.run(sums, {"n": 2}, start_at="double")
+
+
+def test_prints_are_kept_in_order_with_their_step(session):
+    def talks(context):
+        print("one")
+        print("two", end="")
+        print(" and a half")
+        print("three", end="")
+
+    run = session.run(one(talks), {})
+    run.wait(DEADLINE)
+
+    _, pieces = run.printed()
+    assert "".join(text for _, _, text in pieces) == "one\ntwo and a half\nthree"
+    assert {(name, stream) for name, stream, _ in pieces} == {("one", "stdout")}
+
+
+def test_a_flood_of_prints_is_cut_at_one_mebibyte(session):
+    def floods(context):
+        for _ in range(3000):
+            print("x" * 1000)
+
+    run = session.run(one(floods), {})
+    run.wait(DEADLINE)
+
+    text = "".join(text for _, _, text in run.printed()[1])
+    assert 1024 * 1024 <= len(text) < 1024 * 1024 + 2000
+    assert text.endswith("… it printed more than 1 MiB; the rest is not kept\n")
+
+
+def test_views_are_told_of_rows_and_once_of_the_end(session):
+    told, ended = [], threading.Event()
+    run = session.run(sums, {"n": 2})
+    run.watch(lambda end: (told.append(end), ended.set() if end else None))
+
+    assert ended.wait(DEADLINE)
+    assert told[-1] is True
+    assert told.count(True) == 1
+
+
+def test_many_runs_at_once_stay_apart(session):
+    runs = [session.run(sums, {"n": n}) for n in range(20)]
+
+    assert [r.result(DEADLINE).output["ok"] for r in runs] == [n * 5 for n in range(20)]
+
+
+def test_a_step_may_run_another_workflow(session):
+    @step
+    async def outer(context):
+        return (await session.execute(sums, {"n": 2})).output
+
+    assert session.run(workflow(name="w")(lambda wf: wf.timeline(outer)), {}).result(DEADLINE).output == {"ok": {"ok": 10}}
+
+
+@pytest.mark.parametrize("inputs", [[1], "text", 3])
+def test_inputs_that_are_no_dict_are_refused(session, inputs):
+    with pytest.raises(PlanError, match="inputs is a dict like"):
+        session.run(sums, inputs)
+
+
+def run_execute(session, **given):
+    return asyncio.run(session.execute(sums, {"n": 1}, **given))
+
+
+def test_the_specifications_arguments_place_every_step(session):
+    with pytest.warns(DeprecationWarning, match="use_local is deprecated"):
+        result = run_execute(session, use_local=True)
+    hybrid = run_execute(session, executor=HybridExecutor(DSLLocalExecutor(), DistributedExecutor(), {"load": "local"}))
+
+    assert result.output == hybrid.output == {"ok": 5}
+    assert [r.rule for r in hybrid.run.state.places] == ["strategy", "session", "session", "session"]
+
+
+def test_arguments_that_contradict_each_other_are_named(session):
+    with pytest.raises(PlanError, match=r"use_local=True and execution_strategy=\{'load': 'local'\} contradict"):
+        run_execute(session, use_local=True, strategy={"load": "local"})
+    with pytest.raises(PlanError, match="is not an executor object"):
+        run_execute(session, executor="local")
+    with pytest.raises(NotYet, match="core_url='grpc://x:1'"):
+        DistributedExecutor("grpc://x:1")
+
+
+def test_a_closed_session_refuses_to_run_and_closes_twice(session):
+    session.close()
+    session.close()
+
+    with pytest.raises(PlanError, match="this session is closed"):
+        session.run(sums, {"n": 1})
+
+
+def test_the_first_event_says_what_was_placed_where(session):
+    run = session.run(sums, {"n": 1})
+    run.wait(DEADLINE)
+
+    first, *rest = run.events
+    assert type(first) is RunStarted
+    assert first.names == ("load", "double", "triple", "total")
+    assert [first.places[i].lane for i in first.place] == ["local", "threads", "local", "local"]
+    assert {e.outcome for e in rest if type(e) is AttemptFinished} == {"ok"}
