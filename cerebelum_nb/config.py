@@ -14,11 +14,13 @@ class Settings(msgspec.Struct, frozen=True):
     Attributes:
         home: Folder for journal and results; made when first needed, readable by its owner only.
         workers: Worker processes of the embedded Core.
+        runs_in_memory: Ended runs that keep their results in memory; those of older ones go to files.
         default_executor: Where steps run when nothing says otherwise.
     """
 
     home: Path = Path(".cerebelum")
     workers: int = 2
+    runs_in_memory: int = 20
     default_executor: str = "local"
 
 

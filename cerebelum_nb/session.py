@@ -27,6 +27,7 @@ from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.journal import Journal
 from cerebelum_nb.runtime.placement import Places, Wishes, nearest, place
 from cerebelum_nb.runtime.pump import Pump
+from cerebelum_nb.runtime.results import Results, ResultStore
 from cerebelum_nb.runtime.run import ExecutionResult, Run
 from cerebelum_nb.runtime.scheduler import INLINE, Scheduler
 
@@ -44,6 +45,7 @@ class Session:
         self._local = LocalExecutor()
         self._remote: dict[str, Executor] = {}
         self._pump = Pump(self._open_journal)
+        self._store = ResultStore(self.settings.home / "results", self.settings.runs_in_memory)
         self._thread: threading.Thread | None = None
         self._live = 0
         self._lock = threading.Lock()
@@ -215,10 +217,13 @@ class Session:
         lanes["threads"] = lambda: inline["threads"]()
         scheduler = Scheduler(made, poke=lanes, stop=stop, urgent=urgent)
         job = Job(run_id, made, scheduler)
-        run = Run(run_id, number, made, wishes, self, scheduler=scheduler, definition=workflow, parent=parent)
+        results = Results(self._store, run_id, scheduler.values)
+        run = Run(
+            run_id, number, made, wishes, self, scheduler=scheduler, results=results, definition=workflow, parent=parent
+        )
         job.crash = run.crash
         inline = self._local.serve(job)
-        run.on_end.append(lambda _: self._ended(job))
+        run.on_end.append(lambda _: self._ended(job, results))
         with self._lock:
             self.runs.append(run)
             self._live += 1
@@ -229,8 +234,9 @@ class Session:
             listener(run)
         return run
 
-    def _ended(self, job: Job) -> None:
+    def _ended(self, job: Job, results: Results) -> None:
         self._local.leave(job)
+        self._store.ended(results)
         with self._lock:
             self._live -= 1
 
@@ -295,6 +301,7 @@ class Session:
             self._thread.join(1.0)
         self._local.close()
         self._pump.close()
+        self._store.close()
 
 
 def _checked(inputs: Any) -> Any:
@@ -318,7 +325,7 @@ def _reused(made: Plan, parent: Run, again: str | None) -> dict[int, tuple[Any, 
         runs |= made.below(task)
     why = f"reused from run {parent.number}"
     return {
-        t: (parent.scheduler.values[old[name]], why)
+        t: (parent.results[old[name]], why)
         for t, name in enumerate(made.names)
         if t not in runs and t not in made.left_out
     }

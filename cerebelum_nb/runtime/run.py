@@ -16,6 +16,7 @@ from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
 from cerebelum_nb.runtime.placement import Wishes, nearest
+from cerebelum_nb.runtime.results import Results
 from cerebelum_nb.runtime.scheduler import Scheduler
 
 GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
@@ -95,11 +96,13 @@ class Run:
         host: Host,
         *,
         scheduler: Scheduler,
+        results: Results,
         definition: Any,
         parent: "Run | None" = None,
     ) -> None:
         self.id, self.number, self.workflow, self.parent = run_id, number, plan.workflow, parent
-        self.plan, self.wishes, self.scheduler, self.definition = plan, wishes, scheduler, definition
+        self.plan, self.wishes, self.definition = plan, wishes, definition
+        self.scheduler, self.results = scheduler, results
         self.on_end: list[Callable[[Run], None]] = []
         self._host = host
         self._done = threading.Event()
@@ -207,7 +210,7 @@ class Run:
         return ExecutionResult(
             execution_id=self.id,
             status="completed",
-            output={"ok": self.scheduler.values[last]},
+            output={"ok": self.results[last]},
             error=None,
             started_at=_iso(state.started_at),
             completed_at=_iso(state.ended_at),
@@ -219,7 +222,7 @@ class Run:
     def outputs(self) -> dict[str, Any]:
         """Results so far, by step name."""
         phase = self.state.phase
-        return {n: self.scheduler.values[t] for t, n in enumerate(self.plan.names) if phase[t] == SUCCEEDED}
+        return {n: self.results[t] for t, n in enumerate(self.plan.names) if phase[t] == SUCCEEDED}
 
     def error(self) -> ExecutionError | None:
         """Why it did not succeed; None while it runs and when it did."""

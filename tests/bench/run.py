@@ -1,0 +1,142 @@
+"""What the product costs on this machine, beside the floors measured in the same run.
+
+    make bench
+
+Read the ratios: absolute times move with the machine and its neighbours.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from cerebelum_nb import Session, StepMetadata, Workflow, step, workflow
+from cerebelum_nb.config import Settings
+
+CRITICAL_MS = 5 + 200 + 300 + 3
+CHAIN = 10_000
+
+
+def order_steps() -> Workflow:
+    """The specification's order workflow: 5, 200, 2, 300 and 3 ms."""
+
+    def sleeper(name: str, executor: str, ms: float, *reads: str) -> StepMetadata:
+        space: dict[str, object] = {"asyncio": asyncio}
+        exec(f"async def {name}(context, {', '.join(reads)}):\n    await asyncio.sleep({ms / 1e3})\n    return {ms}", space)  # noqa: S102
+        return step(name=name, executor=executor)(space[name])  # type: ignore[arg-type]
+
+    validate = sleeper("validate_order", "local", 5, "inputs")
+    check = sleeper("check_inventory", "distributed", 200, "validate_order")
+    tax = sleeper("calculate_tax", "local", 2, "validate_order")
+    pay = sleeper("process_payment", "distributed", 300, "calculate_tax")
+    final = sleeper("finalize_order", "local", 3, "process_payment", "check_inventory")
+    return workflow(name="order")(lambda wf: wf.timeline(validate >> [check, tax] >> pay >> final))
+
+
+def chain(n: int) -> Workflow:
+    """Steps that do nothing, one after the other, each reading the one before."""
+    steps = []
+    for i in range(n):
+        space: dict[str, object] = {}
+        exec(f"async def s{i}({f's{i - 1}' if i else ''}): return None", space)  # noqa: S102
+        steps.append(step(space[f"s{i}"]))  # type: ignore[arg-type]
+    return Workflow(f"chain of {n}", lambda wf: wf.timeline(*steps))
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+async def task_floor(n: int) -> float:
+    """Seconds an asyncio task takes that does nothing."""
+
+    async def nothing() -> None: ...
+
+    began = time.perf_counter()
+    for _ in range(n):
+        await asyncio.create_task(nothing())
+    return (time.perf_counter() - began) / n
+
+
+def nothing(_: object = None) -> None:
+    """What the pool is asked to do."""
+
+
+def local_rows(session: Session) -> None:
+    """Microseconds for a local step that does nothing; events, journal and a live view on."""
+    long = chain(CHAIN)
+    costs, floors, plans = [], [], []
+    for _ in range(5):
+        floors.append(asyncio.run(task_floor(CHAIN)))
+        began = time.perf_counter()
+        run = session.run(long, {})
+        plans.append(time.perf_counter() - began)
+        run.watch(lambda _, run=run: run.rows(run.take_dirty()[:2000]))  # type: ignore[misc]
+        run.wait()
+        costs.append((run.state.ended_at - run.state.started_at) / CHAIN)
+    cost, floor = statistics.median(costs), statistics.median(floors)
+    line("local no-op step, in a chain of 10,000", cost * 1e6, "us", f"{cost / floor:.2f} x an asyncio task ({floor * 1e6:.1f} us)")
+    line("  planning and starting them", statistics.median(plans) / CHAIN * 1e6, "us a step", "")
+
+
+def remote_rows(session: Session) -> None:
+    """Milliseconds for a step that does nothing on a worker, warm; beside a process pool."""
+    alone = step(name="remote_nothing", executor="distributed")(lambda context: None)  # noqa: ARG005
+    once = Workflow("remote no-op", lambda wf: wf.timeline(alone))
+    runs = [session.run(once, {}) for _ in range(3)]
+    for run in runs:
+        run.wait()
+    trips, whole = [], []
+    for _ in range(300):
+        whole.append(timed(lambda: session.run(once, {}).wait()))
+        row = session.runs[-1].rows()[0].segments[0]
+        assert row.end is not None
+        trips.append(row.end - row.queued)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:  # gRPC lives here: never fork
+        pool.submit(nothing).result()
+        floor = statistics.median(timed(lambda: pool.submit(nothing).result()) for _ in range(300))
+    p50, p95 = statistics.median(trips) * 1e3, statistics.quantiles(trips, n=20)[18] * 1e3
+    line("remote no-op step, there and back, p50", p50, "ms", f"{p50 / floor / 1e3:.2f} x a process pool's ({floor * 1e3:.2f} ms)")
+    line("  p95", p95, "ms", "")
+    line("  as a whole run, journal on disk, p50", statistics.median(whole) * 1e3, "ms", "")
+
+
+def order_rows(session: Session) -> None:
+    """The order workflow, hybrid, cold and warm."""
+    order = order_steps()
+    warm = [timed(lambda: session.run(order, {"order": {}}).wait()) * 1e3 for _ in range(20)]
+    median = statistics.median(warm)
+    line("order workflow, hybrid, warm, median of 20", median, "ms", f"{median - CRITICAL_MS:+.1f} ms over its critical path of {CRITICAL_MS} ms")
+    line("  lowest and highest", min(warm), "ms", f"to {max(warm):.1f} ms")
+
+
+def line(what: str, value: float, unit: str, beside: str) -> None:
+    """One row of the table."""
+    print(f"{what:<46}{value:>10.2f} {unit:<10} {beside}".rstrip())
+
+
+def main() -> None:
+    """Print the table."""
+    home = Path(tempfile.mkdtemp(prefix="cerebelum-bench-"))
+    session = Session(Settings(home=home))
+    print(f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
+    once = step(name="first", executor="distributed")(lambda context: None)  # noqa: ARG005
+    cold = timed(lambda: session.run(Workflow("first", lambda wf: wf.timeline(once)), {}).wait())
+    line("first remote result of a session", cold * 1e3, "ms", "Core and workers start")
+    order_rows(session)
+    local_rows(session)
+    remote_rows(session)
+    session.close()
+
+
+if __name__ == "__main__":
+    main()
