@@ -32,11 +32,11 @@ if TYPE_CHECKING:  # for editors; at run time each is imported when first used, 
     from cerebelum_nb.errors import PlanError as PlanError
     from cerebelum_nb.errors import RunCancelled as RunCancelled
     from cerebelum_nb.errors import StepFailed as StepFailed
-    from cerebelum_nb.runtime.run import ExecutionResult as ExecutionResult
-    from cerebelum_nb.runtime.run import Run as Run
     from cerebelum_nb.executors.hybrid import DistributedExecutor as DistributedExecutor
     from cerebelum_nb.executors.hybrid import DSLLocalExecutor as DSLLocalExecutor
     from cerebelum_nb.executors.hybrid import HybridExecutor as HybridExecutor
+    from cerebelum_nb.runtime.run import ExecutionResult as ExecutionResult
+    from cerebelum_nb.runtime.run import Run as Run
     from cerebelum_nb.session import Session as Session
 
 _WHERE = {

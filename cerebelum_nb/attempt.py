@@ -43,13 +43,19 @@ def describe(exc: BaseException) -> ErrorInfo:
 
 def _cut(text: str, limit: int) -> str:
     text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be journaled
-    return text if len(text) <= limit else f"{text[: limit // 2]}\n… {len(text) - limit} characters …\n{text[-limit // 2 :]}"
+    return (
+        text
+        if len(text) <= limit
+        else f"{text[: limit // 2]}\n… {len(text) - limit} characters …\n{text[-limit // 2 :]}"
+    )
 
 
 def _traceback(exc: BaseException) -> str:
     _drop_own_frames(exc, seen=set())
     try:
-        return "".join(traceback.TracebackException(type(exc), exc, exc.__traceback__, limit=-40, compact=True).format())
+        return "".join(
+            traceback.TracebackException(type(exc), exc, exc.__traceback__, limit=-40, compact=True).format()
+        )
     except Exception as broken:  # noqa: BLE001  exotic exceptions may break the formatter itself
         return f"{type(exc).__name__} (its traceback could not be formatted: {type(broken).__name__})\n"
 

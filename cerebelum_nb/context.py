@@ -57,6 +57,9 @@ _COPIES: Final[dict[type, Any]] = {
 }
 
 
+_UNSET: Final = object()
+
+
 class Context:
     """Given to a step as its ``context``.
 
@@ -70,7 +73,7 @@ class Context:
 
     __slots__ = ("_given", "_inputs", "attempt", "execution_id", "executor", "step_name", "workflow_name")
 
-    def __init__(  # noqa: PLR0913  one for each thing a step may ask
+    def __init__(  # noqa: PLR0913, PLR0917  one for each thing a step may ask
         self,
         inputs: Any,
         execution_id: str,
@@ -80,6 +83,7 @@ class Context:
         executor: str = "local",
     ) -> None:
         self._given = inputs
+        self._inputs: Any = _UNSET
         self.execution_id = execution_id
         self.workflow_name = workflow_name
         self.step_name = step_name
@@ -89,11 +93,9 @@ class Context:
     @property
     def inputs(self) -> Any:
         """The run's inputs: this step's own copy, made when first asked for."""
-        try:
-            return self._inputs
-        except AttributeError:
+        if self._inputs is _UNSET:
             self._inputs = own_copy(self._given)
-            return self._inputs
+        return self._inputs
 
     def __repr__(self) -> str:
         return f"<context of step {self.step_name}, attempt {self.attempt}, run {self.execution_id}>"

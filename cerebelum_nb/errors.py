@@ -1,18 +1,18 @@
 """Every error a person can meet, by who must act.
 
-    CerebelumError
-    ├── DefinitionError        your step or workflow is written wrongly; found where it is defined
-    ├── PlanError              the workflow cannot run as asked; found before anything runs
-    │   └── PlacementError     an executor that does not exist or cannot take the step
-    ├── ExecutionError         the run did not succeed
-    │   ├── StepFailed         your step raised, was stopped or lost: holds step, attempt, executor, traceback
-    │   └── RunCancelled       somebody cancelled the run
-    ├── ExecutorError          the place where steps run has trouble: Core did not start, a worker died
-    ├── WireError              the connection: refused, cut, not authenticated, too large
-    │   └── PayloadRejected    a sealed envelope that does not open: nothing in it was read
-    ├── CaptureError           what a step closes over cannot be shipped; names the variable
-    ├── NotYet                 a documented feature that this version does not have
-    └── InternalError          our bug: please report it
+CerebelumError
+├── DefinitionError        your step or workflow is written wrongly; found where it is defined
+├── PlanError              the workflow cannot run as asked; found before anything runs
+│   └── PlacementError     an executor that does not exist or cannot take the step
+├── ExecutionError         the run did not succeed
+│   ├── StepFailed         your step raised, was stopped or lost: holds step, attempt, executor, traceback
+│   └── RunCancelled       somebody cancelled the run
+├── ExecutorError          the place where steps run has trouble: Core did not start, a worker died
+├── WireError              the connection: refused, cut, not authenticated, too large
+│   └── PayloadRejected    a sealed envelope that does not open: nothing in it was read
+├── CaptureError           what a step closes over cannot be shipped; names the variable
+├── NotYet                 a documented feature that this version does not have
+└── InternalError          our bug: please report it
 """
 
 
@@ -41,9 +41,7 @@ class ExecutionError(CerebelumError):
         error: The error as text, or None.
     """
 
-    def __init__(
-        self, message: str, *, step_name: str | None = None, error: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, step_name: str | None = None, error: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.step_name = step_name
@@ -98,7 +96,7 @@ class CaptureError(CerebelumError):
     """A step closes over something that cannot be sent to a worker."""
 
 
-class NotYet(CerebelumError):  # noqa: N818  reads as a sentence where it is raised
+class NotYet(CerebelumError):
     """Documented, and not in this version."""
 
 

@@ -37,7 +37,8 @@ class Attempt:
 
     Attributes:
         function: The step's function as the person wrote it, sync or async.
-        args: What to call it with, in order. Where `context_at` is not None, that place holds None and takes the context.
+        args: What to call it with, in order. Where `context_at` is a number, that place holds None and takes the
+            context.
         kwargs: Keyword arguments; the context may be here under `context_key`.
         fields: What a `Context` is made from, the inputs included: see `cerebelum_nb.context.Context`.
     """
@@ -96,5 +97,3 @@ class Sink(Protocol):
 
     def on_events(self, run: str, batch: Sequence[AnyEvent]) -> None:
         """Take a batch, in order, already in the journal. Returns at once; one that raises is switched off."""
-
-

@@ -16,20 +16,20 @@ from cerebelum_nb.context import own_copy
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.executors.hybrid import DistributedExecutor, DSLLocalExecutor, HybridExecutor
+from cerebelum_nb.executors.lanes import Lanes
 from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.model.events import Placement
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime import planner
-from cerebelum_nb.runtime.courier import Courier
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.journal import Journal
 from cerebelum_nb.runtime.placement import Places, Wishes, nearest, place
 from cerebelum_nb.runtime.pump import Pump
 from cerebelum_nb.runtime.results import Results, ResultStore
 from cerebelum_nb.runtime.run import ExecutionResult, Run
-from cerebelum_nb.runtime.scheduler import INLINE, Scheduler
+from cerebelum_nb.runtime.scheduler import Scheduler
 
 WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop
 
@@ -63,7 +63,7 @@ class Session:
 
     # -- running
 
-    def run(
+    def run(  # noqa: PLR0913  what a person may ask of a run, all by keyword
         self,
         workflow: Workflow,
         inputs: Any = None,
@@ -175,7 +175,7 @@ class Session:
             everywhere=everywhere,
         )
 
-    def _start(
+    def _start(  # noqa: PLR0913  all by keyword
         self,
         workflow: Workflow,
         inputs: Any,
@@ -193,36 +193,16 @@ class Session:
             self._start_thread()
             number = len(self.runs) + 1
         run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
-        lanes: dict[str, Callable[[], object]] = {}
-        couriers: dict[str, Courier] = {}
-
-        def stop(lane: str, task: int, attempt: int) -> None:
-            if lane in INLINE:
-                self._local.stop(job, task, attempt)
-            else:
-                couriers[lane].stop(task, attempt)
-
-        def urgent() -> None:
-            self._pump.urgent()
-
-        def courier(name: str) -> Courier:  # called on the control loop or by `stop`; made when first needed
-            if name not in couriers:
-                couriers[name] = Courier(job, self._executor(name), self.loop)
-            return couriers[name]
-
-        for name in self.places.executors:
-            if name != "local":
-                lanes[name] = lambda name=name: courier(name).poke()  # type: ignore[misc]
-        lanes["local"] = lambda: inline["local"]()
-        lanes["threads"] = lambda: inline["threads"]()
-        scheduler = Scheduler(made, poke=lanes, stop=stop, urgent=urgent)
+        remote = [name for name in self.places.executors if name != "local"]
+        lanes = Lanes(self._local, self._executor, remote, self.loop)
+        scheduler = Scheduler(made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent)
         job = Job(run_id, made, scheduler)
         results = Results(self._store, run_id, scheduler.values)
         run = Run(
             run_id, number, made, wishes, self, scheduler=scheduler, results=results, definition=workflow, parent=parent
         )
         job.crash = run.crash
-        inline = self._local.serve(job)
+        lanes.serve(job)
         run.on_end.append(lambda _: self._ended(job, results))
         with self._lock:
             self.runs.append(run)
@@ -251,10 +231,9 @@ class Session:
 
     def _warm_up(self, made: Plan) -> None:
         """Start remote executors while the first local steps run."""
-        for place in made.places:
-            if place.remote:
-                # Its error is told again, and better, by the first attempt that needs it.
-                asyncio.run_coroutine_threadsafe(self._executor(place.executor).start(), self.loop)
+        for name in {chosen.executor for chosen in made.places if chosen.remote}:
+            # Its error is told again, and better, by the first attempt that needs it.
+            asyncio.run_coroutine_threadsafe(self._executor(name).start(), self.loop)
 
     def _open_journal(self) -> Journal:
         try:

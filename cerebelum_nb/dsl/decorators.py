@@ -11,7 +11,19 @@ from cerebelum_nb.errors import DefinitionError, NotYet
 ExecutorName = Literal["local", "distributed", "auto"] | str  # noqa: PYI051  editors offer the literals
 
 _LATER = frozenset(
-    {"retries", "backoff", "retry_on", "timeout", "cache", "idempotent", "effects", "compensate", "labels", "cost", "resources"}
+    {
+        "retries",
+        "backoff",
+        "retry_on",
+        "timeout",
+        "cache",
+        "idempotent",
+        "effects",
+        "compensate",
+        "labels",
+        "cost",
+        "resources",
+    }
 )
 
 
@@ -86,7 +98,10 @@ def workflow(
         if isinstance(target, type) or not callable(target):
             raise DefinitionError(f"@workflow goes on a function that takes wf, not on {target!r:.80}")
         made = Workflow(
-            name or getattr(target, "__name__", ""), target, executor=executor, execution_strategy=execution_strategy
+            str(name or getattr(target, "__name__", "")),
+            target,
+            executor=executor,
+            execution_strategy=execution_strategy,
         )
         registry.add_workflow(made)
         return made

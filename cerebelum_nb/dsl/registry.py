@@ -1,7 +1,7 @@
 """What has been defined so far: the one live object at module level, since decorators run at import.
 
-A step is known by its module, name and function, so two files may both have a ``load``; running a cell again replaces what
-the same cell defined before.
+A step is known by its module, name and function, so two files may both have a ``load``; running a cell
+again replaces what the same cell defined before.
 """
 
 from collections.abc import Callable

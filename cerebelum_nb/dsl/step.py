@@ -100,10 +100,12 @@ def check_name(name: object, what: str = "step") -> str:
     normal = unicodedata.normalize("NFC", name)
     if not _NAME.fullmatch(normal) or normal != normal.strip():
         raise DefinitionError(
-            f"{ascii(name[:40])} cannot name a {what}: 1 to 80 letters, digits, '_', '-', '.', '/' or spaces inside"
+            f"{name[:40]!a} cannot name a {what}: 1 to 80 letters, digits, '_', '-', '.', '/' or spaces inside"
         )
     if what == "step" and normal in RESERVED:
-        raise DefinitionError(f"a step cannot be called {normal!r}: the word has a meaning of its own in strategies or steps")
+        raise DefinitionError(
+            f"a step cannot be called {normal!r}: the word has a meaning of its own in strategies or steps"
+        )
     return normal
 
 

@@ -89,7 +89,9 @@ class Workflow:
             self.name, tuple(steps), tuple(builder.order.follows), self.executor, self.execution_strategy
         )
 
-    def run(self, inputs: Any = None, *, execution_strategy: Mapping[str, str] | None = None, until: str | None = None) -> Any:
+    def run(
+        self, inputs: Any = None, *, execution_strategy: Mapping[str, str] | None = None, until: str | None = None
+    ) -> Any:
         """Start a run and return at once with the live `Run`: await it, watch it, cancel it, move its steps.
 
         Args:
@@ -128,7 +130,10 @@ class Workflow:
         )
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
-        raise DefinitionError(f"a workflow is run, not called: {self.name}.run({{...}}) or await {self.name}.execute({{...}})")
+        """Refuse, and say how a workflow is run."""
+        raise DefinitionError(
+            f"a workflow is run, not called: {self.name}.run({{...}}) or await {self.name}.execute({{...}})"
+        )
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"

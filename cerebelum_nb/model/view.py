@@ -169,7 +169,6 @@ def details(state: RunState, task: int) -> Details:
     )
 
 
-
 def failed(made: Header) -> Header:
     """The same run, ended from outside."""
     return msgspec.structs.replace(made, status="failed")

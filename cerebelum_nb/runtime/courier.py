@@ -91,5 +91,3 @@ class Courier:
             return Outcome("error", error=ErrorInfo(type(exc).__name__, str(exc)))
         except Exception as exc:  # noqa: BLE001  recorded: a broken executor must not hang the run
             return Outcome("error", error=describe(exc))
-
-

@@ -52,9 +52,7 @@ class Journal:
         try:
             for i in range(0, len(batch), CHUNK):
                 part = batch[i : i + CHUNK]
-                db.execute(
-                    "insert into journal values(?,?,?,?)", (run, part[0].seq, part[-1].seq, encode_lines(part))
-                )
+                db.execute("insert into journal values(?,?,?,?)", (run, part[0].seq, part[-1].seq, encode_lines(part)))
             db.execute("commit")
         except BaseException:
             db.execute("rollback")

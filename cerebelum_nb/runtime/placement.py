@@ -114,6 +114,8 @@ def check_map(what: str, strategy: Mapping[str, str], steps: Mapping[str, object
         raise PlanError(f"{what} is a dict of step name to executor, not {strategy!r:.60}")
     for step, name in strategy.items():
         if step != DEFAULT and step not in steps:
-            raise PlanError(f"{what} names the step {step!r}, which the workflow does not have.{nearest(step, list(steps))}")
+            raise PlanError(
+                f"{what} names the step {step!r}, which the workflow does not have.{nearest(step, list(steps))}"
+            )
         if not isinstance(name, str):
             raise PlanError(f"{what}[{step!r}] is {name!r:.60}, not the name of an executor")

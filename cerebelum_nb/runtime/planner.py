@@ -141,7 +141,9 @@ def _backwards(workflow: WorkflowDef, needs: tuple[tuple[int, ...], ...]) -> str
 
 def _until(made: Plan, until: str) -> Plan:
     if until not in made.names:
-        raise PlanError(f"workflow {made.workflow!r} has no step {until!r} to stop at.{nearest(until, list(made.names))}")
+        raise PlanError(
+            f"workflow {made.workflow!r} has no step {until!r} to stop at.{nearest(until, list(made.names))}"
+        )
     last = made.number_of(until)
     keep = {last, *made.above(last)}
     return msgspec.structs.replace(made, left_out=frozenset(set(range(len(made.names))) - keep))

@@ -70,7 +70,7 @@ class ResultStore:
             path = self._path(run, task)
             self._make_folder(path.parent)
             body = seal.seal(self._key, self._address(run, task, encoded.codec), bytes(encoded.data))
-            with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(body)
         except (CerebelumError, OSError):
             return value

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import sys
 import threading
 import time
@@ -227,7 +227,9 @@ class Run:
     def error(self) -> ExecutionError | None:
         """Why it did not succeed; None while it runs and when it did."""
         if self._crashed is not None:
-            return ExecutionError(f"run {self.number} of {self.workflow} ended: {self._crashed}", error=str(self._crashed))
+            return ExecutionError(
+                f"run {self.number} of {self.workflow} ended: {self._crashed}", error=str(self._crashed)
+            )
         if not self._done.is_set() or self.state.status == "succeeded":
             return None
         state = self.state
@@ -446,4 +448,4 @@ class Run:
 
 
 def _iso(at: float) -> str:
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).replace(tzinfo=None).isoformat()
+    return dt.datetime.fromtimestamp(at, dt.UTC).replace(tzinfo=None).isoformat()

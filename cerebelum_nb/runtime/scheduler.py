@@ -34,7 +34,6 @@ from cerebelum_nb.model.state import (
     RUNNING,
     SKIPPED,
     SUBMITTED,
-    SUCCEEDED,
     WAITING,
     RunState,
 )
@@ -83,14 +82,14 @@ class Scheduler:
         plan = self.plan
         with self._lock:
             now = self.now()
-            self._write(
-                RunStarted(0, now, run, plan.workflow, plan.names, plan.needs, plan.places, plan.place, parent)
-            )
+            self._write(RunStarted(0, now, run, plan.workflow, plan.names, plan.needs, plan.places, plan.place, parent))
             for task, (value, why) in sorted((reused or {}).items()):
                 self.values[task] = value
                 self._write(TaskFinished(self.state.seq + 1, now, task, "succeeded", "reused", why))
             for task in sorted(plan.left_out):
-                self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", "not needed for what was asked"))
+                self._write(
+                    TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", "not needed for what was asked")
+                )
             pokes = self._after()
         _call(pokes)
 
@@ -147,9 +146,11 @@ class Scheduler:
         while task < n:
             with self._lock:
                 now = self.now()
-                for task in range(task, min(n, task + SLICE)):  # noqa: PLW2901, B020  goes on where the last grip ended
+                for task in range(task, min(n, task + SLICE)):  # noqa: B020  goes on where the last grip ended
                     if self.state.phase[task] in (WAITING, READY):
-                        self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", "the run was cancelled"))
+                        self._write(
+                            TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", "the run was cancelled")
+                        )
                 task += 1
                 pokes = self._after()
             _call(pokes)
@@ -164,7 +165,13 @@ class Scheduler:
                 if SUBMITTED <= phase <= RUNNING:
                     names.append(self.plan.names[task])
                     why = "it did not stop when asked; whatever it still does is ignored"
-                    self._settle(task, self.state.attempt[task], None, Outcome("cancelled", error=ErrorInfo("Cancelled", why)), now)
+                    self._settle(
+                        task,
+                        self.state.attempt[task],
+                        None,
+                        Outcome("cancelled", error=ErrorInfo("Cancelled", why)),
+                        now,
+                    )
             pokes = self._after()
         _call(pokes)
         return names

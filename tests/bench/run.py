@@ -28,7 +28,10 @@ def order_steps() -> Workflow:
 
     def sleeper(name: str, executor: str, ms: float, *reads: str) -> StepMetadata:
         space: dict[str, object] = {"asyncio": asyncio}
-        exec(f"async def {name}(context, {', '.join(reads)}):\n    await asyncio.sleep({ms / 1e3})\n    return {ms}", space)  # noqa: S102
+        exec(
+            f"async def {name}(context, {', '.join(reads)}):\n    await asyncio.sleep({ms / 1e3})\n    return {ms}",
+            space,
+        )
         return step(name=name, executor=executor)(space[name])  # type: ignore[arg-type]
 
     validate = sleeper("validate_order", "local", 5, "inputs")
@@ -44,7 +47,7 @@ def chain(n: int) -> Workflow:
     steps = []
     for i in range(n):
         space: dict[str, object] = {}
-        exec(f"async def s{i}({f's{i - 1}' if i else ''}): return None", space)  # noqa: S102
+        exec(f"async def s{i}({f's{i - 1}' if i else ''}): return None", space)
         steps.append(step(space[f"s{i}"]))  # type: ignore[arg-type]
     return Workflow(f"chain of {n}", lambda wf: wf.timeline(*steps))
 
@@ -84,13 +87,18 @@ def local_rows(session: Session) -> None:
         run.wait()
         costs.append((run.state.ended_at - run.state.started_at) / CHAIN)
     cost, floor = statistics.median(costs), statistics.median(floors)
-    line("local no-op step, in a chain of 10,000", cost * 1e6, "us", f"{cost / floor:.2f} x an asyncio task ({floor * 1e6:.1f} us)")
+    line(
+        "local no-op step, in a chain of 10,000",
+        cost * 1e6,
+        "us",
+        f"{cost / floor:.2f} x an asyncio task ({floor * 1e6:.1f} us)",
+    )
     line("  planning and starting them", statistics.median(plans) / CHAIN * 1e6, "us a step", "")
 
 
 def remote_rows(session: Session) -> None:
     """Milliseconds for a step that does nothing on a worker, warm; beside a process pool."""
-    alone = step(name="remote_nothing", executor="distributed")(lambda context: None)  # noqa: ARG005
+    alone = step(name="remote_nothing", executor="distributed")(lambda context: None)
     once = Workflow("remote no-op", lambda wf: wf.timeline(alone))
     runs = [session.run(once, {}) for _ in range(3)]
     for run in runs:
@@ -105,7 +113,12 @@ def remote_rows(session: Session) -> None:
         pool.submit(nothing).result()
         floor = statistics.median(timed(lambda: pool.submit(nothing).result()) for _ in range(300))
     p50, p95 = statistics.median(trips) * 1e3, statistics.quantiles(trips, n=20)[18] * 1e3
-    line("remote no-op step, there and back, p50", p50, "ms", f"{p50 / floor / 1e3:.2f} x a process pool's ({floor * 1e3:.2f} ms)")
+    line(
+        "remote no-op step, there and back, p50",
+        p50,
+        "ms",
+        f"{p50 / floor / 1e3:.2f} x a process pool's ({floor * 1e3:.2f} ms)",
+    )
     line("  p95", p95, "ms", "")
     line("  as a whole run, journal on disk, p50", statistics.median(whole) * 1e3, "ms", "")
 
@@ -115,7 +128,12 @@ def order_rows(session: Session) -> None:
     order = order_steps()
     warm = [timed(lambda: session.run(order, {"order": {}}).wait()) * 1e3 for _ in range(20)]
     median = statistics.median(warm)
-    line("order workflow, hybrid, warm, median of 20", median, "ms", f"{median - CRITICAL_MS:+.1f} ms over its critical path of {CRITICAL_MS} ms")
+    line(
+        "order workflow, hybrid, warm, median of 20",
+        median,
+        "ms",
+        f"{median - CRITICAL_MS:+.1f} ms over its critical path of {CRITICAL_MS} ms",
+    )
     line("  lowest and highest", min(warm), "ms", f"to {max(warm):.1f} ms")
 
 
@@ -129,7 +147,7 @@ def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="cerebelum-bench-"))
     session = Session(Settings(home=home))
     print(f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
-    once = step(name="first", executor="distributed")(lambda context: None)  # noqa: ARG005
+    once = step(name="first", executor="distributed")(lambda context: None)
     cold = timed(lambda: session.run(Workflow("first", lambda wf: wf.timeline(once)), {}).wait())
     line("first remote result of a session", cold * 1e3, "ms", "Core and workers start")
     order_rows(session)

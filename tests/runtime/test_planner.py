@@ -39,9 +39,15 @@ def test_a_plan_knows_needs_calls_and_places():
     ("wishes", "expected"),
     [
         ({}, ("local", "decorator", 'the step says executor="local"')),
-        ({"strategy": {"load": "distributed"}}, ("distributed", "strategy", "execution_strategy says 'distributed' for this step")),
+        (
+            {"strategy": {"load": "distributed"}},
+            ("distributed", "strategy", "execution_strategy says 'distributed' for this step"),
+        ),
         ({"strategy": {"default": "distributed"}}, ("local", "decorator", 'the step says executor="local"')),
-        ({"person": {"load": "distributed"}, "strategy": {"load": "local"}}, ("distributed", "person", "you moved it to 'distributed'")),
+        (
+            {"person": {"load": "distributed"}, "strategy": {"load": "local"}},
+            ("distributed", "person", "you moved it to 'distributed'"),
+        ),
         ({"everywhere": "distributed"}, ("distributed", "strategy", "use_local puts every step on 'distributed'")),
     ],
 )
@@ -64,7 +70,11 @@ def free(context): ...
         ({"workflow_executor": "distributed"}, "distributed", "workflow"),
         ({"workflow_strategy": {"default": "distributed"}, "workflow_executor": "local"}, "distributed", "workflow"),
         ({"strategy": {"default": "distributed"}, "workflow_executor": "local"}, "distributed", "map-default"),
-        ({"strategy": {"free": "auto", "default": "local"}, "workflow_executor": "distributed"}, "local", "map-default"),
+        (
+            {"strategy": {"free": "auto", "default": "local"}, "workflow_executor": "distributed"},
+            "local",
+            "map-default",
+        ),
     ],
 )
 def test_a_step_without_a_wish_goes_where_the_nearest_default_says(wishes, label, rule):

@@ -1,0 +1,304 @@
+"""What a step closes over: ship its function with the globals it uses as they are now, and make it again elsewhere.
+
+Functions of notebook cells travel by value, with their helpers, classes and globals; functions of modules by name.
+"""
+
+import builtins
+import dis
+import hashlib
+import importlib
+import inspect
+import linecache
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from types import BuiltinFunctionType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
+from typing import Any
+
+import msgspec
+
+from cerebelum_nb.codec import a_kind_of, find_unpicklable, picklable
+from cerebelum_nb.errors import CaptureError
+
+_GLOBAL_OPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, CodeType, BuiltinFunctionType, type(...)})
+_ALIASES = frozenset({GenericAlias, UnionType})
+_DEEP = 50
+_REMEMBERED = 256  # functions whose payload is kept
+_MEMORY_NBYTES = 1 << 20  # a larger payload is made anew each time rather than kept
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A function on its way: by name, or as a pickle; and the text of the cells it was written in."""
+
+    module: str
+    qualname: str
+    pickled: bytes
+    sources: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A function ready to be sent.
+
+    Attributes:
+        payload: What `opened` takes; seal it before it leaves.
+        digest: SHA-256 of the payload, hex: equal digests are equal functions with equal globals.
+    """
+
+    payload: bytes
+    digest: str
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the payload."""
+        return len(self.payload)
+
+
+class Shipper:
+    """Ships functions, and remembers the payloads of those that cannot have changed.
+
+    A function is remembered only with all it reaches: code, defaults, closures, globals and helpers, by identity, and
+    only when all of that is immutable. Any new global, any list among them, and it is made anew.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[tuple[Any, ...], Shipped]] = {}
+
+    def ship(self, function: Callable[..., Any], step: str = "") -> Shipped:
+        """See `ship`; the same answer, sooner."""
+        reached = _reached(function)
+        if reached is None:
+            return ship(function, step)
+        known = self._known.get(id(function))
+        # The remembered tuple keeps what it names alive, so an equal id is the same object.
+        if known is not None and len(known[0]) == len(reached) and all(map(_same, known[0], reached)):
+            return known[1]
+        shipped = ship(function, step)
+        if shipped.nbytes <= _MEMORY_NBYTES:
+            if len(self._known) >= _REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[id(function)] = (reached, shipped)
+        return shipped
+
+
+def ship(function: Callable[..., Any], step: str = "") -> Shipped:
+    """A function with the globals it uses as they are now, as bytes.
+
+    Raises:
+        CaptureError: It reaches something that cannot be sent; names the variable and how the step comes to it.
+    """
+    step = step or getattr(function, "__name__", repr(function))
+    if (name := _name_of(function)) is not None:
+        payload = Payload(*name, b"", {})
+    else:
+        payload = Payload("", "", _pickled(function, step), _sources(function))
+    data = msgspec.msgpack.encode(payload)
+    return Shipped(data, hashlib.sha256(data).hexdigest())
+
+
+def opened(payload: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
+    """What makes a shipped function, anew on each call. Open only what was sealed by us: a pickle can run code."""
+    parts = msgspec.msgpack.decode(payload, type=Payload)
+    for name, text in parts.sources.items():
+        lines = text.splitlines(keepends=True)
+        linecache.cache[name] = (len(text), None, lines, name)  # no time: `checkcache` leaves it alone
+    if parts.module:
+        return lambda: _by_name(parts.module, parts.qualname)
+    return lambda: pickle.loads(parts.pickled)  # noqa: S301  sealed, see above
+
+
+# by name ------------------------------------------------------------------------------------------------------------
+
+
+def _name_of(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """Module and name under which a worker finds the function too, or None: cells, lambdas, nested functions."""
+    module = sys.modules.get(getattr(function, "__module__", None) or "__main__")
+    qualname = getattr(function, "__qualname__", "<")
+    if module is None or module.__name__ == "__main__" or "<" in qualname or not _is_importable(module):
+        return None
+    try:
+        found = _by_name(module.__name__, qualname)
+    except AttributeError:
+        return None
+    return (module.__name__, qualname) if found is function else None
+
+
+def _by_name(module: str, qualname: str) -> Callable[..., Any]:
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    if str(type(found).__module__).startswith("cerebelum_nb.dsl"):  # a decorated step: what it was made of
+        found = found.function
+    return found  # type: ignore[no-any-return]
+
+
+def _is_importable(module: ModuleType) -> bool:
+    spec = getattr(module, "__spec__", None)
+    return spec is not None and (spec.origin in {"built-in", "frozen"} or spec.has_location)
+
+
+# by value -----------------------------------------------------------------------------------------------------------
+
+
+def _pickled(function: Callable[..., Any], step: str) -> bytes:
+    import cloudpickle  # noqa: PLC0415  only who ships by value pays for it
+
+    try:
+        return cloudpickle.dumps(function, protocol=5)  # type: ignore[no-any-return]
+    except Exception as exc:
+        raise CaptureError(_why_not(function, step, exc)) from exc
+
+
+def _why_not(function: Callable[..., Any], step: str, exc: Exception) -> str:
+    found = _culprit(function, set())
+    if found is None:
+        return f"step {step!r} cannot be sent to a worker ({type(exc).__name__}: {exc}). Run the step locally."
+    helpers, what, name, value = found
+    path, inner = find_unpicklable(value, name)
+    inside = f" (it is {path})" if path != name else ""
+    through = f" through helper {' and '.join(map(repr, helpers))}" if helpers else ""
+    return (
+        f"step {step!r} uses the {what} {name!r}{through}, {a_kind_of(inner)}{inside}, "
+        f"which cannot be sent to a worker. "
+        f"Create it inside the step, pass it as an input, or run the step locally."
+    )
+
+
+def _culprit(function: Callable[..., Any], seen: set[int]) -> tuple[list[str], str, str, Any] | None:
+    """Helpers on the way, what it is, its name, its value: of the first captured thing that pickle refuses."""
+    seen.add(id(function))
+    for what, name, value in captured(function):
+        if (plain := _plain_function(value)) is not None and _name_of(plain) is None:
+            if id(plain) not in seen and (found := _culprit(plain, seen)) is not None:
+                return [name, *found[0]], *found[1:]
+        elif not picklable(value):
+            return [], what, name, value
+    return None
+
+
+def _plain_function(value: Any) -> FunctionType | None:
+    if str(type(value).__module__).startswith("cerebelum_nb.dsl"):
+        value = getattr(value, "function", None)
+    return value if isinstance(value, FunctionType) else None
+
+
+def captured(function: Callable[..., Any]) -> Iterator[tuple[str, str, Any]]:
+    """What a function reaches outside itself: what it is (global, closure variable, default), its name, its value."""
+    plain = inspect.unwrap(function)
+    for layer in {id(each): each for each in (function, plain)}.values():
+        if isinstance(layer, FunctionType):
+            yield from _captured_by(layer)
+
+
+def _captured_by(function: FunctionType) -> Iterator[tuple[str, str, Any]]:
+    for name in names_used(function.__code__):
+        if name in function.__globals__:
+            yield "global", name, function.__globals__[name]
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield "closure variable", name, cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+    positional = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = function.__defaults__ or ()
+    yield from (
+        ("default of", *pair) for pair in zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
+    )
+    yield from (("default of", name, value) for name, value in (function.__kwdefaults__ or {}).items())
+
+
+@lru_cache(maxsize=1024)
+def names_used(code: CodeType) -> tuple[str, ...]:
+    """Global names in a function's code, nested functions included, in the order of their first use."""
+    names = [step.argval for step in dis.get_instructions(code) if step.opname in _GLOBAL_OPS]
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            names += names_used(const)
+    return tuple(dict.fromkeys(names))
+
+
+# remembering --------------------------------------------------------------------------------------------------------
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other
+
+
+def _reached(function: Callable[..., Any]) -> tuple[Any, ...] | None:
+    """All that decides what a function ships as, by identity; None when some of it can change under us."""
+    if not isinstance(function, FunctionType):
+        return None
+    things: list[Any] = []
+    return tuple(things) if _reach_function(function, things, set()) else None
+
+
+def _reach_function(function: FunctionType, things: list[Any], seen: set[int]) -> bool:
+    things.append(function)
+    if id(function) in seen:
+        return True
+    seen.add(id(function))
+    if function.__dict__ or len(seen) > _DEEP:
+        return False
+    things.append(function.__code__)
+    annotations = function.__annotations__.values()
+    values = [value for _, _, value in _captured_by(function)]
+    return all(_reach(value, things, seen) for value in (*annotations, *values))
+
+
+def _reach(value: Any, things: list[Any], seen: set[int]) -> bool:  # noqa: PLR0911  one case per kind reads best
+    kind = type(value)
+    if kind in _ATOMS:
+        things.append(value)
+        return True
+    if kind is FunctionType:
+        return _reach_function(value, things, seen)
+    if kind is tuple:
+        things.append(value)
+        return all(_reach(item, things, seen) for item in value)
+    if kind in _ALIASES or kind.__module__ == "typing":  # an annotation
+        things.append(value)
+        return True
+    if kind is ModuleType:
+        things.append(value)
+        return _is_importable(value)
+    if kind is type and value.__module__ != "__main__":
+        things.append(value)
+        return getattr(sys.modules.get(value.__module__, builtins), value.__qualname__, None) is value
+    return False
+
+
+# sources ------------------------------------------------------------------------------------------------------------
+
+
+def _sources(function: Callable[..., Any]) -> dict[str, str]:
+    """Text of the cells in which the function and its helpers were written: a worker has no such files."""
+    sources: dict[str, str] = {}
+    _collect_sources(function, sources, set())
+    return sources
+
+
+def _collect_sources(value: Any, sources: dict[str, str], seen: set[int]) -> None:
+    if id(value) in seen or len(seen) > 10 * _DEEP:
+        return
+    seen.add(id(value))
+    if isinstance(value, type) and value.__module__ == "__main__":
+        for item in vars(value).values():
+            _collect_sources(getattr(item, "__func__", getattr(item, "fget", item)), sources, seen)
+        return
+    plain = _plain_function(value)
+    if plain is None:
+        return
+    name = plain.__code__.co_filename
+    if name not in sources and _is_cell(name) and (lines := linecache.getlines(name)):
+        sources[name] = "".join(lines)
+    for _, _, item in captured(plain):
+        _collect_sources(item, sources, seen)
+
+
+def _is_cell(name: str) -> bool:
+    return not os.path.exists(name) or name.startswith(os.path.join(tempfile.gettempdir(), "ipykernel_"))  # noqa: PTH110, PTH118  names, not always paths

@@ -1,0 +1,57 @@
+"""One run's lanes: who is told that work waits in them, and who stops an attempt of theirs."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from cerebelum_nb.executors.local import LocalExecutor
+from cerebelum_nb.protocols import Executor
+from cerebelum_nb.runtime.courier import Courier
+from cerebelum_nb.runtime.job import Job
+from cerebelum_nb.runtime.scheduler import INLINE
+
+
+class Lanes:
+    """Joins a run's scheduler with the session's executors.
+
+    Args:
+        local: Takes the lanes `local` and `threads`.
+        remote: Gives the executor of a name; it may be heavy to make, so it is asked when first needed.
+        names: Lanes that lead to other executors.
+    """
+
+    def __init__(
+        self,
+        local: LocalExecutor,
+        remote: Callable[[str], Executor],
+        names: Sequence[str],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._local, self._remote, self._loop = local, remote, loop
+        self._couriers: dict[str, Courier] = {}
+        self._inline: dict[str, Callable[[], object]] = {}
+        self._job: Job | None = None
+        self.pokes: dict[str, Callable[[], object]] = {name: self._poke_of(name) for name in (*INLINE, *names)}
+
+    def serve(self, job: Job) -> None:
+        """Take on the run whose scheduler was made with `pokes` and `stop`."""
+        self._job = job
+        self._inline = self._local.serve(job)
+
+    def stop(self, lane: str, task: int, attempt: int) -> None:
+        """Stop an attempt that is no longer wanted. From any thread."""
+        assert self._job is not None
+        if lane in INLINE:
+            self._local.stop(self._job, task, attempt)
+        else:
+            self._courier(lane).stop(task, attempt)
+
+    def _poke_of(self, name: str) -> Callable[[], object]:
+        if name in INLINE:
+            return lambda: self._inline[name]()
+        return lambda: self._courier(name).poke()
+
+    def _courier(self, name: str) -> Courier:
+        assert self._job is not None
+        if name not in self._couriers:
+            self._couriers[name] = Courier(self._job, self._remote(name), self._loop)
+        return self._couriers[name]
