@@ -1,0 +1,295 @@
+/** What comes from the kernel, and the store that keeps it: one per model, older than any view of it. */
+
+export interface Segment {
+  attempt: number;
+  where: string;
+  remote: boolean;
+  queued: number;
+  start: number | null;
+  end: number | null;
+  outcome: string;
+}
+
+export interface Row {
+  id: number;
+  step: string;
+  status: string;
+  where: string;
+  remote: boolean;
+  attempt: number;
+  worker: string;
+  reason: string;
+  note: string;
+  needs: readonly number[];
+  segments: readonly Segment[];
+  prints: number;
+  ms: number | null;
+}
+
+export interface Header {
+  run: string;
+  number: number;
+  workflow: string;
+  status: string;
+  started_at: number;
+  now: number;
+  done: number;
+  total: number;
+  local_ms: number;
+  remote_ms: number;
+  reused_from: number;
+}
+
+export interface Executor {
+  name: string;
+  label: string;
+  remote: boolean;
+}
+
+export interface Snapshot {
+  seq: number;
+  widget_id?: string;
+  header: Header;
+  rows: readonly Row[];
+  executors: readonly Executor[];
+}
+
+export interface Patch {
+  kind: "patch";
+  run: string;
+  seq: number;
+  header: Header;
+  rows: readonly Row[];
+}
+
+export interface Preview {
+  kind: "preview";
+  request: number;
+  step: string;
+  executor: string | null;
+  runs: readonly string[];
+  reuses: readonly string[];
+  lost: string;
+  code: string;
+  ok: boolean;
+  text: string;
+}
+
+export interface Ack {
+  kind: "ack";
+  request: number;
+  ok: boolean;
+  text: string;
+}
+
+export interface Details {
+  kind: "details";
+  request: number;
+  step: string;
+  output: readonly (readonly [string, string])[];
+  error_type: string;
+  error: string;
+  traceback: string;
+}
+
+export type Answer = Preview | Ack | Details;
+
+/** What a person asks for; `request` is added on the way out. */
+export type Command =
+  | { kind: "preview"; step: string; executor: string | null }
+  | { kind: "apply"; step: string; executor: string | null }
+  | { kind: "details"; step: string }
+  | { kind: "cancel" };
+
+export type Change =
+  | { kind: "all"; newRun: boolean }
+  | { kind: "rows"; ids: readonly number[] }
+  | { kind: "answer"; answer: Answer }
+  | { kind: "silence"; request: number };
+
+/** The part of a widget model that is used here. Commands go by `send`, never by a trait: see `Store.command`. */
+export interface Model {
+  get(name: string): unknown;
+  on(event: string, callback: (...args: unknown[]) => void): void;
+  off(event: string, callback: (...args: unknown[]) => void): void;
+  send(content: unknown): void;
+}
+
+export const ANSWER_WITHIN_MS = 5000;
+/** A correction of "now" smaller than this many seconds never moves it back. */
+const JITTER_S = 0.25;
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+function isSnapshot(value: unknown): value is Snapshot {
+  return isRecord(value) && isRecord(value.header) && Array.isArray(value.rows) && typeof value.seq === "number";
+}
+
+function isPatch(value: Record<string, unknown>): value is Record<string, unknown> & Patch {
+  return value.kind === "patch" && isRecord(value.header) && Array.isArray(value.rows);
+}
+
+function isAnswer(value: Record<string, unknown>): value is Record<string, unknown> & Answer {
+  return ["preview", "ack", "details"].includes(String(value.kind)) && typeof value.request === "number";
+}
+
+export class Store {
+  snapshot: Snapshot | null = null;
+  /** In the given order; the same array object until the next snapshot. */
+  rows: Row[] = [];
+  private readonly places = new Map<number, number>();
+  private readonly listeners = new Set<(change: Change) => void>();
+  private readonly waiting = new Map<number, ReturnType<typeof setTimeout>>();
+  private requests = 0;
+  private resyncAt = Number.NEGATIVE_INFINITY;
+  private heard = false;
+  private base = { now: 0, at: 0 };
+
+  constructor(
+    private readonly model: Model,
+    private readonly clock: () => number = () => performance.now(),
+  ) {
+    model.on("msg:custom", this.onMessage);
+    model.on("change:snapshot", this.onTrait);
+    const saved = model.get("snapshot");
+    if (isSnapshot(saved)) this.adopt(saved);
+    this.resync();
+  }
+
+  close(): void {
+    this.model.off("msg:custom", this.onMessage);
+    this.model.off("change:snapshot", this.onTrait);
+    for (const timer of this.waiting.values()) clearTimeout(timer);
+    this.waiting.clear();
+    this.listeners.clear();
+  }
+
+  subscribe(listener: (change: Change) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  get header(): Header | null {
+    return this.snapshot?.header ?? null;
+  }
+
+  get running(): boolean {
+    return this.header?.status === "running";
+  }
+
+  /** Time moves only for a run that is told of live: a saved picture of a running one stands still. */
+  get moving(): boolean {
+    return this.running && this.heard;
+  }
+
+  row(id: number): Row | undefined {
+    const place = this.places.get(id);
+    return place === undefined ? undefined : this.rows[place];
+  }
+
+  place(id: number): number | undefined {
+    return this.places.get(id);
+  }
+
+  /** Seconds since the run started. */
+  now(): number {
+    return this.moving ? this.base.now + (this.clock() - this.base.at) / 1000 : this.base.now;
+  }
+
+  /** Send a command; its answer, or the silence after it, is told to the listeners under the number returned. */
+  command(command: Command): number {
+    const request = ++this.requests;
+    // Always a message: a trait set by the browser can get lost while a cell runs.
+    this.send({ ...command, request });
+    const timer = setTimeout(() => {
+      this.waiting.delete(request);
+      this.tell({ kind: "silence", request });
+    }, ANSWER_WITHIN_MS);
+    this.waiting.set(request, timer);
+    return request;
+  }
+
+  private send(content: unknown): void {
+    try {
+      this.model.send(content);
+    } catch {
+      // No kernel behind a saved notebook: the silence is told after a while.
+    }
+  }
+
+  /** Ask for everything, once until it arrives; again only if the question itself seems lost. */
+  private resync(): void {
+    if (this.clock() - this.resyncAt < ANSWER_WITHIN_MS) return;
+    this.resyncAt = this.clock();
+    this.send({ kind: "resync" });
+  }
+
+  private readonly onTrait = (): void => {
+    const next = this.model.get("snapshot");
+    if (!isSnapshot(next)) return;
+    const known = this.snapshot;
+    if (known && known.header.run === next.header.run && next.seq <= known.seq) return;
+    this.heard = true;
+    this.adopt(next);
+  };
+
+  private readonly onMessage = (message: unknown): void => {
+    if (!isRecord(message)) return;
+    this.heard = true;
+    if (message.kind === "snapshot" && isSnapshot(message.snapshot)) {
+      this.resyncAt = Number.NEGATIVE_INFINITY;
+      this.adopt(message.snapshot);
+    } else if (isPatch(message)) {
+      this.patch(message);
+    } else if (isAnswer(message)) {
+      clearTimeout(this.waiting.get(message.request));
+      this.waiting.delete(message.request);
+      this.tell({ kind: "answer", answer: message });
+    }
+  };
+
+  private adopt(snapshot: Snapshot): void {
+    const newRun = this.header?.run !== snapshot.header.run;
+    this.snapshot = snapshot;
+    this.rows = [...snapshot.rows];
+    this.places.clear();
+    this.rows.forEach((row, place) => {
+      this.places.set(row.id, place);
+    });
+    this.setNow(snapshot.header, newRun);
+    this.tell({ kind: "all", newRun });
+  }
+
+  private patch(patch: Patch): void {
+    const known = this.snapshot;
+    if (!known || known.header.run !== patch.run || patch.seq > known.seq + 1) {
+      this.resync();
+      return;
+    }
+    if (patch.seq <= known.seq) return; // a snapshot overtook it
+    const ids: number[] = [];
+    for (const row of patch.rows) {
+      const place = this.places.get(row.id);
+      if (place === undefined) continue;
+      this.rows[place] = row;
+      ids.push(row.id);
+    }
+    this.snapshot = { ...known, seq: patch.seq, header: patch.header, rows: this.rows };
+    this.setNow(patch.header, false);
+    this.tell({ kind: "rows", ids });
+  }
+
+  private setNow(header: Header, newRun: boolean): void {
+    const at = this.clock();
+    const shown = this.base.now + (at - this.base.at) / 1000;
+    const ahead = shown - header.now;
+    const keep = !newRun && header.status === "running" && ahead > 0 && ahead < JITTER_S;
+    this.base = { now: keep ? shown : header.now, at };
+  }
+
+  private tell(change: Change): void {
+    for (const listener of [...this.listeners]) listener(change);
+  }
+}

@@ -1,0 +1,283 @@
+/** One view of a run: puts the parts together, and turns what a person does into commands. */
+
+import { DetailsPanel } from "./details";
+import { focused, html, show, text } from "./dom";
+import { duration } from "./format";
+import { Gantt } from "./gantt";
+import { HeaderBar, Legend } from "./header";
+import { choices, Menu } from "./menu";
+import type { Answer, Change, Details, Row, Store } from "./model";
+import { ViewState } from "./viewstate";
+
+export const SILENT = "The kernel does not answer: run the cell again.";
+const DETAILS_EVERY_MS = 500;
+
+export class Widget {
+  readonly root = html("div", "cb");
+  private readonly state = new ViewState();
+  private readonly empty = html("div", "cb-empty", "No run yet.");
+  private readonly body = html("div", "cb-body");
+  private readonly live = html("div", "cb-live");
+  private readonly notice = html("div", "cb-notice");
+  private readonly hideStatic = html("style");
+  private readonly header: HeaderBar;
+  private readonly legend: Legend;
+  private readonly gantt: Gantt;
+  private readonly panel: DetailsPanel;
+  private readonly menu: Menu;
+  private readonly closers: (() => void)[] = [];
+  private details: Details | null = null;
+  private detailsRequest = 0;
+  private detailsTimer: ReturnType<typeof setTimeout> | undefined;
+  private cancelRequest = 0;
+  private applyRequest = 0;
+  private status = "";
+  private seenPrints = "";
+
+  constructor(private readonly store: Store) {
+    const acts = {
+      rerun: () => this.rerun(),
+      cancel: () => this.cancel(),
+      zoom: (factor: number) => this.gantt.zoom(factor),
+      fit: () => this.state.set({ zoom: null }),
+    };
+    this.live.setAttribute("aria-live", "polite");
+    this.live.setAttribute("role", "status");
+    this.header = new HeaderBar(store, this.state, acts);
+    this.legend = new Legend(store, this.state, acts);
+    this.gantt = new Gantt(
+      store,
+      this.state,
+      (row) => this.openMenu(row),
+      () => this.close(),
+    );
+    this.panel = new DetailsPanel({
+      choose: (row, executor) => this.choose(row, executor),
+      apply: () => this.apply(),
+      drop: () => this.drop(),
+      close: () => this.close(),
+    });
+    this.menu = new Menu(this.root);
+    this.body.append(this.gantt.root, this.panel.root);
+    this.root.append(this.hideStatic, this.header.root, this.legend.root, this.notice, this.body);
+    this.root.append(this.empty, this.menu.root, this.live);
+    this.state.subscribe(() => this.draw());
+    this.closers.push(store.subscribe((change) => this.onChange(change)));
+    this.adopt();
+    this.watch();
+  }
+
+  close(): void {
+    const id = this.state.selected;
+    this.menu.shut();
+    this.state.set({ selected: null, plan: null, message: "" });
+    if (id !== null) this.gantt.focus(id);
+  }
+
+  dispose(): void {
+    this.menu.shut();
+    clearTimeout(this.detailsTimer);
+    this.gantt.close();
+    for (const close of this.closers) close();
+  }
+
+  /** Keys pressed here are none of the notebook's one-key commands: "d d" would delete the cell. Ctrl+S still saves. */
+  private readonly onKey = (event: KeyboardEvent): void => {
+    const target = event.composedPath()[0];
+    if (!(target instanceof Element) || !this.root.contains(target)) return;
+    const theirs = event.ctrlKey || event.metaKey || event.altKey || (event.shiftKey && event.key === "Enter");
+    // On the focused element itself: on one around it, it would be looked at too late.
+    target.toggleAttribute("data-lm-suppress-shortcuts", !theirs);
+  };
+
+  private watch(): void {
+    // On the window and on the way in: Notebook 7 looks at keys on the document before they get here.
+    window.addEventListener("keydown", this.onKey, true);
+    this.closers.push(() => window.removeEventListener("keydown", this.onKey, true));
+    if (typeof ResizeObserver === "function") {
+      const sizes = new ResizeObserver(() => this.gantt.schedule());
+      sizes.observe(this.gantt.root);
+      this.closers.push(() => sizes.disconnect());
+    }
+    if (typeof IntersectionObserver === "function") {
+      const sight = new IntersectionObserver((all) => this.gantt.setInSight(all.at(-1)?.isIntersecting ?? true));
+      sight.observe(this.root);
+      this.closers.push(() => sight.disconnect());
+    }
+    // The clock beside the chart needs no more than this.
+    const clock = setInterval(() => {
+      if (!this.store.moving || document.hidden) return;
+      this.header.tick();
+      this.drawPanel();
+    }, 100);
+    this.closers.push(() => clearInterval(clock));
+  }
+
+  private onChange(change: Change): void {
+    if (change.kind === "all") {
+      this.adopt(change.newRun);
+    } else if (change.kind === "rows") {
+      this.legend.see(change.ids.map((id) => this.store.row(id)).filter((row): row is Row => row !== undefined));
+      this.gantt.schedule();
+      this.draw();
+    } else if (change.kind === "answer") {
+      this.onAnswer(change.answer);
+    } else {
+      this.onSilence(change.request);
+    }
+  }
+
+  private adopt(newRun = true): void {
+    const { state, store } = this;
+    if (newRun) {
+      // The same step stays selected in the next run of the same plan.
+      const kept = state.selected !== null ? store.row(state.selected) : undefined;
+      const same = kept !== undefined && kept.step === this.panel.root.dataset.step;
+      Object.assign(state, { zoom: null, plan: null, selected: same ? state.selected : null });
+      this.details = null;
+      this.seenPrints = "";
+    }
+    const id = store.snapshot?.widget_id ?? "";
+    text(this.hideStatic, /^[\w-]+$/.test(id) ? `.cb-static-${id}{display:none !important}` : "");
+    this.legend.adopt();
+    this.gantt.adopt();
+    this.draw();
+  }
+
+  private draw(): void {
+    const { store, root } = this;
+    const header = store.header;
+    for (const part of [this.header.root, this.legend.root, this.body]) show(part, header !== null);
+    show(this.empty, header === null);
+    if (header) {
+      root.dataset.run = header.run;
+      root.dataset.runStatus = header.status;
+      if (this.status === "running" && header.status !== "running") {
+        this.say(`${header.workflow} ${header.status} after ${duration(header.now * 1000)}`);
+      }
+      this.status = header.status;
+    }
+    this.header.draw();
+    this.legend.draw();
+    this.drawPanel();
+  }
+
+  private drawPanel(): void {
+    const { state, store } = this;
+    const row = state.selected === null ? undefined : store.row(state.selected);
+    show(this.panel.root, row !== undefined);
+    show(this.notice, row === undefined && state.message !== "");
+    text(this.notice, state.message);
+    if (!row) return;
+    this.askDetails(row);
+    this.panel.draw({
+      row,
+      now: store.now(),
+      executors: store.snapshot?.executors ?? [],
+      plan: state.plan,
+      message: state.message,
+      details: this.details?.step === row.step ? this.details : null,
+    });
+  }
+
+  /** What a step printed is not in the snapshot: asked for when looked at, and again when there is more. */
+  private askDetails(row: Row): void {
+    const failed = row.segments.some((s) => s.outcome !== "ok" && s.outcome !== "running");
+    const prints = `${row.step} ${row.attempt} ${row.prints} ${failed}`;
+    if (prints === this.seenPrints || this.detailsTimer) return;
+    this.seenPrints = prints;
+    if (!row.prints && !failed) return;
+    this.detailsRequest = this.store.command({ kind: "details", step: row.step });
+    this.detailsTimer = setTimeout(() => {
+      this.detailsTimer = undefined;
+      this.drawPanel();
+    }, DETAILS_EVERY_MS);
+  }
+
+  private openMenu(row: Row): void {
+    this.select(row);
+    const list = choices(row, this.store.snapshot?.executors ?? []);
+    const back = (): void => this.gantt.focus(row.id);
+    this.menu.show(row.step, list, this.gantt.anchor(row.id), (c) => this.choose(row, c.executor), back);
+  }
+
+  private select(row: Row): void {
+    if (this.state.selected === row.id) return;
+    clearTimeout(this.detailsTimer);
+    this.detailsTimer = undefined;
+    this.state.set({ selected: row.id, active: row.id, plan: null, message: "" });
+  }
+
+  private choose(row: Row, executor: string | null): void {
+    this.select(row);
+    const status = this.store.row(row.id)?.status ?? row.status;
+    // A step that has not started moves at once: nothing can be lost.
+    const atOnce = executor !== null && (status === "waiting" || status === "ready");
+    const step = row.step;
+    const request = this.store.command({ kind: atOnce ? "apply" : "preview", step, executor });
+    const phase = atOnce ? "applying" : "asking";
+    if (atOnce) this.applyRequest = request;
+    this.state.set({ plan: { phase, request, step, executor, preview: null }, message: "" });
+  }
+
+  private apply(): void {
+    const plan = this.state.plan;
+    if (plan?.phase !== "shown") return;
+    const request = this.store.command({ kind: "apply", step: plan.step, executor: plan.executor });
+    this.applyRequest = request;
+    // Before the button is disabled, which would drop the focus to nowhere.
+    if (this.state.selected !== null) this.gantt.focus(this.state.selected);
+    this.state.set({ plan: { ...plan, phase: "applying", request }, message: "" });
+  }
+
+  private drop(): void {
+    this.state.set({ plan: null, message: "" });
+    if (this.state.selected !== null) this.gantt.focus(this.state.selected);
+  }
+
+  private rerun(): void {
+    const { rows } = this.store;
+    const selected = this.state.selected === null ? undefined : this.store.row(this.state.selected);
+    const row = selected ?? rows.find((r) => r.status === "failed") ?? rows[0];
+    if (row) this.choose(row, null);
+  }
+
+  private cancel(): void {
+    this.cancelRequest = this.store.command({ kind: "cancel" });
+  }
+
+  private onAnswer(answer: Answer): void {
+    const { state } = this;
+    const plan = state.plan;
+    if (answer.kind === "details") {
+      if (answer.request !== this.detailsRequest) return;
+      this.details = answer;
+      this.drawPanel();
+    } else if (answer.kind === "preview") {
+      if (plan?.request !== answer.request) return;
+      state.set({ plan: { ...plan, phase: "shown", preview: answer } });
+      this.say(answer.ok ? `Runs ${answer.runs.length}, reuses ${answer.reuses.length}.` : answer.text);
+      if (this.root.contains(focused(this.root))) this.panel.focusPlan();
+    } else {
+      // The new run may have been shown before the word about it comes: then there is no plan any more.
+      const planned = plan?.request === answer.request;
+      const refused = answer.request === this.detailsRequest && !answer.ok;
+      if (!planned && !refused && ![this.applyRequest, this.cancelRequest].includes(answer.request)) return;
+      state.set({ plan: planned ? null : plan, message: answer.text });
+      this.say(answer.text);
+    }
+  }
+
+  private onSilence(request: number): void {
+    const { state } = this;
+    const ours = request === state.plan?.request || request === this.cancelRequest || request === this.detailsRequest;
+    if (!ours) return;
+    const plan = request === state.plan?.request ? null : state.plan;
+    state.set({ plan, message: SILENT });
+    this.say(SILENT);
+  }
+
+  private say(what: string): void {
+    if (what) text(this.live, what);
+  }
+}

@@ -1,0 +1,111 @@
+import { expect, test } from "vitest";
+import { frame, headroom, picture, position, shortened, tickStep, ticks, timeAt, visible, zoomed } from "../src/layout";
+import type { Row } from "../src/model";
+import { fixture } from "./fake";
+
+const WIDE = { width: 1000, left: 100, right: 900, from: 0, to: 0.8 };
+
+function marks(name: string, step: string): string[] {
+  const { rows, header } = fixture(name);
+  const find = (id: number): Row | undefined => rows.find((r) => r.id === id);
+  const row = rows.find((r) => r.step === step) as Row;
+  return picture(WIDE, row, header.now, find).marks.map(
+    (m) => `${m.kind} ${m.paint} ${Math.round(m.x)}+${Math.round(m.width)}${m.past ? " past" : ""}`,
+  );
+}
+
+test("a finished step is one bar, with its queue before it", () => {
+  expect(marks("finished", "check_inventory")).toEqual(["queue dist 107+5", "bar dist 112+200"]);
+});
+
+test("a running bar ends now", () => {
+  expect(marks("running", "process_payment")).toEqual(["queue dist 313+3", "bar dist 316+214"]);
+});
+
+test("an earlier attempt stands at its own time, paler, with a cross", () => {
+  expect(marks("rerun", "process_payment")).toEqual([
+    "queue dist 105+4 past",
+    "bar badhatch 109+71 past",
+    "cross bad 180+0",
+    "queue dist 200+4",
+    "bar dist 204+300",
+  ]);
+});
+
+test("a waiting step is a small circle after now", () => {
+  expect(marks("running", "finalize_order")).toEqual(["dot none 540+4"]);
+});
+
+test("a skipped step stands where what it needs ended", () => {
+  expect(marks("failed", "finalize_order")).toEqual(["dot none 390+4"]);
+});
+
+test("a reused step, a queued one and a cancelled one look different", () => {
+  expect([
+    marks("rerun", "validate_order"),
+    marks("rerun", "send_receipt"),
+    marks("rerun", "notify_warehouse"),
+  ]).toEqual([["ghost local 100+14"], ["queue dist 505+25"], ["queue dist 110+4", "bar grey 114+136"]]);
+});
+
+test("a label with no room after its bar loses words before it moves", () => {
+  const row = fixture("finished").rows[3] as Row;
+  const at = (width: number): string => {
+    const { label } = picture({ ...WIDE, width }, row, 0.52, () => undefined);
+    return `${label.anchor} ${label.text}`;
+  };
+
+  expect([at(1000), at(700), at(640)]).toEqual(["start 300 ms · worker 2", "start 300 ms", "end 300 ms"]);
+});
+
+test("the axis of a running run grows in steps, that of an ended one ends with it", () => {
+  const running = frame(1000, 10, null, 0.43, true);
+  const ended = frame(1000, 10, null, 0.521, false);
+
+  expect([running.to, headroom(0.44), ended.to]).toEqual([0.5, 0.5, 0.521]);
+});
+
+test("names take no more than a third of a narrow chart", () => {
+  expect(frame(500, 80, null, 1, false).left).toBe(160);
+  expect(shortened("a_very_long_name_of_a_step", frame(500, 80, null, 1, false))).toBe("a_very_long_name_…");
+});
+
+test("position and time undo each other", () => {
+  expect(timeAt(WIDE, position(WIDE, 0.3))).toBeCloseTo(0.3);
+});
+
+test("ticks stand at round times, with the unit at the last", () => {
+  const labels = (to: number): string[] => ticks({ ...WIDE, width: 960, to }).map((t) => t.label);
+
+  expect(labels(0.5)).toEqual(["0", "50", "100", "150", "200", "250", "300", "350", "400", "450", "500 ms"]);
+  expect(labels(1.5)).toEqual(["0", "0.2", "0.4", "0.6", "0.8", "1.0", "1.2", "1.4 s"]);
+  expect(labels(40)).toEqual(["0", "5", "10", "15", "20", "25", "30", "35", "40 s"]);
+  expect(labels(2400)).toEqual(["0", "5", "10", "15", "20", "25", "30", "35", "40 min"]);
+});
+
+test("a tick step is round at every scale", () => {
+  expect([0.00003, 0.07, 0.2, 0.9, 3, 40, 100, 4000, 100_000].map(tickStep)).toEqual([
+    0.00005, 0.1, 0.2, 1, 5, 60, 120, 7200, 172_800,
+  ]);
+});
+
+test("only rows in sight, and a few more, are drawn", () => {
+  expect([
+    visible(0, 420, 26, 10_000),
+    visible(130_000, 420, 26, 10_000),
+    visible(259_900, 420, 26, 10_000),
+    visible(0, 420, 26, 0),
+  ]).toEqual([
+    { first: 0, end: 25 },
+    { first: 4992, end: 5025 },
+    { first: 9988, end: 10_000 },
+    { first: 0, end: 0 },
+  ]);
+});
+
+test("zoom keeps the time under the pointer, and ends with the whole run", () => {
+  const closer = zoomed(WIDE, 0.5, 0.4, 0.8);
+
+  expect(closer).toEqual({ from: 0.2, to: 0.6000000000000001 });
+  expect(zoomed(WIDE, 2, 0.4, 0.8)).toBe(null);
+});
