@@ -203,7 +203,7 @@ export class Gantt {
       ((place - sight.first + 0.5 + 0.26 * below) * height).toFixed(1);
     for (let i = sight.first; i < sight.end && thin.length < MOST_CURVES; i++) {
       const row = store.rows[i];
-      const begun = row?.segments[0];
+      const begun = row?.segments.at(-1); // its last attempt is the one that waited for its needs' last ends
       if (!row || !begun) continue;
       const ended = (id: number): number => store.row(id)?.segments.at(-1)?.end ?? Number.NEGATIVE_INFINITY;
       const latest = row.needs.reduce((a, b) => (ended(b) > ended(a) ? b : a), row.needs[0] ?? -1);

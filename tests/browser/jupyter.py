@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -84,13 +85,13 @@ def _address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
 
 @contextlib.contextmanager
 def browser():
-    """A page; what it logs as an error is in `page.errors`."""
+    """A page; errors that come from a widget's module, and not from Jupyter's own code, are in `page.errors`."""
     with sync_playwright() as playwright:
         chrome = playwright.chromium.launch(executable_path=chromium(), headless=True, args=FLAGS)
         page = chrome.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(WAIT_MS)
         page.errors = []
-        page.on("pageerror", lambda error: page.errors.append(f"{error}\n{error.stack}"))
+        page.on("pageerror", lambda e: page.errors.append(e.stack) if "blob:" in (e.stack or "") else None)
         try:
             yield page
         finally:
@@ -130,11 +131,13 @@ def ask_kernel(page: Page, code: str) -> str:
     )
 
 
-def saved(path: Path, holds: str, seconds: float = 20) -> nbformat.NotebookNode:
-    """The notebook on disk, once its text holds something."""
+def saved(page: Page, path: Path, holds: Callable[[nbformat.NotebookNode], bool], seconds: float = 20) -> nbformat.NotebookNode:
+    """The notebook as saved, once it holds something: an output may be updated a moment after its run has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if holds in path.read_text():
-            return nbformat.read(path, 4)
-        time.sleep(0.1)
-    raise AssertionError(f"{holds!r} is not in the saved notebook after {seconds} s")
+        command(page, "docmanager:save")
+        page.wait_for_timeout(100)
+        book = nbformat.read(path, 4)
+        if holds(book):
+            return book
+    raise AssertionError(f"the saved notebook does not hold it after {seconds} s: {nbformat.writes(book)[-3000:]}")
