@@ -139,9 +139,9 @@ def enter_capture() -> None:
     with _lock:
         _users += 1
         if not isinstance(sys.stdout, _Prints):
-            sys.stdout = _Prints(sys.stdout, "stdout")  # type: ignore[assignment]
+            sys.stdout = _Prints(sys.stdout, "stdout")
         if not isinstance(sys.stderr, _Prints):
-            sys.stderr = _Prints(sys.stderr, "stderr")  # type: ignore[assignment]
+            sys.stderr = _Prints(sys.stderr, "stderr")
 
 
 def leave_capture() -> None:

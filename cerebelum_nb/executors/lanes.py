@@ -47,7 +47,7 @@ class Lanes:
 
     def _poke_of(self, name: str) -> Callable[[], object]:
         if name in INLINE:
-            return lambda: self._inline[name]()
+            return lambda: self._inline[name]()  # noqa: PLW0108  it is there only once a run is served
         return lambda: self._courier(name).poke()
 
     def _courier(self, name: str) -> Courier:

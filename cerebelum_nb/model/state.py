@@ -70,6 +70,7 @@ class RunState:
         self.run = self.workflow = self.parent = ""
         self.started_at = self.ended_at = 0.0
         self.unfinished = 0
+        self.spent_s = [0.0, 0.0]  # all attempts together: in the kernel, outside it
         self.names: tuple[str, ...] = ()
         self.needs: tuple[tuple[int, ...], ...] = ()
         self.phase = self.attempt = bytearray()  # no 256th attempt
@@ -113,7 +114,7 @@ class RunState:
         elif kind is RunStarted:
             self._run_started(e)  # type: ignore[arg-type]
         else:
-            self._run_finished(e)  # type: ignore[arg-type]
+            self._run_finished(e)
         self.seq = e.seq
 
     def _leave_queue(self, task: int, attempt: int, phase: int) -> None:
@@ -138,6 +139,7 @@ class RunState:
         if not SUBMITTED <= self.phase[task] <= RUNNING or self.attempt[task] != e.attempt:
             raise InternalError(f"attempt {e.attempt} of task {task} ended while not running")
         self.phase[task], self.ended[task], self.run_s[task] = ENDED, e.at, e.run_s
+        self.spent_s[self.places[task].remote] += e.run_s or e.at - (self.started[task] or self.submitted[task])
         if e.outcome != "ok":
             self._outcome[task] = e.outcome
             if e.error is not None:
@@ -216,7 +218,7 @@ class RunState:
                 ),
             )
         for known in (self.errors, self.reasons, self.workers):
-            known.pop(task, None)  # type: ignore[attr-defined]
+            known.pop(task, None)
         self.reused.discard(task)
         self.phase[task] = WAITING
         self.submitted[task] = self.started[task] = self.ended[task] = self.run_s[task] = 0.0

@@ -50,7 +50,7 @@ class Header(msgspec.Struct, frozen=True):
     now: float  # seconds since the start, when this was made; the end, once ended
     done: int
     total: int
-    local_ms: float
+    local_ms: float  # all attempts so far, together
     remote_ms: float
     reused_from: int  # number of the run whose results are reused; 0 for none
 
@@ -135,12 +135,6 @@ def header(state: RunState, *, number: int, now: float, reused_from: int = 0) ->
         now: UTC seconds.
         reused_from: Number of the parent run, 0 for none.
     """
-    local_ms = remote_ms = 0.0
-    for task, place in enumerate(state.places):
-        if place.remote:
-            remote_ms += duration_s(state, task) * 1e3
-        else:
-            local_ms += duration_s(state, task) * 1e3
     total = len(state.names)
     return Header(
         run=state.run,
@@ -151,8 +145,8 @@ def header(state: RunState, *, number: int, now: float, reused_from: int = 0) ->
         now=max(0.0, (state.ended_at or now) - state.started_at),
         done=total - state.unfinished,
         total=total,
-        local_ms=local_ms,
-        remote_ms=remote_ms,
+        local_ms=state.spent_s[False] * 1e3,
+        remote_ms=state.spent_s[True] * 1e3,
         reused_from=reused_from,
     )
 

@@ -53,7 +53,7 @@ class Wishes(msgspec.Struct, frozen=True):
     everywhere: str = ""  # deprecated use_local: one place for all steps
 
 
-def wish(step: str, decorator: str, wishes: Wishes) -> tuple[str, str, str]:
+def wish(step: str, decorator: str, wishes: Wishes) -> tuple[str, str, str]:  # noqa: PLR0911  one for each rule
     """The name that wins for a step, the rule behind it and the reason as a sentence."""
     if step in wishes.person:
         return wishes.person[step], "person", f"you moved it to {wishes.person[step]!r}"

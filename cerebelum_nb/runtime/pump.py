@@ -89,7 +89,7 @@ class Pump(threading.Thread):
             return
         try:
             run.deliver(batch)
-        except Exception:
+        except Exception:  # noqa: BLE001  listeners are guests: said once, the run goes on
             _log.exception("a listener of run %s failed; the run goes on", run.id)
         if ended:
             self._drop(run)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from cerebelum_nb.errors import ExecutionError, PlanError, RunCancelled, StepFailed
 from cerebelum_nb.model import view
 from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement
@@ -239,7 +241,8 @@ class Run:
             done = sum(p == SUCCEEDED for p in state.phase)
             text = f" while {', '.join(stopped)} ran" if stopped else ""
             return RunCancelled(
-                f"run {self.number} of {self.workflow} was cancelled{text}; {done} of {len(state.phase)} steps had finished"
+                f"run {self.number} of {self.workflow} was cancelled{text}; "
+                f"{done} of {len(state.phase)} steps had finished"
             )
         return self._step_failed(min(failed, key=lambda t: state.ended[t]))
 
@@ -357,7 +360,16 @@ class Run:
     def rows(self, tasks: Sequence[int] | None = None) -> list[view.Row]:
         """Its tasks as drawn; all of them, or those asked for."""
         chosen = range(len(self.plan.names)) if tasks is None else tasks
-        return self.scheduler.read(lambda s: [view.row(s, t) for t in chosen])
+        rows = self.scheduler.read(lambda s: [view.row(s, t) for t in chosen])
+        return [self._with_its_time(row) if row.status == "reused" else row for row in rows]
+
+    def _with_its_time(self, row: view.Row) -> view.Row:
+        """A reused row with how long it ran in the run that it comes from."""
+        names = self.parent.plan.names if self.parent is not None else ()
+        if self.parent is None or row.step not in names:
+            return row
+        (source,) = self.parent.rows([names.index(row.step)])
+        return msgspec.structs.replace(row, ms=source.ms)
 
     def details(self, step: str) -> view.Details:
         """What a step printed and how it failed."""
