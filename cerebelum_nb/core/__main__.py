@@ -1,0 +1,87 @@
+"""The embedded Core: ``python -m cerebelum_nb.core``. Started by the kernel only; see executors/core_process.py.
+
+Reads one JSON line of settings and secrets from its stdin, and lives for as long as that pipe and the kernel do.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from cerebelum_nb.core.spawn import Nursery
+
+SOCKET = "core.sock"
+LOG = "core.log"
+_PARENT_POLL_S = 0.25
+
+
+def main() -> None:
+    """Spawn workers, watch the kernel, and only then load gRPC: the three take their time side by side."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # the kernel died while we started
+    said = json.loads(line)
+    directory = Path(said["directory"])
+    nursery = Nursery()
+    threading.Thread(target=_watch, args=(said["kernel"], directory, nursery), name="lifeline", daemon=True).start()
+    processes = [nursery.spawn() for _ in range(said["slots"])]
+
+    import asyncio  # noqa: PLC0415  see above
+
+    from cerebelum_nb.core.service import Settings, serve  # noqa: PLC0415  see above
+    from cerebelum_nb.wire.frames import Place  # noqa: PLC0415  see above
+
+    settings = Settings(
+        token=said["token"],
+        key=bytes.fromhex(said["key"]),
+        place=Place(tuple(map(os.fsencode, said["path"])), os.fsencode(said["cwd"])),
+        log=directory / LOG,
+        nursery=nursery,
+    )
+    try:
+        # It ends from inside: to take a gRPC server and a loop down in order would only take time.
+        asyncio.run(serve(settings, processes, directory / SOCKET, _say_ready, lambda: _end(directory, nursery)))
+    finally:
+        _end(directory, nursery)
+
+
+def _say_ready() -> None:
+    sys.stdout.write(json.dumps({"ready": os.getpid()}) + "\n")
+    sys.stdout.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _watch(kernel: int, directory: Path, nursery: Nursery) -> None:
+    """End Core when the kernel ends: its pipe closes, or its process ends while a forked child still holds the pipe."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN | select.POLLHUP)
+    timeout_ms: float | None = _PARENT_POLL_S * 1000
+    with contextlib.suppress(OSError, AttributeError):  # not on this system: we look who our parent is
+        poll.register(os.pidfd_open(kernel), select.POLLIN)
+        timeout_ms = None
+    while os.getppid() == kernel and not poll.poll(timeout_ms):
+        pass
+    _end(directory, nursery)
+
+
+def _end(directory: Path, nursery: Nursery) -> NoReturn:
+    """Leave nothing behind: no worker, no child of one, no file."""
+    nursery.end()
+    for _ in range(10):  # a file may appear while its directory goes
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            break
+        time.sleep(0.01)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Who runs what: pending attempts, slots, redelivery and the steps of a stop. Pure: no I/O, no clock.
+
+A slot works on its attempts one after the other, in the order it was given them. So when its worker dies, the first
+may have begun and is lost; the others have not, and go back to the front of the queue.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+TERMINATE_AFTER_S = 0.5  # a step that is asked to stop has this long until its worker gets SIGTERM
+KILL_AFTER_S = 1.5  # and this long until its worker's group gets SIGKILL
+BROKEN_AFTER = 3  # workers of a slot that end before they are ready, one after the other
+
+Harsher = Literal["terminate", "kill"]
+
+
+class Given(NamedTuple):
+    """A slot is to run an attempt."""
+
+    slot: int
+    attempt: int
+
+
+class Death(NamedTuple):
+    """What the death of a slot's worker means.
+
+    Attributes:
+        lost: The attempt that may have begun, or None.
+        wanted: Whether somebody still waits for it: not after a cancel.
+        broken: Workers do not start here; attempts must not wait for them.
+    """
+
+    lost: int | None
+    wanted: bool
+    broken: bool
+
+
+@dataclass(slots=True)
+class SlotState:
+    """One place for a worker."""
+
+    vacant: bool = False  # the last worker is gone and the next one not there yet
+    ready: bool = False
+    holding: deque[int] = field(default_factory=deque)
+    stillborn: int = 0
+
+
+class Queue:
+    """Attempts by number, slots by number.
+
+    Args:
+        slots: The slots' numbers.
+        window: Attempts a slot holds at once.
+    """
+
+    def __init__(self, slots: range, window: int = 1) -> None:
+        self._slots = {slot: SlotState() for slot in slots}
+        self._window = window
+        self._pending: deque[int] = deque()
+        self._where: dict[int, int] = {}
+        self._stopping: dict[int, float] = {}  # attempt -> when the stop was asked
+        self._told: dict[int, Harsher] = {}
+
+    def add(self, attempt: int) -> None:
+        """A new attempt waits."""
+        self._pending.append(attempt)
+
+    def give(self) -> list[Given]:
+        """Hand waiting attempts to slots with room, the emptiest first. A slot that still starts gets its first too."""
+        given: list[Given] = []
+        while self._pending and (free := [slot for slot, state in self._slots.items() if not state.vacant]):
+            slot = min(free, key=self._load)
+            if len(self._slots[slot].holding) >= self._window:
+                break
+            attempt = self._pending.popleft()
+            self._slots[slot].holding.append(attempt)
+            self._where[attempt] = slot
+            given.append(Given(slot, attempt))
+        return given
+
+    def _load(self, slot: int) -> tuple[int, bool]:
+        state = self._slots[slot]
+        return len(state.holding), not state.ready
+
+    def joined(self, slot: int) -> None:
+        """A new worker was put into the slot of one that died."""
+        self._slots[slot].vacant = False
+
+    def ready(self, slot: int) -> None:
+        """The slot's worker has started."""
+        self._slots[slot].ready = True
+        self._slots[slot].stillborn = 0
+
+    def begins(self, slot: int) -> int | None:
+        """The attempt that the slot's worker runs now, or None."""
+        state = self._slots[slot]
+        return state.holding[0] if state.ready and state.holding else None
+
+    def finish(self, attempt: int) -> bool:
+        """An attempt ended on its worker; whether it was ours to end."""
+        slot = self._where.pop(attempt, None)
+        if slot is None:
+            return False
+        self._slots[slot].holding.remove(attempt)
+        self._stopping.pop(attempt, None)
+        self._told.pop(attempt, None)
+        return True
+
+    def cancel(self, attempt: int, now: float) -> int | None:
+        """Stop an attempt: the slot that must be told, or None when it only waited or has ended."""
+        slot = self._where.get(attempt)
+        if slot is not None:
+            self._stopping.setdefault(attempt, now)
+        elif attempt in self._pending:
+            self._pending.remove(attempt)
+        return slot
+
+    def overdue(self, now: float) -> list[tuple[int, Harsher]]:
+        """Slots whose attempt did not stop in time, each named once per step of the ladder."""
+        harsher: list[tuple[int, Harsher]] = []
+        for attempt, since in self._stopping.items():
+            slot = self._where[attempt]
+            if not self._slots[slot].ready or self._slots[slot].holding[0] != attempt:
+                continue  # it has not begun, and is skipped when its turn comes
+            step: Harsher | None = None
+            if now - since >= KILL_AFTER_S:
+                step = "kill"
+            elif now - since >= TERMINATE_AFTER_S:
+                step = "terminate"
+            if step is not None and self._told.get(attempt) != step:
+                self._told[attempt] = step
+                harsher.append((slot, step))
+        return harsher
+
+    def died(self, slot: int) -> Death:
+        """The slot's worker is gone; the slot gets nothing until another has `joined`."""
+        state = self._slots[slot]
+        held = list(state.holding)
+        lost = held.pop(0) if held and state.ready else None
+        wanted = lost is not None and lost not in self._stopping
+        if lost is not None:
+            self.finish(lost)
+        for attempt in reversed(held):
+            stopped = attempt in self._stopping
+            self.finish(attempt)
+            if not stopped:
+                self._pending.appendleft(attempt)
+        state.stillborn = 0 if state.ready else state.stillborn + 1
+        state.ready, state.vacant = False, True
+        return Death(lost, wanted, broken=state.stillborn >= BROKEN_AFTER)
+
+    def stillborn(self, slot: int) -> int:
+        """How many workers of this slot in a row ended before they were ready."""
+        return self._slots[slot].stillborn
+
+    def give_up_pending(self) -> list[int]:
+        """Take out all that waits: nothing will run it."""
+        pending = list(self._pending)
+        self._pending.clear()
+        return pending

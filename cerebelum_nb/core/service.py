@@ -1,0 +1,258 @@
+"""Core's gRPC end: one authenticated stream from the kernel, a queue, and the slots."""
+
+import asyncio
+import hmac
+import logging
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from cerebelum_nb.core.queue import KILL_AFTER_S, TERMINATE_AFTER_S, Given, Queue
+from cerebelum_nb.core.slots import Slot
+from cerebelum_nb.core.spawn import Nursery, Process
+from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.wire import channel
+from cerebelum_nb.wire.frames import (
+    AnyFrame,
+    Cancel,
+    Code,
+    Finished,
+    Forget,
+    Joined,
+    Lost,
+    Place,
+    Ready,
+    Started,
+    Submit,
+    Welcome,
+    frames_of,
+)
+
+CODES_PER_WORKER = 256
+RESPAWN_S, RESPAWN_CAP_S = 0.1, 5.0  # the wait after a worker that ended before it was ready doubles
+LOG_TAIL = 2_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An attempt in Core's hands. It holds its code, which the kernel may let go of meanwhile."""
+
+    submit: Submit
+    code: Code
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the kernel says at the start."""
+
+    token: str
+    key: bytes
+    place: Place
+    log: Path
+    nursery: Nursery
+
+
+class Service:
+    """Takes frames from the kernel and from workers, and passes them on.
+
+    Args:
+        processes: Worker processes that are already starting; one slot each.
+    """
+
+    def __init__(self, settings: Settings, processes: list[Process]) -> None:
+        self._settings = settings
+        self._place = settings.place
+        self._queue = Queue(range(1, len(processes) + 1))
+        self._codes: dict[str, Code] = {}
+        self._held: dict[int, Held] = {}
+        self._out = channel.Outbox()
+        self._taken = False
+        self._loop = asyncio.get_running_loop()
+        self._slots: dict[int, Slot] = {}
+        self.stream_ended = asyncio.Event()
+        for number, process in enumerate(processes, start=1):
+            self._welcome(number, process)
+
+    # the kernel's stream -------------------------------------------------------------------------------------------
+
+    async def dispatch(self, _requests: Any, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        """Serve the kernel until it leaves. The token is looked at before anything else."""
+        given = dict(context.invocation_metadata() or ()).get(channel.TOKEN, "")
+        if not isinstance(given, str) or not hmac.compare_digest(given.encode(), self._settings.token.encode()):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong or missing token")
+        if self._taken:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, "this Core has its kernel already")
+        self._taken = True
+        pump = asyncio.create_task(self._out.pump(context.write))
+        pump.add_done_callback(lambda _: self.stream_ended.set())  # who cannot write is of no use
+        try:
+            while (message := await context.read()) is not grpc.aio.EOF:
+                for frame in frames_of(message):
+                    self._from_kernel(frame)
+                self._hand_out()
+        finally:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+            self.stream_ended.set()
+
+    def _from_kernel(self, frame: AnyFrame) -> None:
+        match frame:
+            case Submit():
+                self._held[frame.id] = Held(frame, self._codes[frame.digest])
+                self._queue.add(frame.id)
+            case Cancel():
+                self._cancel(frame)
+            case Code():
+                self._codes[frame.digest] = frame
+            case Forget():
+                self._codes.pop(frame.digest, None)
+            case Place():
+                self._place = frame
+                for slot in self._slots.values():
+                    slot.send([frame])
+            case _:
+                logger.warning("frame.unexpected", extra={"frame": type(frame).__name__})
+
+    # stopping ------------------------------------------------------------------------------------------------------
+
+    def _cancel(self, frame: Cancel) -> None:
+        slot = self._queue.cancel(frame.id, self._loop.time())
+        if slot is None:
+            self._held.pop(frame.id, None)
+            return
+        self._slots[slot].stop(frame.id)
+        for delay_s in (TERMINATE_AFTER_S, KILL_AFTER_S):
+            self._loop.call_later(delay_s + 0.01, self._insist)
+
+    def _insist(self) -> None:
+        for number, step in self._queue.overdue(self._loop.time()):
+            self._slots[number].signal(signal.SIGTERM if step == "terminate" else signal.SIGKILL)
+
+    # workers -------------------------------------------------------------------------------------------------------
+
+    def _welcome(self, number: int, process: Process) -> None:
+        slot = Slot(number, process, self._from_worker, self._worker_died)
+        self._slots[number] = slot
+        slot.send([Welcome(self._settings.key, self._place)])
+        self._out.put(Joined(number, process.pid))
+
+    def _hand_out(self) -> None:
+        for given in self._queue.give():
+            self._slots[given.slot].send(self._frames_for(given))
+            if self._queue.begins(given.slot) == given.attempt:
+                self._started(given.slot)
+
+    def _started(self, slot: int) -> None:
+        attempt = self._queue.begins(slot)
+        if attempt is not None:
+            self._out.hold(Started(attempt, f"worker {slot}"))
+
+    def _frames_for(self, given: Given) -> Iterable[AnyFrame]:
+        held, has = self._held[given.attempt], self._slots[given.slot].codes
+        if held.code.digest not in has:
+            has[held.code.digest] = None
+            yield held.code
+            if len(has) > CODES_PER_WORKER:
+                oldest = next(iter(has))
+                del has[oldest]
+                yield Forget(oldest)
+        yield held.submit
+
+    def _from_worker(self, slot: Slot, frames: list[AnyFrame]) -> None:
+        ended = False
+        for frame in frames:
+            if isinstance(frame, Ready):
+                self._queue.ready(slot.number)
+                self._started(slot.number)
+                continue
+            if isinstance(frame, Finished):
+                if not self._queue.finish(frame.id):
+                    continue
+                self._held.pop(frame.id, None)
+                ended = True
+            self._out.put(frame)
+            if ended:
+                self._started(slot.number)
+        if ended:
+            self._hand_out()
+
+    def _worker_died(self, slot: Slot, how: str) -> None:
+        self._settings.nursery.forget(slot.pid)
+        death = self._queue.died(slot.number)
+        if death.lost is not None:
+            held = self._held.pop(death.lost)
+            if death.wanted:
+                self._out.put(Lost(death.lost, _worker_lost(slot, how, held.submit)))
+        if death.broken:
+            self._give_up(slot, how)
+        stillborn = self._queue.stillborn(slot.number)
+        if not stillborn:
+            self._respawn(slot.number)
+        else:
+            self._loop.call_later(min(RESPAWN_S * 2**stillborn, RESPAWN_CAP_S), self._respawn, slot.number)
+
+    def _respawn(self, number: int) -> None:
+        try:
+            process = self._settings.nursery.spawn()
+        except OSError as exc:  # no more processes or memory: it may get better
+            logger.warning("worker.spawn.failed", extra={"slot": number, "error": str(exc)})
+            self._loop.call_later(RESPAWN_CAP_S, self._respawn, number)
+            return
+        self._queue.joined(number)
+        self._welcome(number, process)
+        self._hand_out()
+
+    def _give_up(self, slot: Slot, how: str) -> None:
+        text = (
+            f"workers do not start: the last one (pid {slot.pid}) {how} before it was ready. "
+            f"Their last words are in the traceback. The step can run locally meanwhile."
+        )
+        error = ErrorInfo("WorkersDoNotStart", text, self._log_tail())
+        for attempt in self._queue.give_up_pending():
+            self._held.pop(attempt, None)
+            self._out.put(Lost(attempt, error))
+
+    def _log_tail(self) -> str:
+        try:
+            return self._settings.log.read_text("utf-8", "replace")[-LOG_TAIL:]
+        except OSError:
+            return ""
+
+
+def _worker_lost(slot: Slot, how: str, submit: Submit) -> ErrorInfo:
+    return ErrorInfo(
+        "WorkerLost",
+        f"worker {slot.number} (pid {slot.pid}) {how} while running step {submit.step!r} (attempt {submit.number}). "
+        f"A new worker has taken its place; run again, or give the step retries when running it twice does no harm.",
+    )
+
+
+async def serve(
+    settings: Settings,
+    processes: list[Process],
+    socket_path: Path,
+    ready: Callable[[], None],
+    end: Callable[[], NoReturn],
+) -> None:
+    """Serve one kernel until its stream ends.
+
+    Args:
+        ready: Called when the socket takes connections.
+        end: Called at the end.
+    """
+    service = Service(settings, processes)
+    server = grpc.aio.server(options=channel.OPTIONS)
+    handler = grpc.stream_stream_rpc_method_handler(service.dispatch)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(channel.SERVICE, {channel.METHOD: handler}),))
+    server.add_insecure_port(f"unix:{socket_path}")
+    await server.start()
+    ready()
+    await service.stream_ended.wait()
+    end()

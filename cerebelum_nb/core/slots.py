@@ -1,0 +1,125 @@
+"""A slot: one worker process, the socket to it, and what happens when it dies."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterable
+
+from cerebelum_nb.core.spawn import Process, kill_group
+from cerebelum_nb.errors import WireError
+from cerebelum_nb.wire.frames import AnyFrame, Cancel
+from cerebelum_nb.wire.line import READ_NBYTES, Splitter, packed
+
+OnFrames = Callable[["Slot", list[AnyFrame]], None]
+OnDeath = Callable[["Slot", str], None]
+
+
+class Slot:
+    """Talks to one worker process, without ever blocking the loop.
+
+    Args:
+        on_frames: Called with what the worker sends.
+        on_death: Called once, after the last frames, with how it ended: ``was killed by SIGKILL``.
+    """
+
+    def __init__(self, number: int, process: Process, on_frames: OnFrames, on_death: OnDeath) -> None:
+        self.number = number
+        self.pid = process.pid
+        self.codes: dict[str, None] = {}  # digests this worker has, oldest first
+        self._process = process
+        self._sock: socket.socket = process.line
+        self._control: socket.socket = process.control
+        self._sock.setblocking(False)
+        self._control.setblocking(False)
+        self._on_frames, self._on_death = on_frames, on_death
+        self._splitter = Splitter()
+        self._unsent = bytearray()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._sock, self._readable)
+        threading.Thread(target=self._wait, name=f"wait for worker {number}", daemon=True).start()
+
+    def send(self, frames: Iterable[AnyFrame]) -> None:
+        """Send frames in order; what the socket does not take now follows when it can."""
+        data = packed(list(frames))
+        if not self._unsent:
+            sent = self._try(data)
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._sock, self._writable)
+        self._unsent += data
+
+    def stop(self, attempt: int) -> None:
+        """Ask the worker to stop an attempt; it hears this while the step runs."""
+        with contextlib.suppress(OSError):  # gone, or full of stops: those who do not stop are killed
+            self._control.send(packed([Cancel(attempt)]))
+
+    def signal(self, how: signal.Signals) -> None:
+        """Signal the worker and what it started."""
+        kill_group(self.pid, how)
+
+    def _try(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(data)  # it is gone: `_wait` will say so
+
+    def _writable(self) -> None:
+        with memoryview(self._unsent) as view:
+            sent = self._try(view)
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._sock)
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_NBYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        try:
+            frames = self._splitter.feed(data)
+        except WireError:
+            data, frames = b"", []
+        if frames:
+            self._on_frames(self, frames)
+        if not data:  # it closed the line or talks nonsense: of no use any more
+            self._loop.remove_reader(self._sock)
+            self.signal(signal.SIGKILL)
+
+    def _wait(self) -> None:
+        """In a thread: a child that holds the worker's socket would hide the worker's end from a reader."""
+        if hasattr(os, "waitid"):  # look, but do not reap: while the pid exists its group's number is not given away
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        kill_group(self.pid)
+        code = self._process.popen.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: Core ends
+            self._loop.call_soon_threadsafe(self._ended, how_it_ended(code))
+
+    def _ended(self, how: str) -> None:
+        with contextlib.suppress(OSError, WireError):  # what it said last is still in the socket
+            while data := self._sock.recv(READ_NBYTES):
+                if frames := self._splitter.feed(data):
+                    self._on_frames(self, frames)
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        self._control.close()
+        self._on_death(self, how)
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

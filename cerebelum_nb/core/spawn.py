@@ -1,0 +1,89 @@
+"""Start and end worker processes. Imports little: workers must be on their way before Core loads gRPC."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+_REAP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A worker process and Core's ends of the two sockets to it.
+
+    Attributes:
+        line: Attempts and their outcomes.
+        control: Stops only, so that a worker hears them while its main thread runs a step.
+    """
+
+    popen: "subprocess.Popen[bytes]"
+    line: socket.socket
+    control: socket.socket
+
+    @property
+    def pid(self) -> int:
+        """The process id, and the id of its group."""
+        return self.popen.pid
+
+
+class Nursery:
+    """All worker processes that are alive: who ends Core ends them with it. Used from any thread."""
+
+    def __init__(self) -> None:
+        self._alive: set[int] = set()
+        self._ending = False
+        self._lock = threading.Lock()  # none may be started while all are being ended
+
+    def spawn(self) -> Process:
+        """Start a worker in a process group of its own, so that it can be killed with all its children.
+
+        Raises:
+            OSError: The system refuses another process, or all are being ended.
+        """
+        line, their_line = socket.socketpair()
+        control, their_control = socket.socketpair()
+        fds = [their_line.fileno(), their_control.fileno()]
+        with their_line, their_control, self._lock:
+            if self._ending:
+                raise OSError("Core ends")
+            popen = subprocess.Popen(  # noqa: S603  our own module
+                [sys.executable, "-P", "-m", "cerebelum_nb.worker", *map(str, fds)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=fds,
+                process_group=0,
+            )
+            self._alive.add(popen.pid)
+        return Process(popen, line, control)
+
+    def forget(self, pid: int) -> None:
+        """A worker has ended by itself."""
+        self._alive.discard(pid)
+
+    def end(self) -> None:
+        """Kill all workers with all their children, and reap them: where this runs, nobody else may do it."""
+        with self._lock:
+            self._ending = True
+        for pid in list(self._alive):
+            kill_group(pid)
+        until = time.monotonic() + _REAP_S
+        while any(map(_is_child, list(self._alive))) and time.monotonic() < until:
+            time.sleep(0.002)
+
+
+def _is_child(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    return False
+
+
+def kill_group(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """Signal a worker and what it started. One that is gone is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, how)

@@ -1,0 +1,88 @@
+"""The executor `core`: attempts run in worker processes on this machine, over gRPC through the embedded Core."""
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cerebelum_nb.errors import CaptureError, ExecutorError, WireError
+from cerebelum_nb.executors.core_process import CoreProcess
+from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.protocols import Attempt, Outcome, Signals
+
+if TYPE_CHECKING:  # it loads gRPC, which must not happen before Core has been started
+    from cerebelum_nb.executors.core_link import Link
+
+
+class CoreExecutor:
+    """Runs attempts through an embedded Core, which starts on first use and ends with this process.
+
+    Args:
+        slots: Worker processes.
+        run_dir: Where Core's private directory is made; by default the user's runtime or temporary directory.
+    """
+
+    name = "core"
+    crosses_boundary = True
+
+    def __init__(self, *, slots: int = 2, run_dir: Path | None = None) -> None:
+        if slots < 1:
+            raise ExecutorError(f"the core executor needs at least one worker, not slots={slots!r}")
+        self.capacity = max(64, 4 * slots)
+        self._slots = slots
+        self._run_dir = run_dir
+        self._link: Link | None = None
+        self._starting: asyncio.Task[Link] | None = None
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of Core and its workers; empty when nothing runs."""
+        link = self._link
+        return (link.process.pid, *link.workers.values()) if link is not None and link.alive else ()
+
+    async def start(self) -> None:
+        """Start Core if it does not run. Any number of callers share one start.
+
+        Raises:
+            ExecutorError: Core did not start; says why.
+        """
+        await self._started()
+
+    async def run(self, attempt: Attempt, signals: Signals) -> Outcome:
+        """Run one attempt in a worker process; see `protocols.Executor.run`."""
+        try:
+            link = self._link if self._link is not None and self._link.alive else await self._started()
+            return await link.run(attempt, signals)
+        except (CaptureError, WireError, ExecutorError) as exc:
+            return Outcome("error", error=ErrorInfo(type(exc).__name__, str(exc)))
+
+    async def close(self) -> None:
+        """Stop the steps, the workers and Core. May be called twice."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close(ErrorInfo("ExecutorClosed", "the core executor was closed while the step ran"))
+
+    async def _started(self) -> "Link":
+        if self._link is not None and self._link.alive:
+            return self._link
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start(), name="cerebelum core start")
+        return await asyncio.shield(self._starting)  # one caller's cancel must not stop the others
+
+    async def _start(self) -> "Link":
+        try:
+            process = CoreProcess(self._slots, self._run_dir)  # before gRPC is loaded here: both take a while
+            try:
+                module, _ = await asyncio.gather(
+                    asyncio.to_thread(importlib.import_module, "cerebelum_nb.executors.core_link"),
+                    asyncio.to_thread(process.wait_ready),
+                )
+            except BaseException:
+                await asyncio.to_thread(process.stop)
+                raise
+            self._link = link = module.Link(process)
+            return link  # type: ignore[no-any-return]  # a module imported by name
+        finally:
+            self._starting = None

@@ -1,0 +1,232 @@
+"""One live connection to one Core: the stream, its writer and reader, and the attempts in its hands."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import msgspec
+
+from cerebelum_nb.capture import Shipped, Shipper
+from cerebelum_nb.codec import Encoded, decode, encode
+from cerebelum_nb.errors import PayloadRejected, WireError
+from cerebelum_nb.executors.core_process import CoreProcess, place
+from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.protocols import Attempt, Outcome, Signals
+from cerebelum_nb.seal import TAG_NBYTES, Address, seal, unseal
+from cerebelum_nb.wire import channel
+from cerebelum_nb.wire.frames import (
+    AnyFrame,
+    Cancel,
+    Code,
+    Finished,
+    Forget,
+    Joined,
+    Lost,
+    Place,
+    Printed,
+    Started,
+    Submit,
+    check_size,
+    frames_of,
+)
+
+CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are forgotten first
+CODES_COUNT = 512
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    attempt: Attempt
+    signals: Signals
+    outcome: "asyncio.Future[Outcome]"
+
+
+class Link:
+    """Sends attempts to Core and hands back what comes. Lives on one loop; ends once and for all.
+
+    Attributes:
+        ended: Set when the connection is gone and every attempt has its outcome.
+    """
+
+    def __init__(self, process: CoreProcess) -> None:
+        self.process = process
+        self.alive = True
+        self._closing = False
+        self.workers: dict[int, int] = {}  # slot -> pid
+        self._running: dict[int, _Running] = {}
+        self._last_id = 0
+        self._shipper = Shipper()
+        self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
+        self._place: tuple[list[str], str] = ([], "")
+        self._outbox = channel.Outbox()
+        self._channel = grpc.aio.insecure_channel(f"unix:{process.socket}", options=channel.OPTIONS)
+        open_stream = self._channel.stream_stream(f"/{channel.SERVICE}/{channel.METHOD}")
+        self._stream = open_stream(metadata=((channel.TOKEN, process.token),))
+        self._task = asyncio.create_task(self._live(), name="cerebelum core link")
+
+    async def run(self, attempt: Attempt, signals: Signals) -> Outcome:
+        """Have one attempt run; see `protocols.Executor.run`.
+
+        Raises:
+            CaptureError: The step closes over something that cannot be sent.
+            WireError: An argument cannot be sent, or it or the function is too large.
+        """
+        shipped = self._shipper.ship(attempt.function, attempt.step)
+        check_size(f"step {attempt.step!r} with what it captures", shipped.nbytes)
+        inputs = [list(attempt.args), dict(attempt.kwargs), dict(attempt.fields), attempt.context_at]
+        body = encode(inputs, f"the input of step {attempt.step!r}")
+        check_size(f"the input of step {attempt.step!r}", body.nbytes)
+        self._last_id += 1
+        number = self._last_id
+        running = _Running(attempt, signals, asyncio.get_running_loop().create_future())
+        self._running[number] = running
+        self._submit(number, attempt, shipped, body)
+        try:
+            return await running.outcome
+        except asyncio.CancelledError:
+            self._outbox.put(Cancel(number))
+            raise
+        finally:
+            self._running.pop(number, None)
+
+    async def close(self, error: ErrorInfo) -> None:
+        """End Core; attempts that still run end as cancelled."""
+        self._closing = True
+        self._finish_all(Outcome("cancelled", error=error))
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    # sending -------------------------------------------------------------------------------------------------------
+
+    def _submit(self, number: int, attempt: Attempt, shipped: Shipped, body: Encoded) -> None:
+        if (now := place()) != self._place:  # a cell may have said %cd or sys.path.insert
+            self._place = now
+            self._outbox.put(Place(tuple(map(os.fsencode, now[0])), os.fsencode(now[1])))
+        self._send_code(shipped)
+        address = Address(attempt.run, attempt.task, attempt.number, "to worker", f"{shipped.digest} {body.codec}")
+        self._outbox.put(
+            Submit(
+                number,
+                attempt.run,
+                attempt.task,
+                attempt.number,
+                attempt.step,
+                shipped.digest,
+                body.codec,
+                seal(self.process.key, address, body.data),
+            )
+        )
+
+    def _send_code(self, shipped: Shipped) -> None:
+        if shipped.digest in self._codes:
+            self._codes[shipped.digest] = self._codes.pop(shipped.digest)  # used last, forgotten last
+            return
+        sealed = seal(self.process.key, Address("", 0, 0, "code", shipped.digest), shipped.payload)
+        self._outbox.put(Code(shipped.digest, sealed))
+        self._codes[shipped.digest] = shipped.nbytes
+        while len(self._codes) > CODES_COUNT or (len(self._codes) > 1 and sum(self._codes.values()) > CODES_NBYTES):
+            oldest = next(iter(self._codes))
+            del self._codes[oldest]
+            self._outbox.put(Forget(oldest))
+
+    # living --------------------------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        """Write and read until the stream ends, by our wish or not; then leave nothing running and nobody waiting."""
+        pump = asyncio.create_task(self._outbox.pump(self._stream.write), name="cerebelum core writer")
+        pump.add_done_callback(lambda _: self._stream.cancel())  # who cannot write must not wait for answers
+        try:
+            while (message := await self._stream.read()) is not grpc.aio.EOF:
+                for frame in frames_of(message):
+                    self._take(frame)
+        except (grpc.aio.AioRpcError, WireError, asyncio.CancelledError) as exc:
+            # `read` raises CancelledError also when the stream, and not we, was cancelled; both mean the end.
+            logger.debug("core.stream.ended", extra={"reason": repr(exc)})
+        finally:
+            self.alive = False
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+            how = await _in_thread(self._bury)
+            self._finish_all(None, how)
+            await self._channel.close()
+
+    def _bury(self) -> str:
+        how = "" if self._closing else self.process.how_it_ended(0.3)
+        self.process.stop(tuple(self.workers.values()))
+        return how
+
+    def _finish_all(self, outcome: Outcome | None, how: str = "") -> None:
+        for running in list(self._running.values()):
+            if not running.outcome.done():
+                running.outcome.set_result(outcome or _core_lost(self.process.pid, how, running.attempt))
+
+    # receiving -----------------------------------------------------------------------------------------------------
+
+    def _take(self, frame: AnyFrame) -> None:
+        if isinstance(frame, Joined):
+            self.workers[frame.slot] = frame.pid
+            return
+        assert isinstance(frame, Started | Printed | Finished | Lost)  # Core sends nothing else
+        running = self._running.get(frame.id)
+        if running is None or running.outcome.done():
+            return  # nobody waits for it any more
+        match frame:
+            case Started():
+                _tell(running.signals.started, frame.worker)
+            case Printed():
+                _tell(running.signals.output, frame.stream, frame.text)
+            case Finished():
+                running.outcome.set_result(self._outcome(frame, running.attempt))
+            case Lost():
+                running.outcome.set_result(Outcome("lost", error=frame.error))
+
+    def _outcome(self, frame: Finished, attempt: Attempt) -> Outcome:
+        address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.codec)
+        try:
+            data = unseal(self.process.key, address, frame.sealed)
+        except PayloadRejected as exc:
+            return Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))
+        if frame.codec == "error":
+            error = msgspec.msgpack.decode(data, type=ErrorInfo)
+            return Outcome("error", error=error, run_s=frame.run_s)
+        if frame.codec == "cancelled":
+            return Outcome("cancelled", error=ErrorInfo("Cancelled", "the step was stopped"), run_s=frame.run_s)
+        try:
+            value = decode(frame.codec, data)
+        except Exception as exc:  # noqa: BLE001  a pickled value may run any code of its class
+            text = f"the result of step {attempt.step!r} came back but cannot be read here: {type(exc).__name__}: {exc}"
+            return Outcome("error", error=ErrorInfo("UnreadableResult", text), run_s=frame.run_s)
+        return Outcome("ok", value, run_s=frame.run_s, nbytes=len(frame.sealed) - TAG_NBYTES)
+
+
+def _tell(signal: Callable[..., None], *args: Any) -> None:
+    try:
+        signal(*args)
+    except Exception:  # the listener's bug must not cost every other attempt its connection
+        logger.exception("signal.failed")
+
+
+def _core_lost(pid: int, how: str, attempt: Attempt) -> Outcome:
+    text = (
+        f"Core (pid {pid}) {how} while it had step {attempt.step!r} (attempt {attempt.number}). A new Core starts with "
+        f"the next attempt; run again, or give the step retries when running it twice does no harm."
+    )
+    return Outcome("lost", error=ErrorInfo("CoreLost", text))
+
+
+async def _in_thread(function: Callable[[], str]) -> str:
+    """Run to the end in a thread even if we are cancelled meanwhile: processes must not be left half buried."""
+    task = asyncio.ensure_future(asyncio.to_thread(function))
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()

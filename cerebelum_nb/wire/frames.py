@@ -1,0 +1,160 @@
+"""The frames that kernel, Core and workers exchange. Core reads the fields, never the sealed bytes.
+
+Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel; Core adds Welcome.
+Worker -> Core -> kernel: Printed, Finished; Core adds Started, Joined and Lost; Ready ends at Core.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from cerebelum_nb.errors import WireError
+from cerebelum_nb.model.events import ErrorInfo, Stream
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of all frames; positional on the wire."""
+
+
+class Place(Frame, frozen=True, tag=1, array_like=True, gc=False):
+    """Where the kernel looks for modules and files now; as the file system names them, which need not be UTF-8."""
+
+    path: tuple[bytes, ...]
+    cwd: bytes
+
+
+class Code(Frame, frozen=True, tag=2, array_like=True, gc=False):
+    """A step's function; sent once to each process that does not have it."""
+
+    digest: str
+    sealed: bytes
+
+
+class Forget(Frame, frozen=True, tag=3, array_like=True, gc=False):
+    """A function that the sender will not name again. Only the sender decides, so both ends always agree."""
+
+    digest: str
+
+
+class Submit(Frame, frozen=True, tag=4, array_like=True, gc=False):
+    """One attempt. ``sealed`` holds args, kwargs and the context's fields."""
+
+    id: int  # unique on this connection
+    run: str
+    task: int
+    number: int
+    step: str
+    digest: str  # of its Code
+    codec: str
+    sealed: bytes
+
+
+class Cancel(Frame, frozen=True, tag=5, array_like=True, gc=False):
+    """Nobody waits for this attempt any more: stop it."""
+
+    id: int
+
+
+class Welcome(Frame, frozen=True, tag=6, array_like=True, gc=False):
+    """A worker's first frame."""
+
+    key: bytes
+    place: Place
+
+
+class Ready(Frame, frozen=True, tag=10, array_like=True, gc=False):
+    """A worker has started and takes attempts. What it was sent before this frame has not begun."""
+
+
+class Started(Frame, frozen=True, tag=11, array_like=True, gc=False):
+    """The step's code begins to run."""
+
+    id: int
+    worker: str
+
+
+class Printed(Frame, frozen=True, tag=12, array_like=True, gc=False):
+    """The step printed something."""
+
+    id: int
+    stream: Stream
+    text: str
+
+
+class Finished(Frame, frozen=True, tag=13, array_like=True, gc=False):
+    """How an attempt ended on its worker. The codec says what is sealed: a value, ``error`` or ``cancelled``."""
+
+    id: int
+    codec: str
+    sealed: bytes
+    run_s: float
+
+
+class Lost(Frame, frozen=True, tag=14, array_like=True, gc=False):
+    """Core's word on an attempt whose worker died."""
+
+    id: int
+    error: ErrorInfo
+
+
+class Joined(Frame, frozen=True, tag=15, array_like=True, gc=False):
+    """A worker process was started in a slot; an earlier one in that slot is gone."""
+
+    slot: int
+    pid: int
+
+
+AnyFrame = Place | Code | Forget | Submit | Cancel | Welcome | Ready | Started | Printed | Finished | Lost | Joined
+
+SOFT_NBYTES = 1 << 20  # frames are joined into one message up to about this size
+MAX_BODY_NBYTES = 64 << 20  # one function, one attempt's arguments, one result
+MAX_MESSAGE_NBYTES = MAX_BODY_NBYTES + (2 << 20)  # what both ends accept: the body and what is around it
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[AnyFrame]).decode
+
+
+def messages(frames: Iterable[AnyFrame]) -> Iterator[bytes]:
+    """Join frames, in order, into few messages; none is larger than both ends accept."""
+    joined: list[AnyFrame] = []
+    nbytes = 0
+    for frame in frames:
+        size = _rough_nbytes(frame)
+        if joined and nbytes + size > SOFT_NBYTES:
+            yield _encode(joined)
+            joined, nbytes = [], 0
+        joined.append(frame)
+        nbytes += size
+    if joined:
+        yield _encode(joined)
+
+
+def _rough_nbytes(frame: AnyFrame) -> int:
+    if isinstance(frame, Submit | Finished | Code):
+        return len(frame.sealed) + 500
+    return 4 * len(frame.text) if isinstance(frame, Printed) else 500
+
+
+def frames_of(message: bytes) -> list[AnyFrame]:
+    """The frames of a message.
+
+    Raises:
+        WireError: It is not a list of frames.
+    """
+    try:
+        return _decode(message)
+    except msgspec.DecodeError as exc:
+        raise WireError(f"a message of {len(message)} bytes is not ours: {exc}. Use one version everywhere.") from exc
+
+
+def check_size(what: str, nbytes: int, limit: int = MAX_BODY_NBYTES) -> None:
+    """Refuse what would not fit, before it is sent.
+
+    Raises:
+        WireError: Names the thing, its size and the limit.
+    """
+    if nbytes > limit:
+        raise WireError(
+            f"{what} is {nbytes / 2**20:.1f} MiB when encoded; at most {limit / 2**20:.0f} MiB can be sent to or from "
+            f"a worker. Write large data to a file and hand over its path, or run the step locally."
+        )

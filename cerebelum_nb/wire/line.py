@@ -1,0 +1,43 @@
+"""Frames over a socket between Core and one worker: each message has its length before it."""
+
+import struct
+
+from cerebelum_nb.errors import WireError
+from cerebelum_nb.wire.frames import MAX_MESSAGE_NBYTES, AnyFrame, frames_of, messages
+
+_LENGTH = struct.Struct(">I")
+READ_NBYTES = 1 << 18
+
+
+def packed(frames: list[AnyFrame]) -> bytes:
+    """Frames as bytes for the socket."""
+    return b"".join(part for message in messages(frames) for part in (_LENGTH.pack(len(message)), message))
+
+
+class Splitter:
+    """Cuts the bytes that arrive into frames."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[AnyFrame]:
+        """The frames that are complete now, in order.
+
+        Raises:
+            WireError: What arrives is not ours.
+        """
+        rest = self._rest
+        rest += data
+        frames: list[AnyFrame] = []
+        start = 0
+        while len(rest) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(rest, start)
+            if length > MAX_MESSAGE_NBYTES:
+                raise WireError(f"a message announces {length} bytes; the limit is {MAX_MESSAGE_NBYTES}.")
+            end = start + _LENGTH.size + length
+            if len(rest) < end:
+                break
+            frames += frames_of(bytes(memoryview(rest)[start + _LENGTH.size : end]))
+            start = end
+        del rest[:start]
+        return frames

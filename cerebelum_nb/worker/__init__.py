@@ -1,0 +1,1 @@
+"""A worker: a process that takes attempts from Core, one at a time."""

@@ -1,0 +1,148 @@
+"""What a worker says about its attempt: what it prints, and the end; gathered so that few messages leave."""
+
+import io
+import os
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
+
+from cerebelum_nb.model.events import Stream
+from cerebelum_nb.wire.frames import AnyFrame, Finished, Printed
+from cerebelum_nb.wire.line import packed
+
+OUTPUT_LIMIT = 1 << 20  # characters that one attempt may print; the rest is counted, not sent
+
+
+class Report:
+    """Gathers what one attempt prints until it is sent.
+
+    Args:
+        wake: Called with the first piece after a while: somebody should send it soon.
+    """
+
+    def __init__(self, attempt: int, wake: Callable[[], None]) -> None:
+        self.attempt = attempt
+        self.waiting = False  # for being sent, and somebody knows
+        self._wake = wake
+        self._pieces: deque[tuple[Stream, str]] = deque()
+        self._room = OUTPUT_LIMIT
+        self._cut = 0
+
+    def emit(self, stream: Stream, text: str) -> None:
+        """Keep a piece of output. From any thread; takes no lock and sends nothing, since a stop may strike here."""
+        if len(text) > self._room:
+            self._cut += len(text) - self._room
+            text = text[: self._room]
+        self._room -= len(text)
+        if text:
+            self._pieces.append((stream, text))
+            if not self.waiting:
+                self.waiting = True
+                self._wake()
+
+    def frames(self) -> list[AnyFrame]:
+        """All that was not sent yet, in order."""
+        self.waiting = False
+        frames: list[AnyFrame] = []
+        pieces = [self._pieces.popleft() for _ in range(len(self._pieces))]
+        for stream, group in groupby(pieces, itemgetter(0)):
+            text = "".join(text for _, text in group)
+            frames.append(Printed(self.attempt, stream, text.encode("utf-8", "replace").decode("utf-8")))
+        return frames
+
+    def last_frames(self, finished: Finished) -> list[AnyFrame]:
+        """All that was not sent yet, and the end."""
+        frames = self.frames()
+        if self._cut:
+            text = f"the step printed {self._cut:,} characters more than the {OUTPUT_LIMIT:,} that are shown\n"
+            frames.append(Printed(self.attempt, "notice", text))
+        return [*frames, finished]
+
+
+class Reporter:
+    """The only sender on a worker's line; the main thread and the control thread take turns.
+
+    In a child that a step forks it closes the child's copies of the sockets: they belong to the worker alone.
+    """
+
+    def __init__(self, sock: socket.socket, *others: socket.socket) -> None:
+        self.report: Report | None = None
+        self.forked = False
+        self._sock = sock
+        self._others = others
+        self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._leave_line)
+
+    def send(self, *frames: AnyFrame) -> None:
+        """Send frames now."""
+        with self._lock:
+            self._sock.sendall(packed(list(frames)))
+
+    def flush(self) -> None:
+        """Send what the current attempt said so far."""
+        with self._lock:
+            if self.report is not None and (frames := self.report.frames()):
+                self._sock.sendall(packed(frames))
+
+    def finish(self, finished: Finished) -> None:
+        """Send the end of the current attempt with all it said before."""
+        with self._lock:
+            report, self.report = self.report, None
+            if report is not None:
+                self._sock.sendall(packed(report.last_frames(finished)))
+
+    def _leave_line(self) -> None:
+        self.forked, self.report = True, None
+        self._lock = threading.Lock()
+        for sock in (self._sock, *self._others):
+            sock.close()
+
+
+class Stray(io.TextIOWrapper):
+    """Stands for a standard stream: what threads print, which know no attempt, goes to the one that runs."""
+
+    def __init__(self, reporter: Reporter, name: Stream) -> None:
+        super().__init__(open(os.devnull, "wb"), encoding="utf-8", errors="replace")  # noqa: SIM115, PTH123
+        self._reporter, self._name = reporter, name
+
+    def write(self, text: str) -> int:
+        """Hand the text to the attempt that runs; drop it when none does."""
+        if (report := self._reporter.report) is not None:
+            report.emit(self._name, text)
+        return len(text)
+
+
+class NoKeyboard(io.TextIOBase):
+    """Stands for stdin: a step that asks for input fails and says why."""
+
+    def readable(self) -> bool:
+        """As a file says it."""
+        return True
+
+    def readline(self, _size: int | None = -1) -> str:  # type: ignore[override]  # bytes | str in typeshed
+        """Always fails."""
+        raise EOFError("a step on a worker has no keyboard. Pass the value as an input, or run the step locally.")
+
+    def read(self, _size: int | None = -1) -> str:
+        """Always fails."""
+        return self.readline()
+
+
+def no_breakpoint(*_args: object, **_kwargs: object) -> None:
+    """Instead of a debugger that nobody can reach."""
+    raise RuntimeError("breakpoint() has no terminal on a worker. Run the step locally to debug it.")
+
+
+def replace_streams(reporter: Reporter) -> None:
+    """Take the process's standard streams away from the step; file descriptors 1 and 2 lead nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for fd in (1, 2):
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+    sys.stdin = NoKeyboard()
+    sys.stdout, sys.stderr = Stray(reporter, "stdout"), Stray(reporter, "stderr")
+    sys.breakpointhook = no_breakpoint

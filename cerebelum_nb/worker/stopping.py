@@ -1,0 +1,74 @@
+"""How a stop reaches the step it is meant for, and nothing else."""
+
+import asyncio
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+
+class Stopping:
+    """Which attempt runs, and whether it was asked to stop.
+
+    The control thread asks; the main thread runs. A sync step is stopped by SIGINT to the main thread, which becomes
+    KeyboardInterrupt only while a step is open to it, and once: it may come late, when the step has just ended.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._main = threading.main_thread().ident or 0
+        self._current: int | None = None
+        self._stopped: set[int] = set()
+        self._open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def install(self) -> None:
+        """Take SIGINT. From the main thread."""
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def ask(self, attempt: int) -> None:
+        """Stop an attempt, or keep it from beginning. From the control thread."""
+        with self._lock:
+            self._stopped.add(attempt)
+            if self._current != attempt:
+                return
+            if self._task is not None and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._task.cancel)
+            else:
+                signal.pthread_kill(self._main, signal.SIGINT)
+
+    def begin(self, attempt: int) -> None:
+        """An attempt begins, and may be interrupted from here on.
+
+        Raises:
+            KeyboardInterrupt: It was stopped already.
+        """
+        with self._lock:
+            self._current = attempt
+            self._stopped = {stopped for stopped in self._stopped if stopped >= attempt}
+            stopped = attempt in self._stopped
+        if stopped:
+            raise KeyboardInterrupt
+        self._open = True
+
+    def end(self) -> bool:
+        """The attempt ended; whether it had been asked to stop."""
+        self._open = False
+        with self._lock:
+            stopped = self._current in self._stopped
+            self._current = self._task = self._loop = None
+        return stopped
+
+    def by_cancelling(self, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> None:
+        """From here on the attempt is a task in a loop: it is stopped by cancelling it."""
+        self._open = False
+        with self._lock:
+            self._loop, self._task = loop, task
+            if self._current in self._stopped:
+                task.cancel()
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        if self._open:
+            self._open = False
+            raise KeyboardInterrupt

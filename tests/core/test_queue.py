@@ -1,0 +1,173 @@
+import random
+
+import pytest
+
+from cerebelum_nb.core.queue import KILL_AFTER_S, TERMINATE_AFTER_S, Death, Given, Queue
+
+
+@pytest.fixture
+def queue():
+    queue = Queue(range(1, 3))
+    queue.ready(1)
+    queue.ready(2)
+    return queue
+
+
+def add(queue, *attempts):
+    for attempt in attempts:
+        queue.add(attempt)
+    return queue.give()
+
+
+def test_attempts_go_to_free_slots_in_order_and_the_rest_waits(queue):
+    assert add(queue, 10, 11, 12) == [Given(1, 10), Given(2, 11)]
+    assert queue.give() == []
+
+    assert queue.finish(11)
+
+    assert queue.give() == [Given(2, 12)]
+
+
+def test_a_slot_that_has_started_is_preferred():
+    queue = Queue(range(1, 3))
+    queue.ready(2)
+
+    assert add(queue, 10, 11) == [Given(2, 10), Given(1, 11)]
+    assert (queue.begins(2), queue.begins(1)) == (10, None)
+
+
+def test_an_attempt_that_ended_or_never_was_cannot_end_again(queue):
+    add(queue, 10)
+
+    assert [queue.finish(10), queue.finish(10), queue.finish(99)] == [True, False, False]
+
+
+def test_the_running_attempt_of_a_dead_worker_is_lost(queue):
+    add(queue, 10, 11, 12)
+
+    assert queue.died(1) == Death(lost=10, wanted=True, broken=False)
+    assert queue.give() == []  # nobody is there to take it
+
+    queue.joined(1)
+    assert queue.give() == [Given(1, 12)]
+
+
+def test_what_waited_behind_the_lost_one_goes_back_to_the_front():
+    queue = Queue(range(1, 2), window=3)
+    queue.ready(1)
+    add(queue, 10, 11, 12, 13)
+
+    assert queue.died(1).lost == 10
+    queue.joined(1)
+    assert queue.give() == [Given(1, 11), Given(1, 12), Given(1, 13)]
+
+
+def test_what_a_worker_got_before_it_was_ready_is_not_lost():
+    queue = Queue(range(1, 2))
+    assert add(queue, 10) == [Given(1, 10)]
+
+    assert queue.died(1) == Death(lost=None, wanted=False, broken=False)
+    queue.joined(1)
+    assert queue.give() == [Given(1, 10)]
+
+
+def test_workers_that_never_get_ready_are_given_up_after_three():
+    queue = Queue(range(1, 2))
+    add(queue, 10, 11)
+
+    deaths = [(queue.died(1), queue.joined(1), queue.give())[0] for _ in range(3)]
+
+    assert [death.broken for death in deaths] == [False, False, True]
+    queue.died(1)
+    assert queue.give_up_pending() == [10, 11]
+    queue.ready(1)
+    assert queue.stillborn(1) == 0
+
+
+def test_cancelling_what_waits_takes_it_out(queue):
+    add(queue, 10, 11, 12)
+
+    assert queue.cancel(12, now=0.0) is None
+    queue.finish(10)
+    assert queue.give() == []
+
+
+def test_cancelling_what_runs_names_its_slot_and_what_ended_nobody(queue):
+    add(queue, 10, 11)
+    queue.finish(10)
+
+    assert [queue.cancel(attempt, now=0.0) for attempt in (11, 10, 99)] == [2, None, None]
+
+
+def test_a_stop_gets_harsher_step_by_step_and_each_step_is_said_once(queue):
+    add(queue, 10, 11)
+    queue.cancel(10, now=100.0)
+
+    told = [queue.overdue(100.0 + t) for t in (0.0, TERMINATE_AFTER_S, 1.0, KILL_AFTER_S, 2.0)]
+
+    assert told == [[], [(1, "terminate")], [], [(1, "kill")], []]
+    assert queue.died(1) == Death(lost=10, wanted=False, broken=False)
+    assert queue.overdue(200.0) == []
+
+
+def test_a_stop_that_was_obeyed_never_gets_harsher(queue):
+    add(queue, 10, 11, 12)
+    queue.cancel(10, now=0.0)
+    queue.finish(10)
+    queue.give()
+
+    assert queue.overdue(10.0) == []
+
+
+def test_what_has_not_begun_gets_no_signal():
+    queue = Queue(range(1, 2), window=2)
+    add(queue, 10, 11)
+    queue.cancel(10, now=0.0)
+    assert queue.overdue(10.0) == []
+
+    queue.ready(1)
+    queue.finish(10)
+    add(queue, 12)
+    queue.cancel(12, now=10.0)
+
+    assert queue.overdue(20.0) == []
+    assert queue.died(1).lost == 11
+    queue.joined(1)
+    assert queue.give() == []  # 12 was stopped: it does not come back
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_every_attempt_ends_exactly_once_and_no_slot_holds_too_much(seed):
+    dice = random.Random(seed)
+    window = dice.choice([1, 2, 3])
+    queue = Queue(range(1, 4), window=window)
+    ends, running, vacant = dict.fromkeys(range(300), 0), {}, set()
+    fresh = list(ends)
+    while fresh or running or any(n == 0 for n in ends.values()):
+        match dice.randrange(6):
+            case 0 | 1 if fresh:
+                queue.add(fresh.pop())
+            case 2 if running:
+                attempt = dice.choice([a for a in running if queue.begins(running[a]) == a] or [-1])
+                if queue.finish(attempt):
+                    ends[attempt] += 1
+                    del running[attempt]
+            case 3 if dice.random() < 0.3 and (slot := dice.randrange(1, 4)) not in vacant:
+                death = queue.died(slot)
+                if death.lost is not None:
+                    ends[death.lost] += 1
+                running = {a: s for a, s in running.items() if s != slot}
+                vacant.add(slot)
+            case 5 if vacant:
+                queue.joined(vacant.pop())
+            case 4 if (slot := dice.randrange(1, 4)) not in vacant:
+                queue.ready(slot)
+            case _:
+                pass
+        for given in queue.give():
+            assert given.attempt not in running
+            assert given.slot not in vacant
+            running[given.attempt] = given.slot
+        assert all(list(running.values()).count(slot) <= window for slot in (1, 2, 3))
+
+    assert set(ends.values()) == {1}

@@ -1,0 +1,349 @@
+"""Attempts through a real Core: what comes back, what is said on the way, what is refused."""
+
+import asyncio
+import datetime
+import importlib
+import math
+import os
+import sys
+
+import numpy as np
+import psutil
+import pytest
+import pytest_asyncio
+from remote_kit import Heard, attempt, cell, run, until
+
+from cerebelum_nb.executors.core import CoreExecutor
+from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.protocols import Executor, Outcome
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def core():
+    executor = CoreExecutor(slots=2)
+    yield executor
+    await executor.close()
+
+
+async def test_it_is_an_executor_that_crosses_a_boundary(core):
+    assert isinstance(core, Executor)
+    assert (core.name, core.crosses_boundary, core.capacity) == ("core", True, 64)
+
+
+async def test_a_step_runs_in_another_process_and_its_result_comes_back(core):
+    heard = Heard()
+
+    outcome = await run(core, cell("import os\ndef where(): return os.getpid()")["where"], heard=heard)
+
+    assert outcome.kind == "ok"
+    assert outcome.value not in (os.getpid(), core.pids[0])
+    assert outcome.value in core.pids
+    assert outcome.nbytes > 0
+    assert 0 < outcome.run_s < 1
+    assert [name for name, _ in heard.heard] == ["started"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        3,
+        3.0,
+        2**53 + 1,
+        10**400,
+        math.inf,
+        "é😀",
+        "\ud800",
+        b"\x00\xff",
+        (1, [2, (3,)]),
+        {"a": {1, 2}, 3: None},
+        datetime.date(2026, 1, 2),
+        {"status": "sleep"},
+    ],
+    ids=ascii,
+)
+async def test_arguments_and_results_keep_value_and_type(core, value):
+    outcome = await run(core, cell("def echo(x, *, y): return [x, y]")["echo"], value, kwargs={"y": value})
+
+    assert outcome.kind == "ok"
+    assert repr(outcome.value) == repr([value, value])
+
+
+async def test_arrays_come_back_whole_and_writable(core):
+    array = np.arange(1_000_000, dtype=np.float32).reshape(1000, 1000)
+
+    outcome = await run(core, cell("def double(a): return a * 2")["double"], array)
+
+    np.testing.assert_array_equal(outcome.value, array * 2)
+    outcome.value[0, 0] = 1
+    assert 4_000_000 <= outcome.nbytes < 4_000_200
+
+
+async def test_async_steps_run_on_one_loop_and_leave_no_task_behind(core):
+    names = cell(
+        "import asyncio\n"
+        "async def spread():\n"
+        "    asyncio.create_task(asyncio.sleep(60), name='left over')\n"
+        "    await asyncio.sleep(0.01)\n"
+        "    return id(asyncio.get_running_loop())\n"
+        "async def others(): return id(asyncio.get_running_loop()), len(asyncio.all_tasks())\n"
+    )
+    one = CoreExecutor(slots=1)
+
+    first = await run(one, names["spread"])
+    second = await run(one, names["others"])
+    await one.close()
+
+    assert second.value == (first.value, 1)
+
+
+@pytest.mark.parametrize(
+    ("context_at", "args", "kwargs"), [(0, [None, 5], {}), (None, [5], {"context": None}), (None, [5], {})]
+)
+async def test_the_context_is_made_where_the_step_runs(core, context_at, args, kwargs):
+    fields = {
+        "inputs": {"a": (1,)},
+        "execution_id": "r",
+        "workflow_name": "w",
+        "step_name": "s",
+        "executor": "distributed",
+    }
+    step = cell(
+        "def first(context, x): return (x, context.inputs, context.executor, type(context).__name__)\n"
+        "def named(x, context=0): return (x, context and (context.inputs, context.step_name))"
+    )["first" if context_at == 0 else "named"]
+
+    outcome = await run(core, step, *args, kwargs=kwargs, context_at=context_at, fields=fields)
+
+    expected = {0: (5, {"a": (1,)}, "distributed", "Context")}.get(context_at, (5, ({"a": (1,)}, "s") if kwargs else 0))
+    assert outcome.value == expected
+
+
+async def test_an_exception_tells_type_message_and_the_cells_own_lines(core):
+    names = cell(
+        "def helper(x):\n    return 1 / x  # the line\n\ndef step():\n    return helper(0)  # and its caller\n"
+    )
+
+    outcome = await run(core, names["step"])
+
+    assert (outcome.kind, outcome.error.type, outcome.error.message) == (
+        "error",
+        "ZeroDivisionError",
+        "division by zero",
+    )
+    assert "return 1 / x  # the line" in outcome.error.traceback
+    assert "return helper(0)  # and its caller" in outcome.error.traceback
+    assert "cerebelum_nb" not in outcome.error.traceback
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("import sys; sys.exit(3)", "SystemExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise BaseException('b')", "BaseException"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("import asyncio; raise asyncio.CancelledError", "CancelledError"),
+        ("raise ExceptionGroup('g', [ValueError('a')])", "ExceptionGroup"),
+        ("def f(): return f()\n    f()", "RecursionError"),
+        ("input('? ')", "EOFError"),
+        ("breakpoint()", "RuntimeError"),
+        ("import no_such_module_here", "ModuleNotFoundError"),
+    ],
+)
+async def test_whatever_a_step_raises_is_an_error_and_the_worker_lives(core, body, kind):
+    sync = cell(f"def step():\n    {body}")["step"]
+    of_loop = cell(f"async def step():\n    {body}")["step"]
+
+    for step in (sync, of_loop):
+        outcome = await run(core, step)
+        assert (outcome.kind, outcome.error.type) == ("error", kind)
+    pids = core.pids
+    assert (await run(core, cell("import os\ndef step(): return os.getpid()")["step"])).value in pids
+
+
+async def test_a_result_that_cannot_be_sent_is_named_with_its_path(core):
+    step = cell("import sqlite3\ndef step(): return {'conn': sqlite3.connect(':memory:')}")["step"]
+
+    outcome = await run(core, step)
+
+    assert outcome.kind == "error"
+    assert outcome.error.type == "UnserializableResult"
+    assert outcome.error.message.startswith("result['conn'] is a sqlite3.Connection, which cannot be sent")
+
+
+async def test_an_argument_that_cannot_be_sent_is_an_error_and_nothing_is_started(core):
+    heard = Heard()
+
+    outcome = await run(core, cell("def step(x): return x")["step"], (n for n in "a"), heard=heard)
+
+    assert (outcome.kind, outcome.error.type) == ("error", "WireError")
+    assert "generator" in outcome.error.message
+    assert heard.heard == []
+
+
+async def test_a_global_that_cannot_be_sent_is_named(core):
+    names = cell("import threading\nlock = threading.Lock()\ndef load():\n    with lock: return 1\n")
+
+    outcome = await run(core, names["load"], step="x")
+
+    assert outcome == Outcome(
+        "error",
+        error=ErrorInfo(
+            "CaptureError",
+            "step 'x' uses the global 'lock', a _thread.lock, which cannot be sent to a worker. "
+            "Create it inside the step, pass it as an input, or run the step locally.",
+        ),
+    )
+
+
+async def test_helpers_and_globals_are_those_at_submit(core):
+    names = cell(
+        "import math\nfactor = 2\ndef helper(x): return x * factor + math.floor(0.5)\ndef step(x): return helper(x)"
+    )
+
+    first = await run(core, names["step"], 10)
+    names["factor"] = 3
+    second = await run(core, names["step"], 10)
+    cell("def helper(x): return 'new'", names)
+    third = await run(core, names["step"], 10)
+
+    assert [first.value, second.value, third.value] == [20, 30, "new"]
+
+
+async def test_what_a_step_does_to_its_globals_is_not_seen_by_the_next_attempt(core):
+    names = cell("seen = []\ndef step():\n    seen.append(1)\n    return len(seen)")
+
+    assert [(await run(core, names["step"])).value for _ in range(4)] == [1, 1, 1, 1]
+
+
+async def test_classes_of_cells_come_back_as_the_same_class(core):
+    names = cell("class Point:\n    def __init__(self, x): self.x = x\ndef step(p): return Point(p.x + 1)")
+
+    outcome = await run(core, names["step"], names["Point"](1))
+
+    assert isinstance(outcome.value, names["Point"])
+    assert outcome.value.x == 2
+
+
+async def test_prints_arrive_in_order_before_the_outcome(core):
+    source = (
+        "import sys, threading, os\n"
+        "def step():\n"
+        "    print('one')\n"
+        "    print('two', file=sys.stderr)\n"
+        "    print('three \\ud800')\n"
+        "    t = threading.Thread(target=print, args=('from a thread',)); t.start(); t.join()\n"
+        "    os.write(1, b'to the descriptor'); os.system('echo from a shell')\n"
+        "    return 1\n"
+    )
+    heard = Heard()
+
+    outcome = await run(core, cell(source)["step"], heard=heard)
+
+    assert outcome.value == 1
+    assert heard.heard[1:] == [("stdout", "one\n"), ("stderr", "two\n"), ("stdout", "three ?\nfrom a thread\n")]
+
+
+async def test_prints_of_a_long_step_arrive_while_it_runs(core, tmp_path):
+    heard = Heard()
+    source = (
+        "import time, pathlib\ndef step(path):\n    print('early')\n"
+        "    while not pathlib.Path(path).exists(): time.sleep(0.005)\n    print('late')"
+    )
+
+    running = asyncio.ensure_future(run(core, cell(source)["step"], str(tmp_path / "go"), heard=heard))
+    await until(lambda: "early" in heard.text())
+    (tmp_path / "go").touch()
+    outcome = await running
+
+    assert outcome.kind == "ok"
+    assert heard.text() == "early\nlate\n"
+
+
+async def test_a_flood_of_prints_is_cut_and_said_so(core):
+    heard = Heard()
+
+    outcome = await run(core, cell("def step():\n    for _ in range(3000): print('x' * 999)")["step"], heard=heard)
+
+    assert outcome.kind == "ok"
+    assert len(heard.text()) == 1 << 20
+    assert heard.heard[-1] == (
+        "notice",
+        "the step printed 1,951,424 characters more than the 1,048,576 that are shown\n",
+    )
+
+
+async def test_a_module_beside_the_notebook_imports_on_workers(core, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    await core.start()
+    (tmp_path / "beside_the_notebook.py").write_text("def f(): return 'here'\ndef g(x): return x + f()")
+    beside_the_notebook = importlib.import_module("beside_the_notebook")
+
+    inside = await run(
+        core, cell("import os\ndef step():\n    import beside_the_notebook as b\n    return b.f(), os.getcwd()")["step"]
+    )
+    by_name = await run(core, beside_the_notebook.g, "I am ")
+    sys.modules.pop("beside_the_notebook")
+
+    assert (inside.value, by_name.value) == (("here", str(tmp_path)), "I am here")
+
+
+async def test_something_too_large_is_refused_with_size_and_limit(core):
+    result = await run(core, cell("def big(): return bytes(65 << 20) + b'x'")["big"])
+    argument = await run(core, cell("def take(x): return 1")["take"], np.zeros(65 << 17))
+    after = await run(core, cell("def fits(): return 'é' * (20 << 20)")["fits"])
+
+    assert "the result of step 'big' is 86.7 MiB when encoded; at most 64 MiB" in result.error.message
+    assert "the input of step 'take' is 65.0 MiB when encoded; at most 64 MiB" in argument.error.message
+    assert after.value == "é" * (20 << 20)
+
+
+async def test_many_attempts_at_once_all_come_back_to_their_callers(core):
+    step = cell("def step(x): return x * 2")["step"]
+
+    outcomes = await asyncio.gather(*[run(core, step, n) for n in range(500)])
+
+    assert [o.value for o in outcomes] == [2 * n for n in range(500)]
+
+
+async def test_starting_from_many_places_starts_one_core(core):
+    await asyncio.gather(*[core.start() for _ in range(10)])
+    await core.start()
+
+    ours = [p for p in psutil.Process().children() if "cerebelum_nb.core" in p.cmdline()]
+    assert [p.pid for p in ours] == [core.pids[0]]
+
+
+async def test_closing_twice_ends_all_processes_and_answers_what_runs(core):
+    heard = Heard()
+    running = asyncio.ensure_future(core.run(attempt(cell("import time\ndef nap(): time.sleep(60)")["nap"]), heard))
+    async with asyncio.timeout(20):
+        await heard.begun.wait()
+    pids, directory = core.pids, core._link.process.directory
+
+    await core.close()
+    await core.close()
+
+    assert (await running).kind == "cancelled"
+    assert len(pids) == 3
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not directory.exists()
+
+
+async def test_after_close_it_can_be_started_again(core):
+    await core.start()
+    await core.close()
+
+    assert (await run(core, cell("def step(): return 1")["step"])).value == 1
+
+
+async def test_a_child_that_a_step_forks_does_not_speak_for_it(core):
+    step = cell(
+        "import os\ndef step():\n    if os.fork() == 0:\n        return 'the child'\n    os.wait()\n    return 'the parent'"
+    )["step"]
+
+    assert [(await run(core, step)).value for _ in range(3)] == ["the parent"] * 3

@@ -1,0 +1,195 @@
+import importlib
+import linecache
+import pickle
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from cerebelum_nb.capture import Shipper, opened, ship
+from cerebelum_nb.errors import CaptureError
+
+
+def cell(source, namespace=None, name="/nowhere/ipykernel_1/cell.py"):
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    namespace = {"__name__": "__main__"} if namespace is None else namespace
+    exec(compile(source, name, "exec"), namespace)
+    return namespace
+
+
+def refusal(function, step="x"):
+    with pytest.raises(CaptureError) as refused:
+        ship(function, step)
+    return str(refused.value)
+
+
+def test_a_function_is_made_again_with_its_helpers_classes_closures_and_defaults():
+    names = cell(
+        "import math\n"
+        "class Box:\n    def __init__(self, x): self.x = x\n"
+        "def helper(x): return Box(x + K)\n"
+        "K = 2\n"
+        "def outer():\n    free = [10]\n"
+        "    def step(x, y=3, *, z=4): return [helper(x).x, free, y, z, math.floor(0.5), [K for _ in 'a']]\n"
+        "    return step\n"
+    )
+
+    assert opened(ship(names["outer"]()).payload)()(1) == [3, [10], 3, 4, 0, [2]]
+
+
+def test_each_opening_makes_a_function_of_its_own():
+    make = opened(ship(cell("seen = []\ndef step():\n    seen.append(1)\n    return len(seen)")["step"]).payload)
+
+    assert [make()(), make()(), make()()] == [1, 1, 1]
+
+
+def test_functions_of_modules_travel_by_name():
+    shipped = ship(linecache.getlines)
+
+    assert shipped.nbytes < 100
+    assert opened(shipped.payload)() is linecache.getlines
+
+
+def test_decorated_steps_of_a_module_travel_by_name_and_arrive_as_functions(tmp_path, monkeypatch):
+    (tmp_path / "steps_of_mine.py").write_text(
+        "import threading\nfrom cerebelum_nb.dsl.decorators import step\nlock = threading.Lock()\n"
+        "@step\ndef guarded():\n    with lock: return 7\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    steps_of_mine = importlib.import_module("steps_of_mine")
+
+    made = opened(ship(steps_of_mine.guarded.function).payload)()
+
+    assert made is steps_of_mine.guarded.function
+    assert made() == 7
+
+
+def test_a_step_that_calls_another_step_takes_its_plain_function_along():
+    names = cell(
+        "from cerebelum_nb.dsl.decorators import step\n@step\ndef one(): return 1\ndef two(): return one() + 1"
+    )
+
+    assert opened(ship(names["two"]).payload)()() == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def x(): return lock", "uses the global 'lock', a _thread.lock, which"),
+        ("def x(): return [lock for _ in 'ab']", "uses the global 'lock', a _thread.lock, which"),
+        (
+            "def load(): return lock\ndef x(): return load()",
+            "uses the global 'lock' through helper 'load', a _thread.lock",
+        ),
+        (
+            "def a(): return lock\ndef b(): return a()\ndef x(): return b()",
+            "uses the global 'lock' through helper 'b' and 'a', a _thread.lock",
+        ),
+        (
+            "def make(l):\n    def x(): return l\n    return x\nx = make(lock)",
+            "uses the closure variable 'l', a _thread.lock",
+        ),
+        ("def x(a, b=lock): pass", "uses the default of 'b', a _thread.lock"),
+        ("def x(*, b=lock): pass", "uses the default of 'b', a _thread.lock"),
+        (
+            "deep = {'a': [1, lock]}\ndef x(): return deep",
+            "uses the global 'deep', a _thread.lock (it is deep['a'][1]), which",
+        ),
+        ("gen = (n for n in 'a')\ndef x(): return gen", "uses the global 'gen', a generator, which"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_with_how_the_step_comes_to_it(source, said):
+    message = refusal(cell(source, {"__name__": "__main__", "lock": threading.Lock()})["x"])
+
+    assert message.startswith(f"step 'x' {said}")
+    assert message.endswith("Create it inside the step, pass it as an input, or run the step locally.")
+
+
+def test_names_that_only_look_like_the_culprit_are_not_blamed():
+    namespace = {"__name__": "__main__", "lock": threading.Lock(), "conn": threading.RLock()}
+    names = cell("def x(o):\n    o.lock = 1\n    return o.lock, conn", namespace)
+
+    assert "the global 'conn'" in refusal(names["x"])
+    del names["conn"]
+    assert ship(names["x"])
+
+
+def test_recursive_helpers_are_walked_once():
+    names = cell("def a(n): return n and b(n - 1)\ndef b(n): return n and a(n - 1) or bad", {"__name__": "__main__"})
+    names["bad"] = threading.Lock()
+
+    assert "the global 'bad' through helper 'b'" in refusal(names["a"])
+    names["bad"] = 5
+    assert opened(ship(names["a"]).payload)()(3) == 5
+
+
+CHANGES = [
+    ("K = 1\ndef step(): return K", "K = 2"),
+    ("L = [1]\ndef step(): return list(L)", "L.append(2)"),
+    ("D = {'a': {'b': 1}}\ndef step(): return D['a']['b']", "D['a']['b'] = 2"),
+    ("def helper(): return 1\ndef step(): return helper()", "def helper(): return 2"),
+    ("def inner(): return 1\ndef helper(): return inner()\ndef step(): return helper()", "def inner(): return 2"),
+    ("K = 1\ndef step(x: int = 0) -> 'int': return K", "K = 2"),
+    ("class C:\n    x = 1\ndef step(): return C.x", "C.x = 2"),
+    ("def step(a=1): return a", "step.__defaults__ = (2,)"),
+    ("def step(a=1): return a", "step.__code__ = (lambda a: a + 1).__code__"),
+    ("T = (1, [1])\ndef step(): return T[1][0]", "T[1][0] = 2"),
+    ("def step(): return step.x\nstep.x = 1", "step.x = 2"),
+    ("def step(): return K", "K = 2"),
+]
+
+
+@pytest.mark.parametrize(("source", "change"), CHANGES, ids=[change for _, change in CHANGES])
+def test_a_remembered_function_is_never_stale(source, change):
+    names, shipper = cell(source), Shipper()
+    function = names["step"]
+    first = shipper.ship(function)
+    again = shipper.ship(function)
+    assert again.digest == first.digest
+
+    exec(change, names)
+    after = shipper.ship(function)
+
+    assert after.digest != first.digest
+    assert opened(after.payload)()() == 2 or isinstance(opened(after.payload)()(), list)
+
+
+def test_a_function_that_reaches_only_what_cannot_change_is_pickled_once():
+    names = cell(
+        "import math\nK = 'text'\ndef helper(x: int): return math.pi\ndef step(x: list[int] | None): return helper(K)"
+    )
+    shipper = Shipper()
+
+    assert shipper.ship(names["step"]) is shipper.ship(names["step"])
+
+
+def test_the_cells_source_travels_so_that_tracebacks_can_show_it():
+    source = "def helper():\n    raise ValueError  # in the cell\ndef step(): helper()\n"
+    name = "/nowhere/ipykernel_1/traveller.py"
+    payload = ship(cell(source, name=name)["step"]).payload
+    del linecache.cache[name]
+
+    opened(payload)
+    linecache.checkcache(name)
+
+    assert linecache.getline(name, 2) == "    raise ValueError  # in the cell\n"
+
+
+def test_a_payload_opens_in_a_process_that_has_none_of_it():
+    payload = ship(cell("K = 20\ndef helper(x): return x + K\ndef step(x): return helper(x) * 2")["step"]).payload
+    code = "import sys; from cerebelum_nb.capture import opened; print(opened(sys.stdin.buffer.read())()(1))"
+
+    ran = subprocess.run([sys.executable, "-c", code], input=payload, capture_output=True, timeout=60, check=True)
+
+    assert ran.stdout.strip() == b"42"
+
+
+def test_shipping_does_not_unpickle_or_call_anything():
+    class Trap:
+        def __reduce__(self):
+            return (pickle.loads, (b"not a pickle",))
+
+    names = cell("def step(): return trap", {"__name__": "__main__", "trap": Trap()})
+
+    assert ship(names["step"]).nbytes > 0

@@ -1,0 +1,161 @@
+"""One real worker process, spoken to as Core does."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cerebelum_nb.capture import ship
+from cerebelum_nb.codec import decode, encode
+from cerebelum_nb.core.spawn import Nursery
+from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.seal import Address, new_key, seal, unseal
+from cerebelum_nb.wire.frames import Cancel, Code, Finished, Place, Printed, Ready, Submit, Welcome
+from cerebelum_nb.wire.line import Splitter, packed
+
+KEY = new_key()
+
+
+class Line:
+    """Core's side of the sockets to one worker."""
+
+    def __init__(self, process):
+        self.process = process
+        self._splitter = Splitter()
+        self._frames = []
+        process.line.settimeout(30)
+        self.send(Welcome(KEY, Place(tuple(map(os.fsencode, sys.path)), os.fsencode(Path.cwd()))))
+
+    def send(self, *frames):
+        self.process.line.sendall(packed(list(frames)))
+
+    def stop(self, attempt):
+        self.process.control.sendall(packed([Cancel(attempt)]))
+
+    def hear(self):
+        while not self._frames:
+            data = self.process.line.recv(1 << 16)
+            assert data, "the worker hung up"
+            self._frames += self._splitter.feed(data)
+        return self._frames.pop(0)
+
+    def ended(self):
+        return self.process.popen.wait(30)
+
+
+@pytest.fixture
+def line():
+    nursery = Nursery()
+    line = Line(nursery.spawn())
+    assert line.hear() == Ready()
+    yield line
+    nursery.end()
+    for sock in (line.process.line, line.process.control):
+        sock.close()
+    line.process.popen.wait(30)
+
+
+def function(source):
+    names = {"__name__": "__main__"}
+    exec(source, names)
+    return ship(names["step"])
+
+
+def code(shipped):
+    return Code(shipped.digest, seal(KEY, Address("", 0, 0, "code", shipped.digest), shipped.payload))
+
+
+def submit(number, shipped, *args):
+    body = encode([list(args), {}, {}, None])
+    address = Address("r", number, 1, "to worker", f"{shipped.digest} {body.codec}")
+    return Submit(number, "r", number, 1, "step", shipped.digest, body.codec, seal(KEY, address, body.data))
+
+
+def value(finished):
+    assert isinstance(finished, Finished), finished
+    data = unseal(KEY, Address("r", finished.id, 1, "to kernel", finished.codec), finished.sealed)
+    return decode(finished.codec, data)
+
+
+def error(finished):
+    assert finished.codec == "error"
+    data = unseal(KEY, Address("r", finished.id, 1, "to kernel", "error"), finished.sealed)
+    return msgspec.msgpack.decode(data, type=ErrorInfo)
+
+
+def test_it_runs_what_it_is_sent_and_keeps_the_function(line):
+    shipped = function("def step(x): return x + 1")
+
+    line.send(code(shipped), submit(1, shipped, 1), submit(2, shipped, 2))
+    line.send(submit(3, shipped, 3))
+
+    assert [value(line.hear()) for _ in range(3)] == [2, 3, 4]
+
+
+def test_a_flipped_byte_in_arguments_or_function_is_refused_and_nothing_runs(line, tmp_path):
+    shipped = function(f"def step(): open({str(tmp_path / 'ran')!r}, 'w')")
+    good = submit(1, shipped)
+    flipped = bytearray(good.sealed)
+    flipped[-1] ^= 1
+    bad_code = bytearray(code(shipped).sealed)
+    bad_code[40] ^= 1
+
+    line.send(code(shipped), Submit(1, "r", 1, 1, "step", shipped.digest, good.codec, bytes(flipped)))
+    line.send(Submit(2, "r", 2, 1, "step", shipped.digest, good.codec, good.sealed))  # the seal of another task
+    line.send(Submit(1, "r", 1, 1, "step", shipped.digest, "pickle", good.sealed))  # the seal of another codec
+    line.send(Code(shipped.digest, bytes(bad_code)), good)
+
+    assert [error(line.hear()).type for _ in range(4)] == ["PayloadRejected"] * 4
+    assert not (tmp_path / "ran").exists()
+
+
+def test_it_ends_at_once_when_core_hangs_up_even_in_mid_step(line):
+    shipped = function("import time\ndef step():\n    print('on')\n    time.sleep(60)")
+    line.send(code(shipped), submit(1, shipped))
+    assert line.hear() == Printed(1, "stdout", "on\n")
+
+    line.process.control.close()
+    began = time.monotonic()
+    line.ended()
+
+    assert time.monotonic() - began < 1
+
+
+def test_it_ends_when_core_hangs_up_between_steps(line):
+    line.process.control.close()
+    line.process.line.close()
+
+    assert line.ended() == 0
+
+
+def test_a_stop_of_an_attempt_that_waits_skips_it_and_a_stop_of_one_that_ended_does_nothing(line):
+    slow, quick = (
+        function("import time\ndef step():\n    print('on')\n    time.sleep(60)"),
+        function("def step(): return 7"),
+    )
+    line.send(code(slow), code(quick), submit(1, slow), submit(2, quick), submit(3, quick))
+    assert line.hear() == Printed(1, "stdout", "on\n")
+
+    line.stop(2)
+    line.stop(1)
+    ended = [line.hear() for _ in range(3)]
+    line.stop(3)
+    line.send(submit(4, quick))
+
+    assert [frame.codec for frame in ended] == ["cancelled", "cancelled", "json"]
+    assert [value(ended[2]), value(line.hear())] == [7, 7]
+
+
+def test_an_interrupt_between_steps_does_nothing(line):
+    shipped = function("def step(): return 7")
+    for number in range(1, 20):
+        os.kill(line.process.pid, signal.SIGINT)
+        line.send(*([code(shipped)] if number == 1 else []), submit(number, shipped))
+        finished = line.hear()
+        assert finished.codec == "json" or error(finished).type == "KeyboardInterrupt"
+
+    assert line.process.popen.poll() is None
