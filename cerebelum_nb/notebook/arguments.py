@@ -1,0 +1,188 @@
+"""The line of a magic, taken apart: words, options, and for runs a Python expression. Pure, no IPython.
+
+Options may stand before, between or after the rest. A piece is separated by spaces that are outside of quotes and
+brackets, so ``%cerebelum_run wf {"who": "Ann Lee"} --detach`` is a name, an expression and an option.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from cerebelum_nb.errors import CerebelumError, NotYet
+
+_OPEN: Final = {"(": ")", "[": "]", "{": "}"}
+Kind = Literal["text", "names", "map", "flag"]
+
+
+class UsageError(CerebelumError):
+    """A magic was called wrongly; nothing has run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a magic.
+
+    Attributes:
+        kind: What follows: text, names with commas, pairs with commas, or nothing.
+        later: Documented, but of a later version.
+    """
+
+    name: str
+    kind: Kind = "text"
+    later: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a magic's line says.
+
+    Attributes:
+        words: All that is no option, piece by piece.
+        rest: The same as one text, without the first word: the expression.
+    """
+
+    words: tuple[str, ...] = ()
+    rest: str = ""
+    text: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    flags: frozenset[str] = frozenset()
+
+
+def read_line(line: str, options: Sequence[Option], usage: str) -> Arguments:
+    """Take a magic's line apart.
+
+    Args:
+        options: The options it may hold.
+        usage: How the magic is used; shown with what is wrong.
+
+    Raises:
+        UsageError: An option nobody knows, one without its value, or one twice.
+        NotYet: An option of a later version.
+    """
+    reader = _Reader({option.name: option for option in options}, split(line), usage)
+    while reader.pieces:
+        reader.take()
+    found, known = reader.values, reader.known
+    return Arguments(
+        words=tuple(reader.words),
+        rest=" ".join(reader.words[1:]),
+        text={n: v for n, v in found.items() if known[n].kind == "text"},
+        names={n: _names(v) for n, v in found.items() if known[n].kind == "names"},
+        maps={n: _pairs(n, v, usage) for n, v in found.items() if known[n].kind == "map"},
+        flags=frozenset(n for n in found if known[n].kind == "flag"),
+    )
+
+
+@dataclass(slots=True)
+class _Reader:
+    known: dict[str, Option]
+    pieces: list[str]  # what is left
+    usage: str
+    words: list[str] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+
+    def take(self) -> None:
+        """Take the next word, or the next option with its value."""
+        piece = self.pieces.pop(0)
+        if not _is_option(piece):
+            self.words.append(piece)
+            return
+        name, equals, given = piece.partition("=")
+        option = self._option(name)
+        if option.kind == "flag":
+            if equals:
+                raise UsageError(f"{name} takes no value.\n{self.usage}")
+            self.values[name] = ""
+            return
+        if not equals:
+            if not self.pieces or _is_option(self.pieces[0]):
+                raise UsageError(f"{name} needs a value.\n{self.usage}")
+            given = self.pieces.pop(0)
+        if option.kind != "text":  # `a, b` and `a=x , b=y` are one value
+            while self.pieces and (given.endswith((",", "=")) or self.pieces[0].startswith((",", "="))):
+                given += self.pieces.pop(0)
+        self.values[name] = _unquoted(given, name, self.usage)
+
+    def _option(self, name: str) -> Option:
+        option = self.known.get(name)
+        if option is None:
+            offered = ", ".join(o.name for o in self.known.values() if not o.later) or "no options"
+            raise UsageError(f"unknown option {name}.{nearest(name, self.known)} It takes: {offered}.\n{self.usage}")
+        if option.later:
+            raise NotYet(f"{name} comes with a later version of cerebelum_nb; nothing was done. Leave it out for now.")
+        if name in self.values:
+            raise UsageError(f"{name} stands twice.\n{self.usage}")
+        return option
+
+
+def _is_option(piece: str) -> bool:
+    return piece.startswith("--") and len(piece) > 2 and (piece[2].isalpha())
+
+
+def split(line: str) -> list[str]:
+    """The pieces of a line; a quote or bracket that is never closed takes all that follows."""
+    pieces: list[str] = []
+    start: int | None = None
+    closing: list[str] = []
+    at = 0
+    while at < len(line):
+        char = line[at]
+        if char.isspace() and not closing:
+            if start is not None:
+                pieces.append(line[start:at])
+            start, at = None, at + 1
+            continue
+        start = at if start is None else start
+        if char in "'\"":
+            at = _end_of_string(line, at)
+            continue
+        if char in _OPEN:
+            closing.append(_OPEN[char])
+        elif closing and char == closing[-1]:
+            closing.pop()
+        at += 1
+    if start is not None:
+        pieces.append(line[start:])
+    return pieces
+
+
+def _end_of_string(line: str, at: int) -> int:
+    quote = line[at] * 3 if line.startswith(line[at] * 3, at) else line[at]
+    at += len(quote)
+    while at < len(line) and not line.startswith(quote, at):
+        at += 2 if line[at] == "\\" else 1
+    return min(at + len(quote), len(line))
+
+
+def _unquoted(value: str, name: str, usage: str) -> str:
+    if value[:1] in ("'", '"'):
+        if len(value) < 2 or value[-1] != value[0]:
+            raise UsageError(f"{name} has a quote that is never closed: {value[:40]}\n{usage}")
+        value = value[1:-1]
+    if not value.strip():
+        raise UsageError(f"{name} needs a value.\n{usage}")
+    return value.strip()
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+
+
+def _pairs(name: str, value: str, usage: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for pair in _names(value):
+        step, equals, executor = (part.strip() for part in pair.partition("="))
+        if not (step and equals and executor):
+            raise UsageError(f"{name} takes pairs like step=local,default=distributed; got {pair!r}.\n{usage}")
+        if step in pairs:
+            raise UsageError(f"{name} names {step!r} twice.\n{usage}")
+        pairs[step] = executor
+    return pairs
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a word nobody knows: `` Did you mean 'x'?``, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,25 @@
+"""`%load_ext cerebelum_nb`: registers magics, how runs are shown, how errors look, and what Tab completes.
+
+Nothing heavy is imported here: sessions, gRPC and widgets come with the first cell that needs them.
+"""
+
+from typing import Any
+
+from cerebelum_nb.notebook import completion, failures
+from cerebelum_nb.notebook.magics import CerebelumMagics
+
+
+def load(ip: Any) -> None:
+    """Make a notebook ready; a second time changes nothing.
+
+    Args:
+        ip: The running IPython shell.
+    """
+    magics = ip.magics_manager.registry.get(CerebelumMagics.__name__)
+    if magics is not None:
+        return
+    magics = CerebelumMagics(ip)
+    ip.register_magics(magics)
+    failures.install(ip)
+    completion.install(ip)
+    ip.display_formatter.ipython_display_formatter.for_type_by_name("cerebelum_nb.runtime.run", "Run", magics.show)

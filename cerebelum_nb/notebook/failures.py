@@ -1,0 +1,144 @@
+"""How errors look in a cell: one message, the cell's own lines, nothing of our machinery.
+
+IPython asks an exception for ``_render_traceback_``; `install` gives our errors one, `folded` gives one to a person's
+own exception that passes through a magic.
+"""
+
+import asyncio
+import linecache
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Final, NoReturn
+
+from cerebelum_nb.errors import CerebelumError, StepFailed
+from cerebelum_nb.model.state import SUCCEEDED
+
+_FRAME: Final = re.compile(r'^(\s*)File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
+SOON_S: Final = 0.3  # a step that has not stopped by then is left to itself
+_LINES: Final = 40  # of a step's traceback
+_MAGIC_CALL: Final = (".run_line_magic(", ".run_cell_magic(")
+
+
+class CellSyntaxError(CerebelumError):
+    """A cell's text is not Python. Shown as Python's own SyntaxError, without the way through the magic."""
+
+
+CellSyntaxError.__name__ = CellSyntaxError.__qualname__ = "SyntaxError"
+
+
+def install(ip: Any) -> None:
+    """From now on, all errors of this package look short in this notebook."""
+    render = lambda error: lines_of(error, ip)  # noqa: E731  becomes a method, so it is asked with the error alone
+    CerebelumError._render_traceback_ = render  # type: ignore[attr-defined]
+    if not ip.custom_exceptions:  # IPython has one place for this; whoever came first keeps it
+        ip.set_custom_exc((KeyboardInterrupt, asyncio.CancelledError), _show_interrupt)
+
+
+def _show_interrupt(ip: Any, etype: Any, value: Any, tb: TracebackType | None, tb_offset: int | None = None) -> None:
+    """Show an interrupt: in one line if the cell was waiting for a run, else as IPython does."""
+    run = None if hasattr(value, "_render_traceback_") else _waiting_for(tb)
+    if run is not None:
+        run.wait(SOON_S)
+        etype, value = KeyboardInterrupt, interrupted(KeyboardInterrupt(), after_interrupt(run))
+    ip.showtraceback((etype, value, tb), tb_offset=tb_offset)
+
+
+def _waiting_for(tb: TracebackType | None) -> Any:
+    """The run whose own code a traceback ends in, or None."""
+    for frame, _ in reversed(list(traceback.walk_tb(tb))):
+        if frame.f_globals.get("__name__") == "cerebelum_nb.runtime.run" and "self" in frame.f_locals:
+            return frame.f_locals["self"]
+    return None
+
+
+def after_interrupt(run: Any) -> str:
+    """What an interrupt did to a run, and how to go on, in one line."""
+    state = run.state
+    done = sum(phase == SUCCEEDED for phase in state.phase)
+    left = [t for t, phase in enumerate(state.phase) if phase != SUCCEEDED and t not in run.plan.left_out]
+    if not left:
+        return f"run {run.number} of {run.workflow} had just finished."
+    said = "cancelled" if run.done else "is being cancelled, a step has not stopped yet"
+    go_on = f"%cerebelum_run {run.workflow} --from {state.names[left[0]]} continues."
+    return f"run {run.number} {said}; {done} of {len(state.names)} steps had finished. {go_on}"
+
+
+def lines_of(error: CerebelumError, ip: Any) -> list[str]:
+    """An error as it is shown in a cell."""
+    if isinstance(error, CellSyntaxError) and isinstance(error.__cause__, SyntaxError):
+        shown: list[str] = ip.SyntaxTB.structured_traceback(SyntaxError, error.__cause__, [])
+        return shown
+    lines = [f"{type(error).__name__}: {error}"]
+    if isinstance(error, StepFailed):
+        return lines + _step_frames(error.traceback, ip)
+    return [*_cell_frames(error.__traceback__, ip), *lines]
+
+
+def _step_frames(text: str, ip: Any) -> list[str]:
+    """The step's own traceback, with cells called as people call them, without what the message has said already."""
+    if not text:
+        return []
+    lines = _FRAME.sub(lambda m: f"{m[1]}{cell_name(m['file'], ip)}, line {m['line']}", text.rstrip()).splitlines()
+    if lines[0].startswith("Traceback") and sum("Traceback (most" in line for line in lines) == 1:
+        last_frame = max((i for i, line in enumerate(lines) if line.startswith("  ")), default=0)
+        lines = lines[1 : last_frame + 1]
+    return lines if len(lines) <= _LINES else [*lines[: _LINES // 2], "  …", *lines[-_LINES // 2 :]]
+
+
+def cell_name(filename: str, ip: Any) -> str:
+    """``Cell In[3]`` for a cell's file name, else the file in quotes."""
+    named = _cell(filename, ip)
+    return f"{named[0]} {named[1]}" if named else f'File "{filename}"'
+
+
+def _cell(filename: str, ip: Any) -> tuple[str, str] | None:
+    named: tuple[str, str] | None = ip.compile.format_code_name(filename)
+    return named
+
+
+def _cell_frames(tb: TracebackType | None, ip: Any) -> list[str]:
+    """Where in the person's cells an error comes from; nothing for a magic, whose cell is the place."""
+    shown = []
+    for filename, line in _frames(tb):
+        if _cell(filename, ip):
+            text = linecache.getline(filename, line).strip()
+            if text and not text.startswith("%%") and not any(call in text for call in _MAGIC_CALL):
+                shown.append(f"  {cell_name(filename, ip)}, line {line}\n    {text}")
+    return shown
+
+
+def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int]]:
+    for frame, line in traceback.walk_tb(tb):
+        yield frame.f_code.co_filename, line
+
+
+def folded(exc: BaseException, filename: str, ip: Any) -> BaseException:
+    """A person's exception that shows only what lies in and below their cell."""
+    if isinstance(exc, CerebelumError):
+        return exc
+    tb = exc.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename != filename:
+        tb = tb.tb_next
+    if tb is not None:
+        inner = tb
+        _renders_as(exc, lambda: ip.InteractiveTB.structured_traceback(type(exc), exc, inner, tb_offset=0))
+    return exc
+
+
+def _renders_as(exc: BaseException, render: Callable[[], list[str]]) -> None:
+    exc._render_traceback_ = render  # type: ignore[attr-defined]
+
+
+def interrupted(exc: KeyboardInterrupt, message: str) -> KeyboardInterrupt:
+    """An interrupt that says in one line what it did."""
+    exc.args = (message,)
+    _renders_as(exc, lambda: [f"KeyboardInterrupt: {message}"])
+    return exc
+
+
+def refuse_syntax(exc: SyntaxError) -> NoReturn:
+    """Let a cell fail with its syntax error alone."""
+    exc.__cause__ = exc.__context__ = exc.__traceback__ = None  # how we found it is of no use to anybody
+    raise CellSyntaxError(str(exc)) from exc

@@ -1,0 +1,110 @@
+"""The help texts of the magics: usage, what it does, one example each."""
+
+from typing import Final
+
+_MAGICS: Final = {
+    "step": (
+        "%%cerebelum_step [NAME] [--executor local|distributed] [--depends A,B]",
+        """\
+Make a step of this cell.
+
+The cell holds functions: the last one is the step, the others are helpers. What it reads are its parameters:
+`context`, `inputs`, and the names of other steps.
+Or the cell holds plain statements, and NAME says how the step is called: the names of steps it uses become what it
+depends on, `inputs` and `context` are given, and its value is the last expression, or what it returns. `await` works.
+""",
+        """\
+%%cerebelum_step total --executor distributed
+prices = [item["price"] for item in load_order["items"]]
+sum(prices)""",
+    ),
+    "workflow": (
+        "%%cerebelum_workflow NAME [--executor E] [--strategy step=E,default=E]",
+        """\
+Make a workflow of this cell: the cell is the timeline.
+
+`>>`, a comma and a new line mean "then"; a list runs side by side. The timeline is looked up again for every run.
+""",
+        """\
+%%cerebelum_workflow order_workflow
+validate_order >> [check_inventory, calculate_tax]
+process_payment""",
+    ),
+    "run": (
+        "%cerebelum_run NAME [inputs] [--strategy step=E,default=E] [--from STEP] [--until STEP] [--detach]",
+        """\
+Run a workflow and wait for it.
+
+The inputs are a Python expression, on the line or (with %%) in the cell. --from reuses the latest run's results for
+everything that is not STEP or below it; --until runs STEP and what it needs; --detach returns at once.
+""",
+        '%cerebelum_run order_workflow {"order": order} --strategy default=distributed',
+    ),
+}
+VERBS: Final = {
+    "status": ("%cerebelum status", "What runs now, and where steps can run.", "%cerebelum status"),
+    "steps": (
+        "%cerebelum steps",
+        "The steps that are known, where they want to run and what they need.",
+        "%cerebelum steps",
+    ),
+    "workflows": (
+        "%cerebelum workflows",
+        "The workflows that are known, with their timelines.",
+        "%cerebelum workflows",
+    ),
+    "runs": ("%cerebelum runs", "The runs of this session, newest last.", "%cerebelum runs"),
+    "rerun": (
+        "%cerebelum rerun RUN [STEP] [--executor E]",
+        """\
+Run a step of an earlier run again, with what depends on it; the other results are reused. Without STEP: all that did
+not succeed. RUN is a number from `%cerebelum runs`, or `last`.""",
+        "%cerebelum rerun last process_payment --executor local",
+    ),
+    "help": ("%cerebelum help [VERB]", "This text, or one verb's.", "%cerebelum help rerun"),
+}
+LATER: Final = (
+    *("show", "explain", "compare", "whatif", "replay", "trace", "report", "export", "core", "workers"),
+    *("doctor", "config", "purge", "resume", "approve"),
+)
+
+
+def usage(magic: str) -> str:
+    """How a magic is called, in one line."""
+    return f"Usage: {_MAGICS[magic][0]}"
+
+
+def text(magic: str) -> str:
+    """All about one magic."""
+    line, what, example = _MAGICS[magic]
+    return f"{line}\n\n{what}\nExample:\n\n{_indented(example)}\n"
+
+
+def hint(magic: str) -> str:
+    """What to write into an empty cell."""
+    return f"This cell is empty. For example:\n\n{_indented(_MAGICS[magic][2])}"
+
+
+def verb(name: str) -> str:
+    """All about one verb of ``%cerebelum``."""
+    line, what, example = VERBS[name]
+    return f"{line}\n\n{what}\n\nExample:\n\n{_indented(example)}"
+
+
+def overview() -> str:
+    """All verbs and magics, one line each."""
+    width = max(len(line) for line, _, _ in VERBS.values())
+    verbs = [
+        f"  {line:<{width}}  {' '.join(what.split('. ')[0].split()).rstrip('.')}." for line, what, _ in VERBS.values()
+    ]
+    magics = [f"  {line}" for line, _, _ in _MAGICS.values()]
+    return "\n".join(["Look at steps, workflows and runs.", "", *verbs, "", "In cells:", *magics])
+
+
+def magic_names() -> tuple[str, ...]:
+    """Magics that have a text."""
+    return tuple(_MAGICS)
+
+
+def _indented(example: str) -> str:
+    return "\n".join(f"    {line}" for line in example.splitlines())

@@ -1,0 +1,134 @@
+"""`%cerebelum VERB`: what is there, what has run, run a part of it again. The command line has the same verbs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from cerebelum_nb.dsl.registry import registry
+from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
+from cerebelum_nb.notebook import manual
+from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, nearest, read_line
+from cerebelum_nb.notebook.work import Notebook
+from cerebelum_nb.runtime.run import Run
+
+
+def answer(line: str, notebook: Notebook) -> Any:
+    """Do what a line of ``%cerebelum`` says; a run is returned, all else is printed.
+
+    Raises:
+        UsageError: An unknown verb or option; names the nearest.
+        NotYet: A verb of a later version.
+    """
+    verb, _, rest = line.strip().partition(" ")
+    verb = verb or "help"
+    if verb in manual.LATER:
+        raise NotYet(
+            f"%cerebelum {verb} comes with a later version of cerebelum_nb; `%cerebelum help` lists what is there"
+        )
+    if verb not in _DO:
+        hint = nearest(verb, [*_DO, *manual.LATER])
+        raise UsageError(f"unknown verb {verb!r}.{hint} There are: {', '.join(_DO)}.")
+    do, options, most = _DO[verb]
+    usage = f"Usage: {manual.VERBS[verb][0]}"
+    args = read_line(rest, options, usage)
+    if len(args.words) > most:
+        raise UsageError(f"{verb} does not know what to do with {args.words[most]!r}.\n{usage}")
+    return do(args, notebook)
+
+
+def _status(_args: Arguments, notebook: Notebook) -> None:
+    session = notebook.session
+    live = [run for run in session.runs if not run.done]
+    lines = [f"executors: {', '.join(session.executors)}; steps: {len(registry.steps)}; runs: {len(session.runs)}"]
+    lines += [f"{run!r}".strip("<>") for run in live] or ["nothing runs now"]
+    print("\n".join(lines))  # noqa: T201  a magic answers in its cell
+
+
+def _steps(_args: Arguments, _notebook: Notebook) -> None:
+    rows = [(s.name, s.executor, ", ".join(s.depends_on) or "-", _place(s)) for s in registry.steps.values()]
+    _table(("step", "executor", "needs", "defined in"), rows, "There is no step yet: make one with %%cerebelum_step.")
+
+
+def _place(step: Any) -> str:
+    return str(step.module) if step.module != "__main__" else "notebook"
+
+
+def _workflows(_args: Arguments, _notebook: Notebook) -> None:
+    rows = []
+    for workflow in registry.workflows.values():
+        try:
+            names = [step.name for step in workflow.define().steps]
+            rows.append((workflow.name, str(len(names)), " ".join(names)))
+        except CerebelumError as exc:  # a step may have gone since; the others are still worth seeing
+            rows.append((workflow.name, "-", str(exc).splitlines()[0]))
+    _table(("workflow", "steps", ""), rows, "There is no workflow yet: make one with %%cerebelum_workflow NAME.")
+
+
+def _runs(_args: Arguments, notebook: Notebook) -> None:
+    rows = []
+    for run in notebook.session.runs:
+        header = run.header()
+        origin = f"from run {header.reused_from}" if header.reused_from else ""
+        seconds = f"{header.now:.2f} s"
+        rows.append((str(run.number), run.workflow, run.status, f"{header.done}/{header.total}", seconds, origin))
+    _table(("run", "workflow", "status", "steps", "time", ""), rows, "Nothing has run yet in this session.")
+
+
+def _rerun(args: Arguments, notebook: Notebook) -> Run:
+    usage = f"Usage: {manual.VERBS['rerun'][0]}"
+    if not args.words:
+        raise UsageError(f"which run?\n{usage}")
+    run = _find(args.words[0], notebook.session.runs)
+    step = args.words[1] if len(args.words) > 1 else None
+    executor = args.text.get("--executor")
+    if executor is not None and step is None:
+        raise UsageError(f"--executor needs a step to move.\n{usage}")
+    made = run.rerun(step, executor=executor)
+    notebook.show(made)
+    return made
+
+
+def _find(number: str, runs: Sequence[Run]) -> Run:
+    if not runs:
+        raise PlanError("nothing has run yet in this session")
+    if number == "last":
+        return runs[-1]
+    for run in runs:
+        if number in (str(run.number), run.id):
+            return run
+    raise PlanError(f"there is no run {number!r}. Runs: 1 to {runs[-1].number}, or last.")
+
+
+def _help(args: Arguments, _notebook: Notebook) -> None:
+    if not args.words:
+        print(manual.overview())  # noqa: T201
+        return
+    name = args.words[0].lstrip("%").removeprefix("cerebelum_")
+    if name in manual.LATER:
+        raise NotYet(f"%cerebelum {name} comes with a later version of cerebelum_nb")
+    if name in manual.VERBS:
+        print(manual.verb(name))  # noqa: T201
+    elif name in manual.magic_names():
+        print(manual.text(name))  # noqa: T201
+    else:
+        known = [*manual.VERBS, *manual.magic_names()]
+        raise UsageError(f"no help on {name!r}.{nearest(name, known)} There is help on: {', '.join(known)}.")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
+    if not rows:
+        print(nothing)  # noqa: T201
+        return
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())  # noqa: T201
+
+
+_Do = Callable[[Arguments, Notebook], Any]
+_DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function, options, most words
+    "status": (_status, (), 0),
+    "steps": (_steps, (), 0),
+    "workflows": (_workflows, (), 0),
+    "runs": (_runs, (), 0),
+    "rerun": (_rerun, (Option("--executor"),), 2),
+    "help": (_help, (), 1),
+}

@@ -1,0 +1,268 @@
+"""What the magics do once their line is read: cells become steps and workflows, workflows become runs."""
+
+import builtins
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cerebelum_nb.dsl.decorators import step as make_step
+from cerebelum_nb.dsl.registry import registry
+from cerebelum_nb.dsl.step import StepMetadata
+from cerebelum_nb.dsl.workflow import Workflow
+from cerebelum_nb.errors import CerebelumError, DefinitionError, PlacementError, PlanError
+from cerebelum_nb.notebook.arguments import nearest
+from cerebelum_nb.notebook.cell import StepCell, read_cell
+from cerebelum_nb.notebook.display import Displays
+from cerebelum_nb.notebook.failures import folded, refuse_syntax
+from cerebelum_nb.notebook.workflow_cell import make_workflow, read_timeline, show, timeline
+from cerebelum_nb.runtime.run import Run
+from cerebelum_nb.session import Session, current
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A cell's body, and where it stands."""
+
+    body: str
+    first_line: int
+    filename: str
+
+
+class Notebook:
+    """One notebook: its namespace, its session, what it shows."""
+
+    def __init__(self, ip: Any) -> None:
+        self._ip = ip
+        self.displays = Displays(ip)
+
+    @property
+    def session(self) -> Session:
+        """The session that runs its workflows."""
+        return current()
+
+    @property
+    def _names(self) -> dict[str, Any]:
+        names: dict[str, Any] = self._ip.user_ns
+        return names
+
+    def source(self, magic: str, line: str, cell: str) -> Source:
+        """Make the whole cell known under a file name, so that tracebacks count its lines as the person does."""
+        whole = f"%%{magic} {line}\n{cell}"
+        sent = self._ip.get_parent() if hasattr(self._ip, "get_parent") else {}
+        code = str((sent.get("content") or {}).get("code", ""))
+        if code.rstrip().endswith(cell.rstrip()) and f"%%{magic}" in code:
+            whole = code  # there may be empty lines or comments above the magic
+        body = cell.rstrip()
+        first_line = whole.rstrip()[: len(whole.rstrip()) - len(body)].count("\n") + 1
+        filename = self._ip.compile.cache(whole, self._ip.execution_count, raw_code=whole)
+        return Source(cell, max(2, first_line), filename)
+
+    # -- steps
+
+    def step(self, source: Source, name: str | None, executor: str | None, depends: Sequence[str] | None) -> str:
+        """Make a step of a cell and say so in one line.
+
+        Raises:
+            DefinitionError: The cell makes no step.
+            PlacementError: Nobody knows the executor.
+        """
+        if executor is not None:
+            self._check_executor(executor)
+        try:
+            cell = read_cell(
+                source.body,
+                name=name,
+                known=self._step_behind,
+                depends=depends,
+                first_line=source.first_line,
+                filename=source.filename,
+            )
+            code = self._ip.compile(cell.tree, source.filename, "exec")
+        except SyntaxError as exc:
+            refuse_syntax(exc)
+        made: dict[str, Any] = {}
+        try:
+            exec(code, self._names, made if cell.statements else self._names)  # noqa: S102  the person's own cell
+        except BaseException as exc:
+            folded(exc, source.filename, self._ip)
+            raise
+        function = (made if cell.statements else self._names)[cell.function]
+        step = self._decorated(function, cell, name, executor, depends)
+        self._names[cell.function] = step
+        if step.name.isidentifier():
+            self._names[step.name] = step
+        return self._describe(step, cell)
+
+    def _decorated(
+        self, function: Any, cell: StepCell, name: str | None, executor: str | None, depends: Sequence[str] | None
+    ) -> StepMetadata:
+        if not isinstance(function, StepMetadata):
+            return make_step(name=cell.name, executor=executor or "auto", depends_on=cell.depends_on)(function)
+        said = {"NAME": (name, function.name), "--executor": (executor, function.executor)}
+        for option, (here, there) in said.items():
+            if here is not None and here != there:
+                raise DefinitionError(
+                    f"{option} says {here!r} and the cell's own @step says {there!r}: keep one of them"
+                )
+        if depends is not None and not set(depends) <= set(function.depends_on):
+            raise DefinitionError("--depends and the cell's own @step contradict each other: keep one of them")
+        return function
+
+    def _describe(self, step: StepMetadata, cell: StepCell) -> str:
+        parts = [step.executor]
+        if step.depends_on:
+            parts.append(f"needs {', '.join(step.depends_on)}")
+        if cell.valueless:
+            parts.append("gives None (its last line is no expression)")
+        steps = registry.steps
+        others = [name for name in steps if name != step.name]
+        missing = [name for name in step.depends_on if name not in steps]
+        parts += [f"{name!r} is not defined yet.{nearest(name, others)}".rstrip(".") for name in missing]
+        unknown = [name for name in cell.unknown if name not in self._names and not hasattr(builtins, name)]
+        parts += [f"nothing is called {name!r} yet.{hint}" for name in unknown if (hint := nearest(name, others))]
+        return f"step {step.name}: {', '.join(parts)}"
+
+    def _step_behind(self, name: str) -> str | None:
+        if name in self._names:
+            value = self._names[name]
+            return value.name if isinstance(value, StepMetadata) else None
+        return name if name in registry.steps else None
+
+    def _check_executor(self, name: str) -> None:
+        places = self.session.places
+        if name == "auto":
+            return
+        try:
+            places.resolve(name)
+        except KeyError:
+            raise PlacementError(
+                f"there is no executor {name!r}.{nearest(name, places.known)} Known here: {', '.join(places.labels)}."
+            ) from None
+
+    # -- workflows
+
+    def workflow(self, source: Source, name: str, executor: str, strategy: Mapping[str, str] | None) -> str:
+        """Make a workflow of a cell, check it, and show its timeline as one line.
+
+        Raises:
+            DefinitionError: The cell is no timeline.
+            PlanError: The workflow could not run.
+        """
+        self._check_executor(executor)
+        try:
+            elements = read_timeline(source.body, first_line=source.first_line, filename=source.filename)
+        except SyntaxError as exc:
+            refuse_syntax(exc)
+        made = make_workflow(name, elements, self._names, registry, executor=executor, strategy=strategy)
+        plan = self.session.plan(made)
+        if name in plan.names:
+            raise DefinitionError(f"workflow {name!r} has a step of the same name: give the workflow another one")
+        registry.add_workflow(made)
+        if name.isidentifier():
+            self._names[name] = made
+        where = {step: plan.places[plan.place[task]].label for task, step in enumerate(plan.names)}
+        return f"{name}: {show(timeline(elements, self._names, registry), where)}"
+
+    def find_workflow(self, name: str) -> Workflow:
+        """The workflow of a name: the notebook's variable, or the registry's.
+
+        Raises:
+            PlanError: There is none; names the nearest.
+        """
+        mine = self._names.get(name)
+        if isinstance(mine, Workflow):
+            return mine
+        if name in registry.workflows:
+            return registry.workflows[name]
+        what = (
+            "is a step, not a workflow" if isinstance(mine, StepMetadata) or name in registry.steps else "is not known"
+        )
+        raise PlanError(f"workflow {name!r} {what}.{nearest(name, registry.workflows)} {self.known_workflows()}")
+
+    def known_workflows(self) -> str:
+        """The names to choose from, as a sentence."""
+        if not registry.workflows:
+            return "There is no workflow yet: make one with %%cerebelum_workflow NAME."
+        return f"Workflows: {', '.join(registry.workflows)}."
+
+    # -- runs
+
+    def inputs_of_line(self, workflow: Workflow, text: str) -> Any:
+        """What the expression on a magic's line gives; None for no expression.
+
+        Raises:
+            PlanError: It is no expression, or it raises.
+        """
+        if not text:
+            return None
+        try:
+            code = compile(text, "<inputs>", "eval", dont_inherit=True)
+        except (SyntaxError, ValueError) as exc:
+            why = exc.msg if isinstance(exc, SyntaxError) else exc
+            raise PlanError(
+                f"the inputs of {workflow.name} are no Python expression ({why}): {text[:80]}\n"
+                "For several lines, write them in a cell of its own under %%cerebelum_run."
+            ) from None
+        return self._evaluate(workflow, code, "")
+
+    def inputs_of_cell(self, workflow: Workflow, source: Source) -> Any:
+        """What the expression in a cell gives.
+
+        Raises:
+            PlanError: It raises.
+            CellSyntaxError: It is no expression.
+        """
+        padded = "\n" * (source.first_line - 2) + "(\n" + source.body + "\n)"
+        try:
+            code = compile(padded, source.filename, "eval", dont_inherit=True)
+        except SyntaxError as exc:
+            refuse_syntax(exc)
+        return self._evaluate(workflow, code, source.filename)
+
+    def _evaluate(self, workflow: Workflow, code: Any, filename: str) -> Any:
+        try:
+            return eval(code, self._names)  # noqa: S307  the person's own expression
+        except CerebelumError:
+            raise
+        except Exception as exc:
+            own = [name for name in self._names if name not in self._ip.user_ns_hidden]
+            hint = nearest(exc.name or "", own) if isinstance(exc, NameError) else ""
+            line = _line_in(exc, filename)
+            at = f" (line {line})" if line else ""
+            raise PlanError(f"the inputs of {workflow.name} give {type(exc).__name__}: {exc}{at}.{hint}") from exc
+
+    def run(  # noqa: PLR0913  the options of the magic, each by name
+        self,
+        workflow: Workflow,
+        inputs: Any,
+        *,
+        strategy: Mapping[str, str] | None = None,
+        start_at: str | None = None,
+        until: str | None = None,
+        detach: bool = False,
+    ) -> Run:
+        """Start a run and show it; wait for its end unless it is detached.
+
+        Raises:
+            PlanError: It cannot run as asked; nothing has run.
+            StepFailed: A step failed.
+        """
+        run = self.session.run(workflow, inputs, strategy=strategy, start_at=start_at, until=until)
+        self.show(run, detach=detach)
+        return run
+
+    def show(self, run: Run, *, detach: bool = False) -> None:
+        """Show a run that has just started."""
+        if detach:
+            self.displays.show(run)
+        else:
+            self.displays.wait(run)
+
+
+def _line_in(exc: BaseException, filename: str) -> int:
+    tb, line = exc.__traceback__, 0
+    while tb is not None:
+        if filename and tb.tb_frame.f_code.co_filename == filename:
+            line = tb.tb_lineno
+        tb = tb.tb_next
+    return line

@@ -1,0 +1,199 @@
+"""What a workflow cell says: a timeline, kept as text and looked up anew for every run. No IPython.
+
+At the outer level ``>>``, a comma and a new line all mean "then", so the cell is cut there into elements; each element
+(a name, a list, a chain in brackets) is a Python expression of its own.
+"""
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any, Final
+
+from cerebelum_nb.dsl.registry import StepRegistry
+from cerebelum_nb.dsl.step import StepMetadata
+from cerebelum_nb.dsl.timeline import Chainable, Composition, Stage, stages_of
+from cerebelum_nb.dsl.workflow import Workflow, WorkflowBuilder
+from cerebelum_nb.errors import DefinitionError, NotYet
+from cerebelum_nb.notebook.arguments import nearest
+from cerebelum_nb.notebook.cell import parse, refuse_magic
+
+_SKIP: Final = (tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+_LATER: Final = re.compile(r"(?:wf\.)?(diverge|branch)\s*\(")
+_BUILDER: Final = re.compile(r"wf\.\w+\s*\(")
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of the timeline."""
+
+    line: int  # in the cell
+    text: str
+    code: CodeType
+
+
+def read_timeline(source: str, *, first_line: int, filename: str) -> tuple[Element, ...]:
+    """Cut a workflow cell into its elements.
+
+    Args:
+        source: The cell without its magic line.
+        first_line: The number, in the cell, of the first line of `source`; 2 or more.
+        filename: What errors call the cell.
+
+    Raises:
+        SyntaxError: An element is not Python; the line number is the cell's.
+        DefinitionError: ``>>`` with nothing on one of its sides, or something that is no expression.
+        NotYet: A ``diverge`` or ``branch`` line.
+    """
+    elements: list[Element] = []
+    arrow: int | None = None  # the line of a `>>` that waits for its right side
+    for line, piece in _pieces(source, first_line, filename):
+        if isinstance(piece, str):
+            if piece == ">>":
+                if arrow is not None or not elements:
+                    raise DefinitionError(f"line {line}: there is no step before this >>")
+                arrow = line
+            continue
+        try:
+            elements.append(_element(line, piece[0], piece[1], filename))
+        except SyntaxError as exc:
+            refuse_magic(source, at=exc.lineno, first_line=first_line, what="a timeline")
+            raise
+        arrow = None
+    if arrow is not None:
+        raise DefinitionError(f"line {arrow}: there is no step after this >>")
+    return tuple(elements)
+
+
+def _pieces(source: str, first_line: int, filename: str) -> Iterator[tuple[int, str | tuple[int, str]]]:
+    """Separators as text, elements as (column, text), each with its line in the cell."""
+    # In brackets a new line is no end and an indent means nothing; the bracket takes the magic's own line.
+    text = "\n" * (first_line - 2) + "(\n" + source + "\n"
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text + ")").readline))
+    except (tokenize.TokenError, SyntaxError):
+        parse(source, first_line=first_line, filename=filename, what="a timeline")
+        raise DefinitionError(
+            "this timeline cannot be read: look for a bracket or a quote that is not closed"
+        ) from None
+    lines = text.splitlines(keepends=True)
+    depth, start, end = 0, (0, 0), (0, 0)
+    for token in tokens:
+        if token.type == tokenize.OP and token.string in "([{":
+            depth += 1
+            if depth == 1:
+                continue
+        elif token.type == tokenize.OP and token.string in ")]}":
+            depth -= 1
+            if depth == 0 and token.start[0] <= len(lines):
+                raise DefinitionError(f"line {token.start[0]}: {token.string!r} closes nothing")
+        if token.type in _SKIP:
+            continue
+        separator = depth == 0 or (depth == 1 and (token.type == tokenize.NL or token.string in (">>", ",", ";")))
+        if separator:
+            if start != (0, 0):
+                yield start[0], (start[1], _between(lines, start, end))
+                start = (0, 0)
+            yield token.start[0], token.string
+        else:
+            start = token.start if start == (0, 0) else start
+            end = token.end
+
+
+def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    if start[0] == end[0]:
+        return lines[start[0] - 1][start[1] : end[1]]
+    middle = lines[start[0] : end[0] - 1]
+    return "".join([lines[start[0] - 1][start[1] :], *middle, lines[end[0] - 1][: end[1]]])
+
+
+def _element(line: int, column: int, text: str, filename: str) -> Element:
+    if found := _LATER.match(text):
+        raise NotYet(
+            f"line {line}: {found[1]} comes with a later version of cerebelum_nb; until then decide inside a step"
+        )
+    if _BUILDER.match(text):
+        raise DefinitionError(f"line {line}: the cell is the timeline itself; write the steps without wf.timeline(...)")
+    padded = "\n" * (line - 2) + "(\n" + " " * column + text + "\n)"
+    return Element(line, text, compile(padded, filename, "eval", dont_inherit=True))
+
+
+class _Names(Mapping[str, Any]):
+    """What an element's names stand for: the notebook's own first, unless it plainly cannot stand in a timeline."""
+
+    def __init__(self, namespace: Mapping[str, Any], registry: StepRegistry) -> None:
+        self._namespace, self._steps = namespace, registry.steps
+
+    def __getitem__(self, name: str) -> Any:
+        mine = self._namespace.get(name)
+        if name in self._steps and not (isinstance(mine, Chainable | list | tuple) or callable(mine)):
+            return self._steps[name]
+        return self._namespace[name]
+
+    def __iter__(self) -> Iterator[str]:
+        steps = (name for name, value in self._namespace.items() if isinstance(value, StepMetadata))
+        return iter(dict.fromkeys([*self._steps, *steps]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def timeline(elements: Sequence[Element], namespace: dict[str, Any], registry: StepRegistry) -> Composition:
+    """Look the elements up as they stand now.
+
+    Raises:
+        DefinitionError: A name nobody knows, or something that is no step; says in which line of the cell.
+    """
+    names = _Names(namespace, registry)
+    stages: list[Stage] = []
+    for element in elements:
+        try:
+            stages += stages_of(eval(element.code, namespace, names))  # noqa: S307  the person's own cell
+        except NameError as exc:
+            name = exc.name or element.text
+            near = nearest(name, names)
+            raise DefinitionError(
+                f"line {element.line}: there is no step {name!r}.{near} Run its cell first, or fix the name."
+            ) from None
+        except DefinitionError as exc:
+            raise DefinitionError(f"line {element.line}: {exc}") from None
+        except Exception as exc:
+            text = " ".join(element.text.split())
+            raise DefinitionError(f"line {element.line}: {text[:60]!r} gives {type(exc).__name__}: {exc}") from exc
+    return Composition(tuple(stages))
+
+
+def make_workflow(  # noqa: PLR0913  each is a part of the cell
+    name: str,
+    elements: Sequence[Element],
+    namespace: dict[str, Any],
+    registry: StepRegistry,
+    *,
+    executor: str,
+    strategy: Mapping[str, str] | None,
+) -> Workflow:
+    """A workflow whose timeline is asked anew for every run, so that a step's new definition counts at once."""
+
+    def define(wf: WorkflowBuilder) -> None:
+        for stage in timeline(elements, namespace, registry).stages:
+            wf.order.then(list(stage))
+
+    define.__module__ = "__main__"
+    return Workflow(name, define, executor=executor, execution_strategy=strategy)
+
+
+def show(composition: Composition, where: Mapping[str, str]) -> str:
+    """A timeline as one line of text, each step with the place it will run."""
+    return " >> ".join(_show_stage(stage, where) for stage in composition.stages)
+
+
+def _show_stage(stage: Stage, where: Mapping[str, str]) -> str:
+    shown = [show(m, where) if isinstance(m, Composition) else _show_step(m, where) for m in stage]
+    return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
+
+
+def _show_step(step: Chainable, where: Mapping[str, str]) -> str:
+    name = str(getattr(step, "name", step))
+    return f"{name} ({where[name]})" if name in where else name

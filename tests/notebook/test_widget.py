@@ -1,0 +1,272 @@
+"""The widget's half of the wire, spoken to as its front end does."""
+
+import json
+import os
+
+import nbformat
+import pytest
+from kerneldriver import Kernel
+from nbclient import NotebookClient
+
+pytestmark = pytest.mark.kernel
+
+STEPS = """
+import asyncio, threading, time
+from cerebelum_nb import step, workflow
+
+gate = threading.Event()
+
+@step
+def first(context): return 1
+
+@step
+def second(context, first):
+    print("second runs")
+    return first + 1
+
+@step
+def gated(context, second):
+    gate.wait(30)
+    return second
+
+@step
+def last(context, gated): return gated
+
+@workflow
+def quick(wf): wf.timeline(first >> second)
+
+@workflow
+def slow(wf): wf.timeline(first >> second >> gated >> last)
+"""
+
+
+@pytest.fixture(scope="module")
+def nb(kernel):
+    kernel(STEPS)
+    return kernel
+
+
+def widget_of(nb: Kernel, answer) -> str:
+    return answer.widgets[0]
+
+
+def state(nb: Kernel, comm: str) -> dict:
+    return nb.comms[comm]["snapshot"]
+
+
+def test_the_first_state_is_a_whole_snapshot(nb):
+    comm = widget_of(nb, nb("%cerebelum_run quick"))
+    snapshot = state(nb, comm)
+
+    assert set(snapshot) == {"widget_id", "seq", "header", "rows", "executors"}
+    assert [row["step"] for row in snapshot["rows"]] == ["first", "second"]
+    assert snapshot["header"]["status"] == "succeeded"
+    assert snapshot["executors"] == [
+        {"name": "local", "label": "local", "remote": False},
+        {"name": "distributed", "label": "distributed", "remote": True},
+    ]
+    assert nb.comms[comm]["_esm"]
+
+
+def test_the_chart_carries_the_class_that_its_widget_hides(nb):
+    answer = nb("%cerebelum_run quick")
+    widget_id = state(nb, widget_of(nb, answer))["widget_id"]
+
+    assert f"cb-static-{widget_id}" in answer.charts[0]["text/html"]
+
+
+def test_patches_are_numbered_without_gaps_and_end_where_the_run_ended(nb):
+    nb("gate.clear()")
+    comm = widget_of(nb, nb("run = %cerebelum_run slow --detach"))
+    nb("gate.set()")
+    nb.hear(lambda: state(nb, comm)["header"]["status"] == "succeeded")
+    patches = [m for c, m in nb.messages if c == comm and m["kind"] == "patch"]
+
+    assert [p["seq"] for p in patches] == list(range(patches[0]["seq"], patches[0]["seq"] + len(patches)))
+    assert patches[-1]["header"]["status"] == "succeeded"
+    assert state(nb, comm)["seq"] == patches[-1]["seq"]
+    assert {row["status"] for row in state(nb, comm)["rows"]} == {"succeeded"}
+
+
+def test_a_click_is_answered_while_a_cell_blocks_the_main_thread(nb):
+    """ipykernel 7.4.0 answers on the main shell without the guard in the widget: this then takes the whole sleep."""
+    subshell = nb.subshell()
+    comm = widget_of(nb, nb("%cerebelum_run quick"))
+    busy = nb.start("time.sleep(6)")
+    nb.click(comm, {"kind": "preview", "request": 71, "step": "second", "executor": "distributed"}, subshell=subshell)
+    answer = nb.answer_to(comm, 71, deadline_s=4)
+
+    assert answer == {
+        "kind": "preview", "request": 71, "step": "second", "executor": "distributed", "runs": ["second"],
+        "reuses": ["first"], "lost": "", "code": 'run.rerun("second", executor="distributed")', "ok": True, "text": "",
+    }  # fmt: skip
+    nb.manager.interrupt_kernel()
+    nb.reply(busy)
+
+
+def test_a_cell_that_waits_does_not_keep_clicks_waiting(nb):
+    """The widget is used by the main thread and by the control loop; neither may draw its answers to itself."""
+    subshell = nb.subshell()
+    nb("gate.clear()")
+    waiting = nb.start("run = %cerebelum_run slow")
+    comm = nb.hear(
+        lambda: next(
+            (c for c, s in nb.comms.items() if s.get("snapshot", {}).get("header", {}).get("status") == "running"), None
+        )
+    )
+    nb.click(comm, {"kind": "apply", "request": 72, "step": "last", "executor": "distributed"}, subshell=subshell)
+    moved = nb.answer_to(comm, 72, deadline_s=4)
+    nb.click(comm, {"kind": "details", "request": 73, "step": "second"}, subshell=subshell)
+    details = nb.answer_to(comm, 73, deadline_s=4)
+    nb.click(comm, {"kind": "cancel", "request": 74}, subshell=subshell)
+    cancelled = nb.answer_to(comm, 74, deadline_s=4)
+    reply = nb.reply(waiting)["content"]
+
+    assert moved == {"kind": "ack", "request": 72, "ok": True, "text": "last moved to distributed."}
+    assert "".join(text for _, text in details["output"]) == "second runs\n"
+    assert cancelled["ok"]
+    assert (reply["status"], reply["ename"]) == ("error", "RunCancelled")
+    nb("gate.set()")
+
+
+def test_apply_on_an_ended_run_follows_the_new_one_and_updates_the_chart(nb):
+    answer = nb("run = %cerebelum_run quick")
+    comm, chart = widget_of(nb, answer), answer.ids[-1]
+    before = state(nb, comm)["header"]["run"]
+    nb.click(comm, {"kind": "apply", "request": 75, "step": "second", "executor": None})
+    ack = nb.answer_to(comm, 75)
+    nb.hear(lambda: state(nb, comm)["header"]["run"] != before and state(nb, comm)["header"]["status"] == "succeeded")
+    (_, data) = nb.hear(lambda: next((u for u in nb.updates if u[0] == chart), None))
+
+    assert ack["ok"]
+    assert [row["status"] for row in state(nb, comm)["rows"]] == ["reused", "succeeded"]
+    assert "first [LOCAL] reused" in data["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "said"),
+    [
+        ({"kind": "apply", "step": "nowhere", "executor": None}, "ack", "no step 'nowhere'"),
+        ({"kind": "apply", "step": "second", "executor": "clowd"}, "ack", "no executor 'clowd'"),
+        ({"kind": "preview", "step": "secnd", "executor": None}, "preview", "Did you mean 'second'?"),
+        ({"kind": "details", "step": "nowhere"}, "ack", "no step 'nowhere'"),
+        ({"kind": "cancel"}, "ack", "had already ended"),
+        ({"kind": "dance"}, "ack", "does not know 'dance'"),
+    ],
+)
+def test_what_cannot_be_done_is_answered(nb, message, kind, said):
+    comm = widget_of(nb, nb("%cerebelum_run quick"))
+    nb.click(comm, {**message, "request": 80})
+    answer = nb.answer_to(comm, 80)
+    nb.messages.clear()
+
+    assert answer["kind"] == kind
+    assert said in answer["text"]
+
+
+def test_resync_sends_the_whole_state(nb):
+    comm = widget_of(nb, nb("%cerebelum_run quick"))
+    nb.messages.clear()
+    nb.click(comm, {"kind": "resync"})
+    message = nb.hear(lambda: next((m for c, m in nb.messages if c == comm and m["kind"] == "snapshot"), None))
+
+    assert message["snapshot"] == state(nb, comm)
+
+
+def test_a_page_that_is_loaded_again_gets_the_state_of_now(nb):
+    nb("gate.clear()")
+    comm = widget_of(nb, nb("run = %cerebelum_run slow --detach"))
+    nb.hear(
+        lambda: any(c == comm and any(r["step"] == "gated" for r in m["rows"]) for c, m in nb.messages if "rows" in m)
+    )
+    request = nb.client.session.msg("comm_msg", {"comm_id": comm, "data": {"method": "request_state"}})
+    nb.comms[comm] = {}
+    nb.client.shell_channel.send(request)
+    nb.hear(lambda: "snapshot" in nb.comms[comm])
+
+    assert [row["status"] for row in state(nb, comm)["rows"]] == ["succeeded", "succeeded", "running", "waiting"]
+    nb("gate.set()")
+
+
+def test_two_widgets_of_one_live_run_both_see_all_of_it(nb):
+    nb("gate.clear()")
+    one = widget_of(nb, nb("run = %cerebelum_run slow --detach"))
+    two = widget_of(nb, nb("run"))
+    nb("gate.set()")
+    nb.hear(lambda: all(state(nb, c)["header"]["status"] == "succeeded" for c in (one, two)))
+    last = {c: {} for c in (one, two)}
+    for comm, message in nb.messages:
+        if comm in last and message["kind"] == "patch":
+            last[comm].update({row["step"]: row["status"] for row in message["rows"]})
+
+    assert last[one]["last"] == last[two]["last"] == "succeeded"
+    assert last[one]["gated"] == last[two]["gated"] == "succeeded"
+
+
+def test_the_widget_of_a_cell_that_runs_again_or_is_deleted_is_closed(nb):
+    first = widget_of(nb, nb("%cerebelum_run quick", metadata={"cellId": "c1"}))
+    second = widget_of(nb, nb("%cerebelum_run quick", metadata={"cellId": "c1"}))
+    nb("%cerebelum_run quick", metadata={"cellId": "c2", "deletedCells": ["c1"]})
+
+    assert first in nb.closed
+    assert second in nb.closed
+
+
+def test_nothing_is_left_of_closed_widgets(nb):
+    counted = (
+        "import gc\nfrom ipywidgets import Widget\nfrom ipywidgets.widgets.widget import _instances\ngc.collect()\n"
+        "sum(isinstance(o, Widget) for o in gc.get_objects()) + len(_instances)"
+    )
+    nb("%cerebelum_run quick", metadata={"cellId": "again"})
+    before = int(nb(counted).value)
+    for _ in range(5):
+        nb("%cerebelum_run quick", metadata={"cellId": "again"})
+
+    assert int(nb(counted).value) == before
+    assert nb("get_ipython().magics_manager.registry['CerebelumMagics'].notebook.displays._feeds._feeds").value == "{}"
+
+
+def executed(cells: list[str], home: str, **how) -> nbformat.NotebookNode:
+    """A notebook run from top to bottom without a front end, saved with its widgets."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = NotebookClient(notebook, timeout=60, store_widget_state=True, **how)
+    client.execute(env={**os.environ, "CEREBELUM_HOME": home})
+    return notebook
+
+
+SECRET = "canary-7f3a"
+
+
+def test_no_value_is_in_the_saved_widget_state(tmp_path):
+    cells = [
+        "%load_ext cerebelum_nb",
+        "%%cerebelum_step leaky\nprint(inputs['key'])\ninputs['key']",
+        "%%cerebelum_step failing\nprint(leaky)\nraise ValueError(leaky)",
+        "%%cerebelum_workflow wf\nleaky >> failing",
+        f"%cerebelum_run wf {{'key': 'canary-' + '{SECRET[7:]}'}}",
+    ]
+    notebook = executed(cells, str(tmp_path), allow_errors=True)
+    saved = json.dumps(notebook.metadata["widgets"])
+    outputs = notebook.cells[-1].outputs
+    chart = next(o for o in outputs if "cb-static" in str(o.get("data", {}).get("text/html")))
+
+    assert '"status": "failed"' in saved
+    assert SECRET not in saved
+    assert SECRET not in json.dumps(chart)
+    assert SECRET in json.dumps(outputs)  # the echo and the error of the cell itself do show it
+
+
+def test_a_saved_notebook_has_the_end_of_a_detached_run(tmp_path):
+    cells = [
+        "%load_ext cerebelum_nb\nimport time",
+        "%%cerebelum_step a\nimport time\ntime.sleep(0.3)",
+        "%%cerebelum_workflow w\na",
+        "run = %cerebelum_run w --detach",
+        "run.wait(10)\ntime.sleep(0.5)",
+    ]
+    notebook = executed(cells, str(tmp_path))
+    widget, chart = notebook.cells[3].outputs
+
+    assert widget.data["text/plain"] == "cerebelum_nb run"
+    assert "succeeded" in chart.data["text/plain"]
+    assert '"status": "succeeded"' in json.dumps(notebook.metadata["widgets"])
