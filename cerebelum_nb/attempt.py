@@ -91,17 +91,21 @@ def where_in(function: Callable[..., Any]) -> tuple[str, str]:
 
 
 class _Prints:
-    """Stands before a stream: what a step prints goes to its own `Emit`, all else to the stream."""
+    """Stands before a stream: what a step prints goes to its own `Emit`, all else to the stream.
+
+    Attributes that others set stay on this object: IPython puts a `write` of its own on ``sys.stdout`` while a cell
+    runs, which calls the one it found. Handed on to the stream, the two would call each other for ever.
+    """
 
     def __init__(self, stream: TextIO, name: Stream) -> None:
-        self.__dict__["_stream"], self.__dict__["_name"] = stream, name
+        self.behind, self._name = stream, name
 
     def write(self, text: str) -> int:
         emit = _emit.get()
         if emit is None:
-            return self.__dict__["_stream"].write(text)  # type: ignore[no-any-return]
+            return self.behind.write(text)
         if text:
-            emit(self.__dict__["_name"], text)
+            emit(self._name, text)
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -110,13 +114,10 @@ class _Prints:
 
     def flush(self) -> None:
         if _emit.get() is None:
-            self.__dict__["_stream"].flush()
+            self.behind.flush()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_stream"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.__dict__["_stream"], name, value)
+        return getattr(self.__dict__["behind"], name)
 
 
 _users = 0
@@ -152,9 +153,9 @@ def leave_capture() -> None:
         if _users:
             return
         if isinstance(sys.stdout, _Prints):
-            sys.stdout = sys.stdout.__dict__["_stream"]
+            sys.stdout = sys.stdout.behind
         if isinstance(sys.stderr, _Prints):
-            sys.stderr = sys.stderr.__dict__["_stream"]
+            sys.stderr = sys.stderr.behind
 
 
 def emit_in_this_context(emit: Emit) -> None:

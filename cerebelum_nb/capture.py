@@ -12,7 +12,6 @@ import linecache
 import os
 import pickle
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -301,4 +300,7 @@ def _collect_sources(value: Any, sources: dict[str, str], seen: set[int]) -> Non
 
 
 def _is_cell(name: str) -> bool:
-    return not os.path.exists(name) or name.startswith(os.path.join(tempfile.gettempdir(), "ipykernel_"))  # noqa: PTH110, PTH118  names, not always paths
+    import tempfile  # noqa: PLC0415  not needed where functions arrive
+
+    kernels = os.path.join(tempfile.gettempdir(), "ipykernel_")  # noqa: PTH118  a prefix of names, not a path
+    return name.startswith(kernels) or not os.path.exists(name)  # noqa: PTH110  it need not be a path at all

@@ -49,12 +49,8 @@ class RunWidget(anywidget.AnyWidget):
         self._number = 0  # of the last message that carries rows
         self._sending = threading.RLock()  # numbers go out in order
         self._ended = threading.Event()
+        self.on_msg(self._on_message)  # before there is anybody to hear
         super().__init__()
-        # ipykernel 7.4.0 answers a comm where it last published, not where the front end asked: a click would wait
-        # for the running cell.
-        if hasattr(self.comm, "_reply_subshell_for"):
-            self.comm._reply_subshell_for = lambda _data, default: default  # noqa: SLF001
-        self.on_msg(self._on_message)
         self._leave = feeds.follow(run, self._on_rows)
 
     @traitlets.default("_esm")
@@ -69,6 +65,14 @@ class RunWidget(anywidget.AnyWidget):
     def run(self) -> Run:
         """The run it shows."""
         return self._run
+
+    def open(self) -> None:
+        """Tell the front end that it is there."""
+        super().open()
+        # ipykernel 7.4.0 answers a comm where it last published, not where the front end asked: a click would wait
+        # for the running cell.
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = lambda _data, default: default  # noqa: SLF001
 
     def settled(self, timeout: float) -> bool:
         """Wait until the last rows of an ended run are on their way."""

@@ -1,6 +1,5 @@
 """A worker's life: the main thread runs one attempt after the other, the control thread listens for a stop."""
 
-import asyncio
 import contextlib
 import contextvars
 import inspect
@@ -9,10 +8,10 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -39,7 +38,9 @@ from cerebelum_nb.worker.report import Report, Reporter, replace_streams
 from cerebelum_nb.worker.stopping import Stopping
 
 OUTPUT_MS = 50  # what a step prints is sent this often
-LEFTOVERS_S = 0.5  # what an async step left running has this long to end
+
+if TYPE_CHECKING:
+    from cerebelum_nb.worker.awaiting import Awaiting
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _Rebuild = Callable[[], Callable[..., Any]]
@@ -61,7 +62,7 @@ class Worker:
         self._key = b""
         self._cwd = b"."
         self._codes: dict[str, Code | _Rebuild] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._awaiting: Awaiting | None = None
 
     # control thread ------------------------------------------------------------------------------------------------
 
@@ -146,7 +147,8 @@ class Worker:
             os._exit(0)  # a child that a step forked came back here: it has no line and no business
         address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
         self._reporter.finish(Finished(submit.id, encoded.codec, seal(self._key, address, encoded.data), run_s))
-        self._cancel_leftovers()
+        if self._awaiting is not None:
+            self._awaiting.cancel_leftovers()
 
     def _outcome(self, submit: Submit, report: Report) -> tuple[codec.Encoded, float]:
         began = perf_counter()
@@ -186,31 +188,11 @@ class Worker:
         value = context.run(call)
         if not inspect.isawaitable(value):
             return value
-        if self._loop is None or self._loop.is_closed():
-            self._loop = asyncio.new_event_loop()
-        task = self._loop.create_task(_settled(value), context=context)
-        self._stopping.by_cancelling(self._loop, task)
-        result, error = self._loop.run_until_complete(task)
-        if error is not None:
-            raise error
-        return result
+        if self._awaiting is None:
+            from cerebelum_nb.worker.awaiting import Awaiting  # noqa: PLC0415  it loads asyncio, which takes a while
 
-    def _cancel_leftovers(self) -> None:
-        """Tasks that an async step started and did not await end with it, as with `asyncio.run`."""
-        if self._loop is None or self._loop.is_closed() or not (left := asyncio.all_tasks(self._loop)):
-            return
-        for task in left:
-            task.cancel()
-        with contextlib.suppress(BaseException):  # nobody waits for what they raise
-            self._loop.run_until_complete(asyncio.wait(left, timeout=LEFTOVERS_S))
-
-
-async def _settled(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """The step's result or exception as data: sys.exit and KeyboardInterrupt would tear the loop down."""
-    try:
-        return await awaitable, None
-    except BaseException as exc:  # noqa: BLE001  raised again outside the loop
-        return None, exc
+            self._awaiting = Awaiting()
+        return self._awaiting.result(value, context, self._stopping)
 
 
 def _as_error(error: ErrorInfo) -> codec.Encoded:

@@ -1,10 +1,9 @@
 """How a stop reaches the step it is meant for, and nothing else."""
 
-import asyncio
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 
 class Stopping:
@@ -20,8 +19,7 @@ class Stopping:
         self._current: int | None = None
         self._stopped: set[int] = set()
         self._open = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._call: Callable[[], object] | None = None
 
     def install(self) -> None:
         """Take SIGINT. From the main thread."""
@@ -33,8 +31,8 @@ class Stopping:
             self._stopped.add(attempt)
             if self._current != attempt:
                 return
-            if self._task is not None and self._loop is not None:
-                self._loop.call_soon_threadsafe(self._task.cancel)
+            if self._call is not None:
+                self._call()
             else:
                 signal.pthread_kill(self._main, signal.SIGINT)
 
@@ -57,16 +55,16 @@ class Stopping:
         self._open = False
         with self._lock:
             stopped = self._current in self._stopped
-            self._current = self._task = self._loop = None
+            self._current = self._call = None
         return stopped
 
-    def by_cancelling(self, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> None:
-        """From here on the attempt is a task in a loop: it is stopped by cancelling it."""
+    def by_calling(self, call: Callable[[], object]) -> None:
+        """From here on the attempt is stopped by this call, from any thread, and not by an interrupt."""
         self._open = False
         with self._lock:
-            self._loop, self._task = loop, task
+            self._call = call
             if self._current in self._stopped:
-                task.cancel()
+                call()
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         if self._open:

@@ -288,15 +288,20 @@ async def test_workers_that_do_not_start_keep_nobody_waiting(core, tmp_path, mon
     assert heard.heard == []
 
 
+@pytest.fixture
+def strange_directory(tmp_path):
+    strange = tmp_path / os.fsdecode(b"caf\xe9")
+    strange.mkdir()
+    return strange
+
+
 @pytest.mark.asyncio
-async def test_a_directory_whose_name_is_not_text_is_no_obstacle(core, tmp_path, monkeypatch):
-    strange = os.fsencode(tmp_path) + b"/caf\xe9"
-    Path(os.fsdecode(strange)).mkdir()
-    monkeypatch.chdir(os.fsdecode(strange))
+async def test_a_directory_whose_name_is_not_text_is_no_obstacle(core, strange_directory, monkeypatch):
+    monkeypatch.chdir(strange_directory)
 
     outcome = await run(core, cell("import os\ndef step(): return os.getcwdb()")["step"])
 
-    assert outcome.value == strange
+    assert outcome.value == os.fsencode(strange_directory)
 
 
 def test_importing_the_executor_loads_neither_grpc_nor_cloudpickle():

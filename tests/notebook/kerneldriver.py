@@ -47,6 +47,8 @@ class Kernel:
         self.messages: list[tuple[str, dict[str, Any]]] = []  # custom messages of widgets
         self.updates: list[tuple[str, dict[str, Any]]] = []  # display updates, whoever sent them
         self.closed: list[str] = []
+        self.printed = ""  # by any cell
+        self.idle: set[str] = set()  # requests that are through
         if load:
             self("%load_ext cerebelum_nb")
 
@@ -76,7 +78,7 @@ class Kernel:
             message = self.client.get_iopub_msg(timeout=max(0.1, until - time.monotonic()))
             kind, content = message["msg_type"], message["content"]
             mine = message["parent_header"].get("msg_id") == request
-            self._widgets(kind, content)
+            self._take_in(message)
             if kind == "update_display_data":
                 answer.updated.append((content["transient"]["display_id"], content["data"]))
             if not mine:
@@ -126,6 +128,20 @@ class Kernel:
             answer.ename, answer.evalue = content["ename"], content["evalue"]
             answer.traceback = _COLOUR.sub("", "\n".join(content["traceback"]))
 
+    def _take_in(self, message: dict[str, Any]) -> None:
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream":
+            self.printed += content["text"]
+        elif kind == "status" and content["execution_state"] == "idle":
+            self.idle.add(message["parent_header"].get("msg_id", ""))
+        self._widgets(kind, content)
+
+    def finish(self, request: str) -> dict[str, Any]:
+        """Wait for a cell that was started; give the content of its reply."""
+        self.hear(lambda: request in self.idle)
+        content: dict[str, Any] = self.reply(request)["content"]
+        return content
+
     def _widgets(self, kind: str, content: dict[str, Any]) -> None:
         if kind == "comm_open":
             self.comms[content["comm_id"]] = dict(content["data"]["state"])
@@ -166,7 +182,7 @@ class Kernel:
                 message = self.client.get_iopub_msg(timeout=min(left, 0.5))
             except queue.Empty:
                 continue
-            self._widgets(message["msg_type"], message["content"])
+            self._take_in(message)
         return found
 
     def answer_to(self, comm: str, request: int, **how: Any) -> dict[str, Any]:

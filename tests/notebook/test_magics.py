@@ -343,9 +343,8 @@ def test_a_failed_run_fails_its_cell_and_stops_run_all(nb):
     first = nb.start("%cerebelum_run wf_failing")
     second = nb.start("reached = True")
 
-    assert nb.reply(first)["content"]["status"] == "error"
-    assert nb.reply(second)["content"]["status"] == "aborted"
-    nb.hear(lambda: True)
+    assert nb.finish(first)["status"] == "error"
+    assert nb.finish(second)["status"] == "aborted"
     assert nb("'reached' in globals()").value == "False"
 
 

@@ -54,6 +54,10 @@ def state(nb: Kernel, comm: str) -> dict:
     return nb.comms[comm]["snapshot"]
 
 
+def running(message: dict) -> list[str]:
+    return [row["step"] for row in message.get("rows", ()) if row["status"] == "running"]
+
+
 def test_the_first_state_is_a_whole_snapshot(nb):
     comm = widget_of(nb, nb("%cerebelum_run quick"))
     snapshot = state(nb, comm)
@@ -92,7 +96,8 @@ def test_a_click_is_answered_while_a_cell_blocks_the_main_thread(nb):
     """ipykernel 7.4.0 answers on the main shell without the guard in the widget: this then takes the whole sleep."""
     subshell = nb.subshell()
     comm = widget_of(nb, nb("%cerebelum_run quick"))
-    busy = nb.start("time.sleep(6)")
+    busy = nb.start("print('busy', flush=True)\ntime.sleep(5)")
+    nb.hear(lambda: "busy" in nb.printed)
     nb.click(comm, {"kind": "preview", "request": 71, "step": "second", "executor": "distributed"}, subshell=subshell)
     answer = nb.answer_to(comm, 71, deadline_s=4)
 
@@ -100,8 +105,8 @@ def test_a_click_is_answered_while_a_cell_blocks_the_main_thread(nb):
         "kind": "preview", "request": 71, "step": "second", "executor": "distributed", "runs": ["second"],
         "reuses": ["first"], "lost": "", "code": 'run.rerun("second", executor="distributed")', "ok": True, "text": "",
     }  # fmt: skip
-    nb.manager.interrupt_kernel()
-    nb.reply(busy)
+    assert busy not in nb.idle
+    nb.finish(busy)
 
 
 def test_a_cell_that_waits_does_not_keep_clicks_waiting(nb):
@@ -109,18 +114,15 @@ def test_a_cell_that_waits_does_not_keep_clicks_waiting(nb):
     subshell = nb.subshell()
     nb("gate.clear()")
     waiting = nb.start("run = %cerebelum_run slow")
-    comm = nb.hear(
-        lambda: next(
-            (c for c, s in nb.comms.items() if s.get("snapshot", {}).get("header", {}).get("status") == "running"), None
-        )
-    )
+    nb.messages.clear()
+    comm = nb.hear(lambda: next((c for c, m in nb.messages if "gated" in running(m)), None))
     nb.click(comm, {"kind": "apply", "request": 72, "step": "last", "executor": "distributed"}, subshell=subshell)
     moved = nb.answer_to(comm, 72, deadline_s=4)
     nb.click(comm, {"kind": "details", "request": 73, "step": "second"}, subshell=subshell)
     details = nb.answer_to(comm, 73, deadline_s=4)
     nb.click(comm, {"kind": "cancel", "request": 74}, subshell=subshell)
     cancelled = nb.answer_to(comm, 74, deadline_s=4)
-    reply = nb.reply(waiting)["content"]
+    reply = nb.finish(waiting)
 
     assert moved == {"kind": "ack", "request": 72, "ok": True, "text": "last moved to distributed."}
     assert "".join(text for _, text in details["output"]) == "second runs\n"
@@ -176,9 +178,7 @@ def test_resync_sends_the_whole_state(nb):
 def test_a_page_that_is_loaded_again_gets_the_state_of_now(nb):
     nb("gate.clear()")
     comm = widget_of(nb, nb("run = %cerebelum_run slow --detach"))
-    nb.hear(
-        lambda: any(c == comm and any(r["step"] == "gated" for r in m["rows"]) for c, m in nb.messages if "rows" in m)
-    )
+    nb.hear(lambda: any(c == comm and "gated" in running(m) for c, m in nb.messages))
     request = nb.client.session.msg("comm_msg", {"comm_id": comm, "data": {"method": "request_state"}})
     nb.comms[comm] = {}
     nb.client.shell_channel.send(request)

@@ -1,0 +1,101 @@
+"""``cerebelum``: run a file's or a notebook's workflow in a terminal or in CI."""
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cerebelum_nb import __version__
+from cerebelum_nb.cli import follow
+from cerebelum_nb.cli.load import choose, module, workflows
+from cerebelum_nb.cli.target import Request, Target, inputs, strategy, target
+from cerebelum_nb.model import lines
+
+_EPILOG = """\
+A notebook's defining cells are run in order in a kernel of their own, not its runs: cells and lines that start a run
+are left out. Exit codes: 0 the run succeeded, 1 it failed or was cancelled, 2 it could not be started.
+"""
+
+
+@click.group(epilog="Steps and workflows can also be run from Python and in notebooks; see the README.")
+@click.version_option(__version__, prog_name="cerebelum")
+def cerebelum() -> None:
+    """Run hybrid workflows: each step here or on a worker, as it says."""
+
+
+def _asks(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every verb that runs something has."""
+    options = (
+        click.argument("where", metavar="FILE:WORKFLOW"),
+        click.option(
+            "--inputs", "given", metavar="JSON", default="{}", help="What steps get as `inputs`: an object, or @FILE."
+        ),
+        click.option(
+            "--strategy", "pairs", metavar="STEP=EXECUTOR,...", multiple=True,
+            help="Where steps run this time: local or distributed; `default` stands for steps that say nothing.",
+        ),
+        click.option("--until", metavar="STEP", help="Run only this step and what it needs."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cerebelum.command(epilog=_EPILOG)
+@_asks
+def run(where: str, given: str, pairs: tuple[str, ...], until: str | None) -> None:
+    """Run a workflow and print its value.
+
+    FILE is a .py file or an .ipynb notebook; WORKFLOW may be left out when there is only one.
+
+    \b
+    cerebelum run orders.py:order_workflow --inputs '{"order": {"items": []}}'
+    cerebelum run orders.ipynb:order_workflow --strategy default=distributed
+    """  # noqa: D301  click's mark for lines that stay as they are
+    asked = Request(inputs(given), strategy(pairs), until)
+    _done(_through(target(where), "run", asked))
+
+
+@cerebelum.command(epilog=_EPILOG)
+@click.option("--telemetry", is_flag=True, help="End with the total time and the share of local and distributed steps.")
+@_asks
+def dev(where: str, given: str, pairs: tuple[str, ...], until: str | None, *, telemetry: bool) -> None:
+    """Run a workflow with a live line for each step.
+
+    \b
+    cerebelum dev --telemetry orders.py:order_workflow --inputs @order.json
+    """  # noqa: D301  as above
+    asked = Request(inputs(given), strategy(pairs), until)
+    _done(_through(target(where), "dev", asked, telemetry=telemetry))
+
+
+def _through(where: Target, verb: str, asked: Request, **options: Any) -> int:
+    marks = lines.marks_for(sys.stdout.encoding)
+    if where.is_notebook:
+        from cerebelum_nb.cli.kernel import through_kernel  # noqa: PLC0415  loads Jupyter's client
+
+        return through_kernel(where, verb, asked, ascii=marks is lines.ASCII, **options)
+    loaded = module(where.path)
+    workflow = choose(where.workflow, where.path.name, workflows(vars(loaded), loaded.__name__), vars(loaded))
+    if verb == "dev":
+        return follow.dev(workflow, asked, marks, **options)
+    return follow.run(workflow, asked, marks)
+
+
+def _done(code: int) -> None:
+    sys.stdout.flush()
+    click.get_current_context().exit(code)
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a step may print what this terminal cannot show
+    cerebelum(prog_name="cerebelum")
+
+
+if __name__ == "__main__":
+    main()

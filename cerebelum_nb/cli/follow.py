@@ -1,0 +1,178 @@
+"""Start a run, tell it line by line, and say how it ended as an exit code. Used here and inside a notebook's kernel."""
+
+import contextlib
+import io
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from cerebelum_nb.cli.target import Refused, Request
+from cerebelum_nb.dsl.workflow import Workflow
+from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError, StepFailed
+from cerebelum_nb.model import lines
+from cerebelum_nb.model.events import AttemptOutput, AttemptStarted, AttemptSubmitted, TaskFinished
+from cerebelum_nb.runtime.run import Run
+from cerebelum_nb.session import current
+
+FRAME_S: Final = 0.05  # how often new events are looked for
+SLOW_S: Final = 0.1  # a local step that runs longer is announced before its end
+NamePlaces = Callable[[str], str]
+STOP_S: Final = 2.0  # how long a cancelled run may take to end
+
+
+class Teller:
+    """Prints what happens in one run, in the order in which it happened.
+
+    Args:
+        marks: What stands before a step's line.
+        running: Announce steps when they begin, not only when they end.
+    """
+
+    def __init__(self, run: Run, marks: lines.Marks, *, running: bool) -> None:
+        self._run, self._marks, self._running = run, marks, running
+        self._told = 0  # events
+        self._begun: dict[int, float] = {}  # local tasks that run and are not announced yet -> since when
+        self._ended = threading.Event()
+
+    def follow(self) -> None:
+        """Print until the run has ended and all is told."""
+        unwatch = self._run.watch(self._wake)
+        try:
+            while not self._run.done:
+                self._ended.wait(FRAME_S)
+                self.tell()
+        finally:
+            unwatch()
+        self.tell()
+
+    def _wake(self, ended: bool) -> None:  # noqa: FBT001  the watcher's protocol
+        if ended:
+            self._ended.set()
+
+    def tell(self) -> None:
+        """Print what is new."""
+        new = self._run.events[self._told :]
+        self._told += len(new)
+        for event in new:
+            if isinstance(event, AttemptOutput):
+                step = self._run.plan.names[event.task]
+                _write(sys.stderr if event.stream == "stderr" else sys.stdout, lines.printed(step, event.text))
+            elif isinstance(event, AttemptSubmitted | AttemptStarted):
+                self._starts(event)
+            elif isinstance(event, TaskFinished) and event.task not in self._run.plan.left_out:
+                self._begun.pop(event.task, None)
+                self._ends(event.task)
+        for task in [t for t, since in self._begun.items() if time.monotonic() - since > SLOW_S]:
+            del self._begun[task]
+            self._say(lines.began(self._run.rows([task])[0], self._marks))
+
+    def _starts(self, event: AttemptSubmitted | AttemptStarted) -> None:
+        if not self._running:
+            return
+        row = self._run.rows([event.task])[0]
+        if not row.remote:
+            self._begun[event.task] = time.monotonic()
+        elif isinstance(event, AttemptSubmitted):
+            self._say(lines.began(row, self._marks))
+
+    def _ends(self, task: int) -> None:
+        row = self._run.rows([task])[0]
+        error = ""
+        if row.status == "failed":
+            details = self._run.details(row.step)
+            error = f"{details.error_type}: {details.error}" if details.error_type else ""
+        self._say(lines.ended(row, self._marks, error))
+
+    @staticmethod
+    def _say(line: str) -> None:
+        _write(sys.stdout, f"{line}\n")
+
+
+def start(workflow: Workflow, request: Request) -> Run:
+    """Start a run.
+
+    Raises:
+        Refused: The workflow cannot run as asked.
+    """
+    try:
+        return current().run(workflow, request.inputs, strategy=request.strategy, until=request.until)
+    except InternalError:
+        raise
+    except CerebelumError as exc:
+        raise Refused(str(exc)) from exc
+
+
+def run(workflow: Workflow, request: Request, marks: lines.Marks, *, name_places: NamePlaces = str) -> int:
+    """Run to the end: a line for each step, then the value. Gives the exit code.
+
+    Args:
+        name_places: Rewrites a traceback's file names for people.
+    """
+    return _through(workflow, request, marks, live=False, summed=False, name_places=name_places)
+
+
+def dev(
+    workflow: Workflow, request: Request, marks: lines.Marks, *, telemetry: bool, name_places: NamePlaces = str
+) -> int:
+    """Run with live lines, then the summary. Gives the exit code."""
+    return _through(workflow, request, marks, live=True, summed=telemetry, name_places=name_places)
+
+
+def _through(  # noqa: PLR0913  what the two verbs differ in
+    workflow: Workflow, request: Request, marks: lines.Marks, *, live: bool, summed: bool, name_places: NamePlaces
+) -> int:
+    try:
+        going = start(workflow, request)
+        teller = Teller(going, marks, running=live)
+        _write(sys.stdout, f"{lines.title(workflow.name)}\n")
+        try:
+            teller.follow()
+        except KeyboardInterrupt:
+            return _interrupted(going)
+        if summed:
+            _write(sys.stdout, "\n" + "\n".join(lines.summary(going.header(), going.rows(_asked(going)))) + "\n")
+        failure = going.error()
+        if failure is not None:
+            _write(sys.stderr, _failed(failure, name_places))
+            return 1
+        if not live:
+            _write(sys.stdout, f"{_value(going, request.until)!r}\n")
+        return 0
+    finally:
+        # Now, while threads may still be started: at the interpreter's end it is too late for some. Closing waits for
+        # runs, and waiting echoes what steps printed, which has been told.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            current().close()
+
+
+def _interrupted(going: Run) -> int:
+    """Cancel a run, and say so in one line."""
+    ended = threading.Event()
+    going.watch(lambda is_end: ended.set() if is_end else None)
+    going.cancel()
+    with contextlib.suppress(KeyboardInterrupt):  # a second one: do not wait
+        ended.wait(STOP_S)
+    failure = going.error()
+    _write(sys.stderr, f"Cancelled: {failure or 'the run is being stopped'}\n")
+    return 1
+
+
+def _value(going: Run, until: str | None) -> object:
+    return going.outputs[until or going.plan.names[_asked(going)[-1]]]
+
+
+def _asked(going: Run) -> list[int]:
+    """Its tasks, but for those that `until` leaves out."""
+    return [task for task in range(len(going.plan.names)) if task not in going.plan.left_out]
+
+
+def _failed(failure: ExecutionError, name_places: NamePlaces) -> str:
+    trace = failure.traceback.rstrip() if isinstance(failure, StepFailed) else ""
+    return f"Error: {failure}\n" + (f"{name_places(trace)}\n" if trace else "")
+
+
+def _write(out: TextIO, text: str) -> None:
+    out.write(text)
+    out.flush()

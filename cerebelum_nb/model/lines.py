@@ -1,0 +1,115 @@
+"""A run as lines of text, the one way everywhere: ``✓ check_inventory [DISTRIBUTED] 203ms``. Pure.
+
+The command line prints them while a run goes on; the specification shows them under "CLI Telemetry".
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from cerebelum_nb.model.view import Header, Row
+
+STEP_LINE: Final = re.compile(r"(?P<step>\S.*) \[(?P<where>[A-Z0-9_-]+)\] (?P<rest>\S.*)")
+"""A line about one step in the text of a chart."""
+
+_ERROR_LIMIT: Final = 160  # characters of an error beside its step; the whole is told at the end
+
+
+class Marks(NamedTuple):
+    """What stands before a step's line."""
+
+    ok: str = "✓"
+    failed: str = "✗"
+    running: str = "⏳"
+    skipped: str = "-"
+    reused: str = "↺"
+    dots: str = "…"
+
+
+ASCII: Final = Marks("+", "x", "~", "-", "=", "...")
+"""For terminals that cannot show the others."""
+
+
+def marks_for(encoding: str | None) -> Marks:
+    """The marks that an encoding can show."""
+    marks = Marks()
+    try:
+        "".join(marks).encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return marks
+
+
+def title(workflow: str) -> str:
+    """The first line of a run."""
+    return f"Executing workflow: {workflow}"
+
+
+def began(row: Row, marks: Marks) -> str:
+    """A step that runs, or waits for a worker."""
+    return f"  {marks.running} {_name(row)} ..."
+
+
+def ended(row: Row, marks: Marks, error: str = "") -> str:
+    """A step that will not run any more in this run.
+
+    Args:
+        error: Why it failed; its first line is shown.
+    """
+    time = "" if row.ms is None else f" {duration(row.ms)}"
+    note = f": {row.note}" if row.note else ""
+    if row.status == "succeeded":
+        tries = f", attempt {row.attempt}" if row.attempt > 1 else ""
+        return f"  {marks.ok} {_name(row)}{time}{tries}"
+    if row.status == "reused":
+        return f"  {marks.reused} {_name(row)} reused"
+    if row.status == "failed":
+        return f"  {marks.failed} {_name(row)}{time} {_first_line(error, marks) or 'failed'}"
+    return f"  {marks.skipped} {_name(row)} {row.status}{note}"
+
+
+def printed(step: str, text: str) -> str:
+    """What a step printed, with its name before each line."""
+    return "".join(f"{step} | {line}\n" for line in text.splitlines())
+
+
+def summary(header: Header, rows: Sequence[Row]) -> list[str]:
+    """The last lines: total time, and what ran here and on workers with its share of the steps' own time."""
+    ran = [row for row in rows if row.attempt and row.status != "reused"]
+    both = header.local_ms + header.remote_ms
+    lines = ["Summary:", f"  Total: {duration(header.now * 1e3)}"]
+    for label, remote, spent in (("Local", False, header.local_ms), ("Distributed", True, header.remote_ms)):
+        count = sum(row.remote is remote for row in ran)
+        share = 100 * spent / both if both else 0.0
+        lines.append(f"  {label} steps: {count} ({duration(spent)}, {share:.1f}%)")
+    for status in ("failed", "cancelled", "skipped", "reused"):
+        names = [row.step for row in rows if row.status == status]
+        if names:
+            more = f", and {len(names) - 5:,} more" if len(names) > 5 else ""
+            lines.append(f"  {status.capitalize()}: {', '.join(names[:5])}{more}")
+    return lines
+
+
+def duration(ms: float) -> str:
+    """A duration as the specification writes it: "0.4ms", "203ms", "1.24s", "2min 5s", "1h 4min"."""
+    if ms < 0.95:
+        return f"{ms:.1f}ms" if ms >= 0.05 else "0ms"
+    if ms < 999.5:
+        return f"{math.floor(ms + 0.5)}ms"
+    if ms < 59_950:
+        return f"{ms / 1e3:.2f}s" if ms < 9995 else f"{ms / 1e3:.1f}s"
+    seconds = math.floor(ms / 1e3 + 0.5)
+    if seconds < 3600:
+        return f"{seconds // 60}min {seconds % 60}s"
+    minutes = math.floor(seconds / 60 + 0.5)
+    return f"{minutes // 60}h {minutes % 60}min"
+
+
+def _name(row: Row) -> str:
+    return f"{row.step} [{row.where.upper()}]"
+
+
+def _first_line(text: str, marks: Marks) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= _ERROR_LIMIT else line[:_ERROR_LIMIT] + marks.dots

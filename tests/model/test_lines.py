@@ -1,0 +1,114 @@
+"""A run as lines of text."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cerebelum_nb.model import lines
+from cerebelum_nb.model.view import Header, Row
+
+FIXTURES = Path(__file__).parents[2] / "js" / "fixtures"
+MARKS = lines.Marks()
+
+
+def fixture(name):
+    snapshot = json.loads((FIXTURES / f"{name}.json").read_text("utf-8"))
+    return msgspec.convert(snapshot["header"], Header), msgspec.convert(snapshot["rows"], list[Row])
+
+
+def row(**changes):
+    base = Row(
+        id=0, step="check_inventory", status="succeeded", where="distributed", remote=True, attempt=1, worker="worker 1",
+        reason="", note="", needs=(), segments=(), prints=0, ms=203.4,
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changes)
+
+
+def test_a_step_looks_as_in_the_specification():
+    assert lines.title("order_processing") == "Executing workflow: order_processing"
+    assert lines.began(row(), MARKS) == "  ⏳ check_inventory [DISTRIBUTED] ..."
+    assert lines.ended(row(), MARKS) == "  ✓ check_inventory [DISTRIBUTED] 203ms"
+    assert lines.ended(row(where="local", remote=False, ms=5.2), MARKS) == "  ✓ check_inventory [LOCAL] 5ms"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "line"),
+    [
+        ({"attempt": 2}, "", "  ✓ check_inventory [DISTRIBUTED] 203ms, attempt 2"),
+        ({"status": "reused"}, "", "  ↺ check_inventory [DISTRIBUTED] reused"),
+        ({"status": "failed"}, "ValueError: no\nmore", "  ✗ check_inventory [DISTRIBUTED] 203ms ValueError: no"),
+        ({"status": "failed", "ms": None}, "", "  ✗ check_inventory [DISTRIBUTED] failed"),
+        (
+            {"status": "skipped", "ms": None, "note": "load did not succeed"},
+            "",
+            "  - check_inventory [DISTRIBUTED] skipped: load did not succeed",
+        ),
+        ({"status": "cancelled", "ms": None}, "", "  - check_inventory [DISTRIBUTED] cancelled"),
+    ],
+)
+def test_what_is_not_a_plain_success_says_why(changes, error, line):
+    assert lines.ended(row(**changes), MARKS, error) == line
+
+
+def test_a_long_error_is_cut_to_a_line():
+    line = lines.ended(row(status="failed", ms=1.0), MARKS, "E: " + "x" * 500)
+
+    assert line.endswith("x…")
+    assert len(line) < 210
+
+
+def test_a_finished_run_is_summed_up():
+    assert lines.summary(*fixture("finished")) == [
+        "Summary:",
+        "  Total: 521ms",
+        "  Local steps: 3 (10ms, 2.0%)",
+        "  Distributed steps: 2 (500ms, 98.0%)",
+    ]
+
+
+def test_the_summary_names_what_did_not_run_as_planned():
+    assert lines.summary(*fixture("failed"))[4:] == ["  Failed: process_payment", "  Skipped: finalize_order"]
+
+
+def test_a_run_of_nothing_has_no_share_to_divide():
+    header = Header("r", 1, "w", "succeeded", 0.0, 0.001, 1, 1, 0.0, 0.0, 0)
+
+    assert lines.summary(header, [row(ms=0.0)])[1:] == [
+        "  Total: 1ms",
+        "  Local steps: 0 (0ms, 0.0%)",
+        "  Distributed steps: 1 (0ms, 0.0%)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0, "0ms"), (0.04, "0ms"), (0.44, "0.4ms"), (0.95, "1ms"), (5.4, "5ms"), (999.4, "999ms"), (999.6, "1.00s"),
+        (1244, "1.24s"), (12_340, "12.3s"), (125_000, "2min 5s"), (3_840_000, "1h 4min"),
+    ],
+)  # fmt: skip
+def test_a_duration_has_two_or_three_figures(ms, text):
+    assert lines.duration(ms) == text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", None, "no-such-encoding"])
+def test_an_encoding_that_lacks_one_of_the_marks_gets_plain_ones(encoding):
+    assert lines.marks_for(encoding) == lines.ASCII
+    assert "".join(lines.ASCII).isascii()
+
+
+def test_utf_8_shows_the_marks():
+    assert lines.marks_for("utf-8") == MARKS
+
+
+def test_prints_carry_their_steps_name_on_every_line():
+    assert lines.printed("load", "a\nb\n") == "load | a\nload | b\n"
+
+
+def test_a_charts_line_about_a_step_can_be_read_again():
+    found = lines.STEP_LINE.fullmatch("a b [LOCAL] 5 ms")
+
+    assert found is not None
+    assert found.groupdict() == {"step": "a b", "where": "LOCAL", "rest": "5 ms"}
