@@ -20,6 +20,8 @@ class FrontEndHook(BuildHookInterface[Any]):
             return
         npm = shutil.which("npm")
         if npm is None:
-            raise RuntimeError("the widget's bundle is missing and npm was not found: install node >= 20, or use a wheel")
+            raise RuntimeError(
+                "the widget's bundle is missing and npm was not found: install node >= 20, or use a wheel"
+            )
         subprocess.check_call([npm, "ci"], cwd=root / "js")  # noqa: S603
         subprocess.check_call([npm, "run", "build"], cwd=root / "js")  # noqa: S603

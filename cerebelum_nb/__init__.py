@@ -14,8 +14,6 @@ The layers, top down; imports only go down:
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cerebelum_nb.dsl.registry import registry as _registry
-
 if TYPE_CHECKING:  # for editors; at run time each is imported when first used, so that the import stays quick
     from cerebelum_nb.context import Context as Context
     from cerebelum_nb.dsl.decorators import step as step
@@ -69,6 +67,8 @@ __version__ = "0.2.0"
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'cerebelum_nb' has no attribute {name!r}")
+    if _WHERE[name].startswith("dsl."):
+        _wire()
     value = getattr(importlib.import_module(f"cerebelum_nb.{_WHERE[name]}"), name)
     globals()[name] = value
     return value
@@ -80,11 +80,14 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ip: Any) -> None:
     """What ``%load_ext cerebelum_nb`` calls."""
+    _wire()
     importlib.import_module("cerebelum_nb.notebook.extension").load(ip)
+
+
+def _wire() -> None:
+    """Tell definitions who runs them. Not at import: Core and workers import this page too, and define nothing."""
+    importlib.import_module("cerebelum_nb.dsl.registry").registry.runs_with(_open_session)
 
 
 def _open_session() -> Any:
     return importlib.import_module("cerebelum_nb.session").current()
-
-
-_registry.runs_with(_open_session)

@@ -271,7 +271,7 @@ class Session:
         for run in self.runs:
             run.cancel()
         for run in self.runs:
-            run.wait(1.0)
+            run.wait(1.0, echo=False)
         if self._thread is not None:
             ends = [asyncio.run_coroutine_threadsafe(e.close(), self.loop) for e in self._remote.values()]
             for end in ends:

@@ -330,6 +330,20 @@ def test_from_a_step_on_and_until_a_step(session):
     assert [r.status for r in partly.rows()] == ["succeeded", "succeeded", "skipped", "skipped"]
 
 
+def test_until_gives_the_value_of_the_step_it_names(session):
+    @step
+    def second(context): ...
+
+    @step
+    def first(context, second):
+        return "first"
+
+    w = workflow(name="w")(lambda wf: wf.timeline(load, [first, second]))
+
+    assert session.run(w, {"n": 1}, until="second").result(DEADLINE).output == {"ok": None}
+    assert session.run(w, {"n": 1}, until="first").result(DEADLINE).output == {"ok": "first"}
+
+
 def test_going_on_without_an_earlier_run_is_refused(session):
     with pytest.raises(PlanError, match="no earlier run of 'sums' has ended in this session"):
         session.run(sums, {"n": 2}, start_at="double")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cerebelum_nb.errors import CaptureError, ExecutorError, WireError
-from cerebelum_nb.executors.core_process import CoreProcess
+from cerebelum_nb.executors.core_process import CoreProcess, in_thread
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Attempt, Outcome, Signals
 
@@ -76,11 +76,11 @@ class CoreExecutor:
             process = CoreProcess(self._slots, self._run_dir)  # before gRPC is loaded here: both take a while
             try:
                 module, _ = await asyncio.gather(
-                    asyncio.to_thread(importlib.import_module, "cerebelum_nb.executors.core_link"),
-                    asyncio.to_thread(process.wait_ready),
+                    in_thread(importlib.import_module, "cerebelum_nb.executors.core_link"),
+                    in_thread(process.wait_ready),
                 )
             except BaseException:
-                await asyncio.to_thread(process.stop)
+                await in_thread(process.stop)
                 raise
             self._link = link = module.Link(process)
             return link  # type: ignore[no-any-return]  # a module imported by name

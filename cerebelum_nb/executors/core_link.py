@@ -15,7 +15,7 @@ import msgspec
 from cerebelum_nb.capture import Shipped, Shipper
 from cerebelum_nb.codec import Encoded, decode, encode
 from cerebelum_nb.errors import PayloadRejected, WireError
-from cerebelum_nb.executors.core_process import CoreProcess, place
+from cerebelum_nb.executors.core_process import CoreProcess, in_thread, place
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Attempt, Outcome, Signals
 from cerebelum_nb.seal import TAG_NBYTES, Address, seal, unseal
@@ -155,7 +155,7 @@ class Link:
             self.alive = False
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
-            how = await _in_thread(self._bury)
+            how = await _to_its_end(self._bury)
             self._finish_all(None, how)
             await self._channel.close()
 
@@ -218,14 +218,14 @@ def _tell(signal: Callable[..., None], *args: Any) -> None:
 def _core_lost(pid: int, how: str, attempt: Attempt) -> Outcome:
     text = (
         f"Core (pid {pid}) {how} while it had step {attempt.step!r} (attempt {attempt.number}). A new Core starts with "
-        f"the next attempt; run again, or give the step retries when running it twice does no harm."
+        f"the next attempt. Where running the step twice does no harm, run.rerun() goes on from there."
     )
     return Outcome("lost", error=ErrorInfo("CoreLost", text))
 
 
-async def _in_thread(function: Callable[[], str]) -> str:
-    """Run to the end in a thread even if we are cancelled meanwhile: processes must not be left half buried."""
-    task = asyncio.ensure_future(asyncio.to_thread(function))
+async def _to_its_end(function: Callable[[], str]) -> str:
+    """Run in a thread to the end even if we are cancelled meanwhile: processes must not be left half buried."""
+    task = asyncio.ensure_future(in_thread(function))
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(task)

@@ -1,5 +1,6 @@
 """The embedded Core as the kernel sees it: start it, know when it is ready, tell how it ended, leave nothing behind."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -10,10 +11,12 @@ import site
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from select import select
 from time import monotonic
-from typing import IO
+from typing import IO, ParamSpec, TypeVar
 
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.seal import new_key
@@ -191,3 +194,35 @@ def _bases() -> list[Path]:
     if runtime and Path(runtime).is_dir():
         bases.insert(0, Path(runtime))
     return bases
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run a blocking call in a thread of its own.
+
+    asyncio's own threads refuse work once the interpreter has begun to end, which is when Core is stopped.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[_T] = loop.create_future()
+
+    def tell(result: _T | None, error: BaseException | None) -> None:
+        if answer.done():
+            return  # its waiter was cancelled
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]  # one of the two is there
+
+    def main() -> None:
+        try:
+            result, error = function(*args, **kwargs), None
+        except BaseException as exc:  # noqa: BLE001  handed to whoever waits
+            result, error = None, exc
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=main, name="cerebelum-core-process", daemon=True).start()
+    return await answer

@@ -30,6 +30,7 @@ class Plan(msgspec.Struct, frozen=True):
     functions: tuple[Callable[..., Any], ...]
     calls: tuple[Call, ...]
     asynchronous: tuple[bool, ...]
+    answer: int  # the task whose result is the run's
     left_out: frozenset[int] = frozenset()  # not needed for what was asked (`until`)
 
     def number_of(self, step: str) -> int:

@@ -45,6 +45,7 @@ def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, 
         functions=tuple([s.function for s in steps]),
         calls=calls,
         asynchronous=tuple([s.is_async for s in steps]),
+        answer=len(steps) - 1,
     )
     return made if until is None else _until(made, until)
 
@@ -146,4 +147,4 @@ def _until(made: Plan, until: str) -> Plan:
         )
     last = made.number_of(until)
     keep = {last, *made.above(last)}
-    return msgspec.structs.replace(made, left_out=frozenset(set(range(len(made.names))) - keep))
+    return msgspec.structs.replace(made, answer=last, left_out=frozenset(set(range(len(made.names))) - keep))

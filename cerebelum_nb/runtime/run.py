@@ -137,16 +137,22 @@ class Run:
         """It has ended and its last event is on disk."""
         return self._done.is_set()
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Block until it has ended; False when `timeout` seconds passed first."""
+    def wait(self, timeout: float | None = None, *, echo: bool = True) -> bool:
+        """Block until it has ended; False when `timeout` seconds passed first.
+
+        Args:
+            echo: Write what steps print to this thread's standard output meanwhile.
+        """
         until = None if timeout is None else time.monotonic() + timeout
         while not self._done.is_set():
             left = FRAME_S if until is None else min(FRAME_S, until - time.monotonic())
             if left <= 0:
                 return False
             self._done.wait(left)
+            if echo:
+                self.echo()
+        if echo:
             self.echo()
-        self.echo()
         return True
 
     def echo(self) -> None:
@@ -208,11 +214,10 @@ class Run:
         if failure is not None:
             raise failure
         state = self.state
-        last = max(t for t in range(len(self.plan.names)) if t not in self.plan.left_out)
         return ExecutionResult(
             execution_id=self.id,
             status="completed",
-            output={"ok": self.results[last]},
+            output={"ok": self.results[self.plan.answer]},
             error=None,
             started_at=_iso(state.started_at),
             completed_at=_iso(state.ended_at),

@@ -267,12 +267,14 @@ class Scheduler:
     def _skip_below(self, task: int, now: float) -> None:
         """What can no longer run is said at once."""
         state, why = self.state, f"{self.plan.names[task]} did not succeed"
-        below = list(state.children[task])
-        while below:
-            child = below.pop()
-            if state.phase[child] == WAITING:
-                self._write(TaskFinished(state.seq + 1, now, child, "skipped", "rule", why))
-                below += state.children[child]
+        lost, todo = set[int](), list(state.children[task])
+        while todo:
+            child = todo.pop()
+            if state.phase[child] == WAITING and child not in lost:
+                lost.add(child)
+                todo += state.children[child]
+        for child in sorted(lost):  # in timeline order, as people read it
+            self._write(TaskFinished(state.seq + 1, now, child, "skipped", "rule", why))
 
     def _skip_if_blocked(self, task: int, now: float) -> None:
         for need in self.plan.needs[task]:

@@ -19,10 +19,16 @@ from playwright.sync_api import Page, sync_playwright
 TOKEN = "browser-test"
 BOOT_S = 60
 WAIT_MS = 60_000
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
 
 
@@ -53,7 +59,10 @@ def server(root: Path, app: str):
             [
                 *(sys.executable, "-m", "jupyter", app, "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
                 *(f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}"),
-                *(f"--{expose}.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
+                *(
+                    f"--{expose}.expose_app_in_browser=True",
+                    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+                ),
             ],
             stdout=out,
             stderr=out,
@@ -131,7 +140,9 @@ def ask_kernel(page: Page, code: str) -> str:
     )
 
 
-def saved(page: Page, path: Path, holds: Callable[[nbformat.NotebookNode], bool], seconds: float = 20) -> nbformat.NotebookNode:
+def saved(
+    page: Page, path: Path, holds: Callable[[nbformat.NotebookNode], bool], seconds: float = 20
+) -> nbformat.NotebookNode:
     """The notebook as saved, once it holds something: an output may be updated a moment after its run has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -27,6 +27,7 @@ def plan_of(needs, places=None, **more):
         functions=(len,) * n,
         calls=(Call(()),) * n,
         asynchronous=(True,) * n,
+        answer=n - 1,
         **more,
     )
 
