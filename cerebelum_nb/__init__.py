@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # for editors; at run time each is imported when first used, 
     from cerebelum_nb.executors.hybrid import DistributedExecutor as DistributedExecutor
     from cerebelum_nb.executors.hybrid import DSLLocalExecutor as DSLLocalExecutor
     from cerebelum_nb.executors.hybrid import HybridExecutor as HybridExecutor
-    from cerebelum_nb.runtime.run import ExecutionResult as ExecutionResult
+    from cerebelum_nb.runtime.answers import ExecutionResult as ExecutionResult
     from cerebelum_nb.runtime.run import Run as Run
     from cerebelum_nb.session import Session as Session
 
@@ -44,7 +44,7 @@ _WHERE = {
     "DefinitionError": "errors",
     "DistributedExecutor": "executors.hybrid",
     "ExecutionError": "errors",
-    "ExecutionResult": "runtime.run",
+    "ExecutionResult": "runtime.answers",
     "ExecutorError": "errors",
     "HybridExecutor": "executors.hybrid",
     "NotYet": "errors",

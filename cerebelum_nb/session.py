@@ -23,12 +23,13 @@ from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime import planner
+from cerebelum_nb.runtime.answers import ExecutionResult
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.journal import Journal
 from cerebelum_nb.runtime.placement import Places, Wishes, nearest, place
 from cerebelum_nb.runtime.pump import Pump
 from cerebelum_nb.runtime.results import Results, ResultStore
-from cerebelum_nb.runtime.run import ExecutionResult, Run
+from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.runtime.scheduler import Scheduler
 
 WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop

@@ -100,6 +100,7 @@ def workflow(
         made = Workflow(
             str(name or getattr(target, "__name__", "")),
             target,
+            registry,
             executor=executor,
             execution_strategy=execution_strategy,
         )

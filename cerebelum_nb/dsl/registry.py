@@ -5,14 +5,11 @@ again replaces what the same cell defined before.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cerebelum_nb.dsl.step import StepMetadata
+from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import InternalError
-
-if TYPE_CHECKING:  # no structs here; the workflow's module imports this one
-    from cerebelum_nb.dsl.workflow import Workflow
-
 
 _Key = tuple[str, str, str]  # module, the step's name, the function's
 
@@ -37,7 +34,7 @@ class StepRegistry:
             self._steps.pop(_key(step), None)
             self._steps[_key(step)] = step
 
-    def add_workflow(self, workflow: "Workflow") -> None:
+    def add_workflow(self, workflow: Workflow) -> None:
         """Remember a workflow; the same name replaces."""
         self.workflows[workflow.name] = workflow
 

@@ -1,9 +1,8 @@
 """`Workflow`: a named timeline. Data; running it is the session's business, reached through the registry."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata, check_name
 from cerebelum_nb.dsl.timeline import Order
 from cerebelum_nb.errors import DefinitionError, NotYet, PlanError
@@ -41,6 +40,16 @@ class WorkflowBuilder:
         raise NotYet("wf.branch comes with a later version; until then decide inside a step")
 
 
+class Home(Protocol):
+    """Where a workflow lives: who knows the newest definition of a step, and who runs workflows."""
+
+    def newest(self, step: StepMetadata) -> StepMetadata:
+        """The newest definition of a step."""
+
+    def runner(self) -> Any:
+        """The session."""
+
+
 class Workflow:
     """A workflow: what ``@workflow`` makes of a function.
 
@@ -54,12 +63,14 @@ class Workflow:
         self,
         name: str,
         definition: Callable[[WorkflowBuilder], Any],
+        home: Home,
         *,
         executor: str = "auto",
         execution_strategy: Mapping[str, str] | None = None,
     ) -> None:
         self.name = check_name(name, "workflow")
         self.definition = definition
+        self._home = home
         self.executor = executor
         self.execution_strategy = dict(execution_strategy or {})
         self.__name__ = self.name
@@ -82,7 +93,7 @@ class Workflow:
         for step in builder.order.steps:
             if not isinstance(step, StepMetadata):
                 raise DefinitionError(f"workflow {self.name!r} holds {step!r:.60}, which is not a step")
-            steps.append(registry.newest(step).definition)
+            steps.append(self._home.newest(step).definition)
         if not steps:
             raise PlanError(f"workflow {self.name!r} has no steps: put some in order with wf.timeline(a >> b)")
         return WorkflowDef(
@@ -102,7 +113,7 @@ class Workflow:
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
         """
-        return registry.runner().run(self, inputs, strategy=execution_strategy, until=until)
+        return self._home.runner().run(self, inputs, strategy=execution_strategy, until=until)
 
     async def execute(
         self,
@@ -125,7 +136,7 @@ class Workflow:
             StepFailed: A step failed.
             RunCancelled: The run was cancelled.
         """
-        return await registry.runner().execute(
+        return await self._home.runner().execute(
             self, inputs, executor=executor, use_local=use_local, strategy=execution_strategy
         )
 

@@ -181,7 +181,7 @@ def make_workflow(  # noqa: PLR0913  each is a part of the cell
             wf.order.then(list(stage))
 
     define.__module__ = "__main__"
-    return Workflow(name, define, executor=executor, execution_strategy=strategy)
+    return Workflow(name, define, registry, executor=executor, execution_strategy=strategy)
 
 
 def show(composition: Composition, where: Mapping[str, str]) -> str:

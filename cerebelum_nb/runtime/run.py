@@ -2,27 +2,26 @@
 
 import asyncio
 import contextlib
-import datetime as dt
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from cerebelum_nb.errors import ExecutionError, PlanError, RunCancelled, StepFailed
+from cerebelum_nb.errors import ExecutionError, PlanError
 from cerebelum_nb.model import view
 from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement
 from cerebelum_nb.model.plan import Plan
-from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
+from cerebelum_nb.model.state import SUCCEEDED, RunState
+from cerebelum_nb.runtime.answers import ExecutionResult, Preview, iso, why_not
 from cerebelum_nb.runtime.placement import Wishes, nearest
 from cerebelum_nb.runtime.results import Results
 from cerebelum_nb.runtime.scheduler import Scheduler
+from cerebelum_nb.runtime.watchers import FRAME_S, OnRows, Watchers
 
 GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
-FRAME_S: Final = 0.1  # views are told ten times a second at most
 
 
 class Host(Protocol):
@@ -35,47 +34,6 @@ class Host(Protocol):
 
     def rerun(self, run: "Run", step: str | None, executor: str | None) -> "Run":
         """A new run of the same workflow that reuses what is not affected."""
-
-
-@dataclass(frozen=True)
-class ExecutionResult:
-    """How a run ended well; the first six as in files written for the SDK.
-
-    Attributes:
-        status: ``completed``.
-        output: The last step's result in its envelope: ``{"ok": value}``.
-        started_at: ISO 8601, UTC, without a zone.
-        outputs: Every step's result by step name.
-        run: The run itself.
-    """
-
-    execution_id: str
-    status: str
-    output: Any
-    error: str | None
-    started_at: str
-    completed_at: str
-    outputs: dict[str, Any] = field(repr=False)
-    run: "Run" = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What moving or re-running a step would do now.
-
-    Attributes:
-        runs: Steps that run, in timeline order.
-        reuses: Steps whose results are kept.
-        lost: What would be thrown away, as a sentence; empty for nothing.
-        code: The same in Python.
-    """
-
-    step: str
-    executor: str | None
-    runs: tuple[str, ...]
-    reuses: tuple[str, ...]
-    lost: str
-    code: str
 
 
 class Run:
@@ -109,13 +67,12 @@ class Run:
         self._host = host
         self._done = threading.Event()
         self._waiters: list[Callable[[], None]] = []
-        self._watchers: list[Callable[[bool], None]] = []
+        self._watchers = Watchers(host.loop, lambda: bool(self.state.dirty), self._done.is_set)
         self._events: list[AnyEvent] = []
         self._printed: list[tuple[str, str, str]] = []
         self._crashed: BaseException | None = None
         self._echoed = 0
         self.moved = dict(wishes.person)
-        self._ticking = False
         self._lock = threading.Lock()
 
     # -- waiting
@@ -219,8 +176,8 @@ class Run:
             status="completed",
             output={"ok": self.results[self.plan.answer]},
             error=None,
-            started_at=_iso(state.started_at),
-            completed_at=_iso(state.ended_at),
+            started_at=iso(state.started_at),
+            completed_at=iso(state.ended_at),
             outputs=self.outputs,
             run=self,
         )
@@ -233,40 +190,12 @@ class Run:
 
     def error(self) -> ExecutionError | None:
         """Why it did not succeed; None while it runs and when it did."""
+        called = f"run {self.number} of {self.workflow}"
         if self._crashed is not None:
-            return ExecutionError(
-                f"run {self.number} of {self.workflow} ended: {self._crashed}", error=str(self._crashed)
-            )
+            return ExecutionError(f"{called} ended: {self._crashed}", error=str(self._crashed))
         if not self._done.is_set() or self.state.status == "succeeded":
             return None
-        state = self.state
-        failed = [t for t, phase in enumerate(state.phase) if phase == FAILED]
-        if self.state.status == "cancelled" or not failed:
-            stopped = [self.plan.names[t] for t, p in enumerate(state.phase) if p == CANCELLED and state.attempt[t]]
-            done = sum(p == SUCCEEDED for p in state.phase)
-            text = f" while {', '.join(stopped)} ran" if stopped else ""
-            return RunCancelled(
-                f"run {self.number} of {self.workflow} was cancelled{text}; "
-                f"{done} of {len(state.phase)} steps had finished"
-            )
-        return self._step_failed(min(failed, key=lambda t: state.ended[t]))
-
-    def _step_failed(self, task: int) -> StepFailed:
-        state, name = self.state, self.plan.names[task]
-        told, where = state.errors.get(task), state.places[task].label
-        kind, text, trace = (told.type, told.message, told.traceback) if told else ("Error", "it did not say why", "")
-        failure = StepFailed(
-            f"step {name!r} failed ({where}, attempt {state.attempt[task]}): {kind}: {text}",
-            step_name=name,
-            attempt=state.attempt[task],
-            executor=where,
-            error_type=kind,
-            error=text,
-            traceback=trace,
-        )
-        if trace:
-            failure.add_note(f"\nWhere it ran:\n{trace}")
-        return failure
+        return why_not(self.state, called)
 
     # -- what a person can do
 
@@ -391,46 +320,13 @@ class Run:
         dirty = self.state.dirty
         return [dirty.pop() for _ in range(len(dirty))]
 
-    def watch(self, on_rows: Callable[[bool], None]) -> Callable[[], None]:
+    def watch(self, on_rows: OnRows) -> Callable[[], None]:
         """Be told on the control loop, ten times a second at most, that rows changed; with True after the last event.
 
         Returns:
             A function that ends it.
         """
-        with self._lock:
-            self._watchers.append(on_rows)
-        self._host.loop.call_soon_threadsafe(self._tick_once)
-
-        def unwatch() -> None:
-            with self._lock, contextlib.suppress(ValueError):
-                self._watchers.remove(on_rows)
-
-        return unwatch
-
-    def _tick_once(self) -> None:
-        if self._done.is_set():
-            self._tell(ended=True)
-        elif not self._ticking:
-            self._ticking = True
-            self._tick()
-
-    def _tick(self) -> None:
-        with self._lock:
-            wanted = bool(self._watchers)
-        if self._done.is_set() or not wanted:
-            self._ticking = False
-            return
-        if self.state.dirty:
-            self._tell(ended=False)
-        self._host.loop.call_later(FRAME_S, self._tick)
-
-    def _tell(self, *, ended: bool) -> None:
-        with self._lock:
-            watchers = list(self._watchers)
-            if ended:
-                self._watchers.clear()
-        for watcher in watchers:
-            watcher(ended)
+        return self._watchers.add(on_rows)
 
     def __repr__(self) -> str:
         status, total = self.status, len(self.plan.names)
@@ -454,7 +350,7 @@ class Run:
             waiters, self._waiters = self._waiters, []
         for wake in waiters:
             wake()
-        self._host.loop.call_soon_threadsafe(lambda: self._tell(ended=True))
+        self._watchers.end()
 
     def crash(self, why: BaseException) -> None:
         """End it from outside: its events cannot be kept, or the scheduler has a bug."""
@@ -462,7 +358,3 @@ class Run:
             self._crashed = why
             self.scheduler.cancel()
             self.finished()
-
-
-def _iso(at: float) -> str:
-    return dt.datetime.fromtimestamp(at, dt.UTC).replace(tzinfo=None).isoformat()

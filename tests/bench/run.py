@@ -49,7 +49,7 @@ def chain(n: int) -> Workflow:
         space: dict[str, object] = {}
         exec(f"async def s{i}({f's{i - 1}' if i else ''}): return None", space)
         steps.append(step(space[f"s{i}"]))  # type: ignore[arg-type]
-    return Workflow(f"chain of {n}", lambda wf: wf.timeline(*steps))
+    return workflow(name=f"chain of {n}")(lambda wf: wf.timeline(*steps))
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -99,7 +99,7 @@ def local_rows(session: Session) -> None:
 def remote_rows(session: Session) -> None:
     """Milliseconds for a step that does nothing on a worker, warm; beside a process pool."""
     alone = step(name="remote_nothing", executor="distributed")(lambda context: None)
-    once = Workflow("remote no-op", lambda wf: wf.timeline(alone))
+    once = workflow(name="remote no-op")(lambda wf: wf.timeline(alone))
     runs = [session.run(once, {}) for _ in range(3)]
     for run in runs:
         run.wait()
@@ -148,7 +148,7 @@ def main() -> None:
     session = Session(Settings(home=home))
     print(f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
     once = step(name="first", executor="distributed")(lambda context: None)
-    cold = timed(lambda: session.run(Workflow("first", lambda wf: wf.timeline(once)), {}).wait())
+    cold = timed(lambda: session.run(workflow(name="first")(lambda wf: wf.timeline(once)), {}).wait())
     line("first remote result of a session", cold * 1e3, "ms", "Core and workers start")
     order_rows(session)
     local_rows(session)

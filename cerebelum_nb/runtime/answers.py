@@ -1,0 +1,87 @@
+"""What a run answers: its result, why it has none, and what a move would do."""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any
+
+from cerebelum_nb.errors import ExecutionError, RunCancelled, StepFailed
+from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
+
+
+@dataclass(frozen=True)
+class ExecutionResult:
+    """How a run ended well; the first six as in files written for the SDK.
+
+    Attributes:
+        status: ``completed``.
+        output: The last step's result in its envelope: ``{"ok": value}``.
+        started_at: ISO 8601, UTC, without a zone.
+        outputs: Every step's result by step name.
+        run: The run itself.
+    """
+
+    execution_id: str
+    status: str
+    output: Any
+    error: str | None
+    started_at: str
+    completed_at: str
+    outputs: dict[str, Any] = field(repr=False)
+    run: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What moving or re-running a step would do now.
+
+    Attributes:
+        runs: Steps that run, in timeline order.
+        reuses: Steps whose results are kept.
+        lost: What would be thrown away, as a sentence; empty for nothing.
+        code: The same in Python.
+    """
+
+    step: str
+    executor: str | None
+    runs: tuple[str, ...]
+    reuses: tuple[str, ...]
+    lost: str
+    code: str
+
+
+def why_not(state: RunState, called: str) -> ExecutionError:
+    """Why a run that has ended did not succeed.
+
+    Args:
+        called: The run as people know it: ``run 3 of orders``.
+    """
+    failed = [t for t, phase in enumerate(state.phase) if phase == FAILED]
+    if failed and state.status != "cancelled":
+        return _step_failed(state, min(failed, key=lambda t: state.ended[t]))
+    stopped = [state.names[t] for t, phase in enumerate(state.phase) if phase == CANCELLED and state.attempt[t]]
+    text = f" while {', '.join(stopped)} ran" if stopped else ""
+    return RunCancelled(
+        f"{called} was cancelled{text}; {state.phase.count(SUCCEEDED)} of {len(state.phase)} steps had finished"
+    )
+
+
+def _step_failed(state: RunState, task: int) -> StepFailed:
+    name, told, where = state.names[task], state.errors.get(task), state.places[task].label
+    kind, text, trace = (told.type, told.message, told.traceback) if told else ("Error", "it did not say why", "")
+    failure = StepFailed(
+        f"step {name!r} failed ({where}, attempt {state.attempt[task]}): {kind}: {text}",
+        step_name=name,
+        attempt=state.attempt[task],
+        executor=where,
+        error_type=kind,
+        error=text,
+        traceback=trace,
+    )
+    if trace:
+        failure.add_note(f"\nWhere it ran:\n{trace}")
+    return failure
+
+
+def iso(at: float) -> str:
+    """UTC seconds as ISO 8601 without a zone, as in files written for the SDK."""
+    return dt.datetime.fromtimestamp(at, dt.UTC).replace(tzinfo=None).isoformat()
