@@ -21,6 +21,7 @@ from cerebelum_nb.config import Settings
 
 CRITICAL_MS = 5 + 200 + 300 + 3
 CHAIN = 10_000
+LINKS = 200
 
 
 def order_steps() -> Workflow:
@@ -70,8 +71,8 @@ async def task_floor(n: int) -> float:
     return (time.perf_counter() - began) / n
 
 
-def nothing(_: object = None) -> None:
-    """What the pool is asked to do."""
+def nothing() -> None:
+    """What workers and the pool are asked to do."""
 
 
 def local_rows(session: Session) -> None:
@@ -100,6 +101,7 @@ def remote_rows(session: Session) -> None:
     """Milliseconds for a step that does nothing on a worker, warm; beside a process pool."""
     alone = step(name="remote_nothing", executor="distributed")(lambda context: None)
     once = workflow(name="remote no-op")(lambda wf: wf.timeline(alone))
+    remote_chain = [step(name=f"link{i}", executor="distributed")(nothing) for i in range(LINKS)]
     runs = [session.run(once, {}) for _ in range(3)]
     for run in runs:
         run.wait()
@@ -120,6 +122,9 @@ def remote_rows(session: Session) -> None:
         f"{p50 / floor / 1e3:.2f} x a process pool's ({floor * 1e3:.2f} ms)",
     )
     line("  p95", p95, "ms", "")
+    links = workflow(name="remote chain")(lambda wf: wf.timeline(*remote_chain))
+    per_link = statistics.median(timed(lambda: session.run(links, {}).wait()) for _ in range(5)) / LINKS * 1e3
+    line(f"  in a chain of {LINKS}, each link awaited", per_link, "ms", "")
     line("  as a whole run, journal on disk, p50", statistics.median(whole) * 1e3, "ms", "")
 
 
