@@ -21,12 +21,13 @@ from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.model.events import Placement
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
+from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime import planner
 from cerebelum_nb.runtime.answers import ExecutionResult
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.journal import Journal
-from cerebelum_nb.runtime.placement import Places, Wishes, nearest, place
+from cerebelum_nb.runtime.placement import Places, Wishes, place
 from cerebelum_nb.runtime.pump import Pump
 from cerebelum_nb.runtime.results import Results, ResultStore
 from cerebelum_nb.runtime.run import Run

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from cerebelum_nb.cli.target import Refused, did_you_mean
+from cerebelum_nb.cli.target import Refused
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import CerebelumError
+from cerebelum_nb.model.typed import nearest
 
 
 def module(path: Path) -> ModuleType:
@@ -111,7 +112,7 @@ def choose(name: str, file: str, offered: Mapping[str, Workflow], names: Mapping
     held = names.get(name)
     if isinstance(held, Workflow):
         return held
-    raise Refused(f"{file} has no workflow {name!r}.{did_you_mean(name, offered)} {_listed(file, offered)}")
+    raise Refused(f"{file} has no workflow {name!r}.{nearest(name, offered)} {_listed(file, offered)}")
 
 
 def _listed(file: str, offered: Iterable[str]) -> str:

@@ -1,12 +1,13 @@
 """What was typed, taken apart: ``FILE:WORKFLOW``, ``--inputs``, ``--strategy``. Reads files only to find them."""
 
-import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
+
+from cerebelum_nb.model.typed import nearest, strategy_of
 
 _SUFFIXES: Final = (".py", ".ipynb")
 _SHOWN: Final = 60  # characters of a wrong JSON text
@@ -55,7 +56,7 @@ def target(text: str) -> Target:
     if not path.is_file():
         folder = path.parent
         near = [p.name for p in folder.iterdir() if p.suffix in _SUFFIXES] if folder.is_dir() else []
-        hint = did_you_mean(path.name, near) if folder.is_dir() else f" There is no folder {folder} either."
+        hint = nearest(path.name, near) if folder.is_dir() else f" There is no folder {folder} either."
         raise Refused(f"there is no file {file}.{hint}")
     return Target(path.resolve(), workflow)
 
@@ -116,18 +117,7 @@ def strategy(values: Sequence[str]) -> dict[str, str]:
     Raises:
         Refused: A piece that is no such pair, or a step twice.
     """
-    pairs: dict[str, str] = {}
-    for pair in (piece.strip() for value in values for piece in value.split(",")):
-        step, equals, executor = (part.strip() for part in pair.partition("="))
-        if not (step and equals and executor):
-            raise Refused(f"--strategy takes pairs like step=local,default=distributed, not {pair!r}")
-        if step in pairs:
-            raise Refused(f"--strategy names {step!r} twice")
-        pairs[step] = executor
-    return pairs
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint for a name nobody knows: " Did you mean 'x'?", or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    try:
+        return strategy_of(",".join(values)) if values else {}
+    except ValueError as exc:
+        raise Refused(f"--strategy {exc}") from None

@@ -91,19 +91,23 @@ def summary(header: Header, rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def duration(ms: float) -> str:
-    """A duration as the specification writes it: "0.4ms", "203ms", "1.24s", "2min 5s", "1h 4min"."""
+def duration(ms: float, gap: str = "") -> str:
+    """A duration as the specification writes it: "0.4ms", "203ms", "1.24s", "2min 5s", "1h 4min".
+
+    Args:
+        gap: What stands between number and unit.
+    """
     if ms < 0.95:
-        return f"{ms:.1f}ms" if ms >= 0.05 else "0ms"
+        return f"{ms:.1f}{gap}ms" if ms >= 0.05 else f"0{gap}ms"
     if ms < 999.5:
-        return f"{math.floor(ms + 0.5)}ms"
+        return f"{math.floor(ms + 0.5)}{gap}ms"
     if ms < 59_950:
-        return f"{ms / 1e3:.2f}s" if ms < 9995 else f"{ms / 1e3:.1f}s"
+        return f"{ms / 1e3:.2f}{gap}s" if ms < 9995 else f"{ms / 1e3:.1f}{gap}s"
     seconds = math.floor(ms / 1e3 + 0.5)
     if seconds < 3600:
-        return f"{seconds // 60}min {seconds % 60}s"
+        return f"{seconds // 60}{gap}min {seconds % 60}{gap}s"
     minutes = math.floor(seconds / 60 + 0.5)
-    return f"{minutes // 60}h {minutes % 60}min"
+    return f"{minutes // 60}{gap}h {minutes % 60}{gap}min"
 
 
 def _name(row: Row) -> str:

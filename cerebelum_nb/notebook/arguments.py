@@ -4,12 +4,12 @@ Options may stand before, between or after the rest. A piece is separated by spa
 brackets, so ``%cerebelum_run wf {"who": "Ann Lee"} --detach`` is a name, an expression and an option.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from cerebelum_nb.errors import CerebelumError, NotYet
+from cerebelum_nb.model.typed import nearest, strategy_of
 
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 Kind = Literal["text", "names", "map", "flag"]
@@ -171,18 +171,7 @@ def _names(value: str) -> tuple[str, ...]:
 
 
 def _pairs(name: str, value: str, usage: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for pair in _names(value):
-        step, equals, executor = (part.strip() for part in pair.partition("="))
-        if not (step and equals and executor):
-            raise UsageError(f"{name} takes pairs like step=local,default=distributed; got {pair!r}.\n{usage}")
-        if step in pairs:
-            raise UsageError(f"{name} names {step!r} twice.\n{usage}")
-        pairs[step] = executor
-    return pairs
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a word nobody knows: `` Did you mean 'x'?``, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    try:
+        return strategy_of(value)
+    except ValueError as exc:
+        raise UsageError(f"{name} {exc}.\n{usage}") from None

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.view import Header, Row, Segment
 
 MOST_ROWS: Final = 60
@@ -72,7 +73,7 @@ def alt(header: Header, rows: Sequence[Row]) -> str:
     lines = [f"{r.step} [{r.where.upper()}] {words}" for r, words in told]
     if len(rows) > MOST_ROWS:
         lines.append(f"… and {len(rows) - MOST_ROWS:,} more steps")
-    total = f"{'So far' if header.status == 'running' else 'Total'} {duration(header.now * 1e3)}"
+    total = f"{'So far' if header.status == 'running' else 'Total'} {_duration(header.now * 1e3)}"
     return "\n".join([*lines, ", ".join([total, *_shares(header, rows), header.status])])
 
 
@@ -107,19 +108,8 @@ def page(title: str, header: Header, rows: Sequence[Row]) -> str:
     )
 
 
-def duration(ms: float) -> str:
-    """A duration in two or three figures: "0.4 ms", "200 ms", "1.24 s", "2 min 5 s", "1 h 4 min"."""
-    if ms < 9.95:
-        return f"{ms:.1f}".removesuffix(".0") + " ms"
-    if ms < 999.5:
-        return f"{math.floor(ms + 0.5)} ms"
-    if ms < 59_950:
-        return f"{ms / 1e3:.2f} s" if ms < 9995 else f"{ms / 1e3:.1f} s"
-    seconds = math.floor(ms / 1e3 + 0.5)
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    minutes = math.floor(seconds / 60 + 0.5)
-    return f"{minutes // 60} h {minutes % 60} min"
+def _duration(ms: float) -> str:
+    return duration(ms, " ")
 
 
 class _Axis(NamedTuple):
@@ -155,7 +145,7 @@ def _n(value: float) -> str:
 def _cells(row: Row) -> str:
     place = ", ".join(filter(None, (row.where, row.worker)))
     words = [_text(word) for word in (row.step, place, row.status, row.reason, row.note)]
-    numbers = [str(row.attempt or ""), "" if row.ms is None else duration(row.ms)]
+    numbers = [str(row.attempt or ""), "" if row.ms is None else _duration(row.ms)]
     plain = [f"<td>{word}</td>" for word in words]
     return "".join([*plain[:3], *(f'<td class="n">{number}</td>' for number in numbers), *plain[3:]])
 
@@ -203,10 +193,10 @@ def _words(row: Row, now: float) -> tuple[list[str], list[str]]:
     elif row.status != "succeeded":
         words.append("queued" if row.status == "submitted" else row.status)
     if row.ms is not None:
-        words.append(duration(row.ms))
+        words.append(_duration(row.ms))
     elif last is not None:
         begun = last.queued if last.start is None else last.start
-        words.append(duration(max(0.0, (now if last.end is None else last.end) - begun) * 1e3))
+        words.append(_duration(max(0.0, (now if last.end is None else last.end) - begun) * 1e3))
     extra = [row.where] if _paint(row) == "other" else []
     if row.worker and row.status in ("running", "succeeded"):
         extra.append(f"worker {row.worker}" if row.worker.isdigit() else row.worker)
@@ -235,7 +225,7 @@ def _title(header: Header) -> str:
         f'<text x="{_n(_MARGIN)}" y="27"><tspan font-size="14" font-weight="600">{_text(name)}</tspan>'
         f'<tspan dx="12" fill="#5c6570" font-size="12">{_text(facts)}</tspan></text>'
         f'<text x="{_n(_WIDTH - _MARGIN)}" y="27" text-anchor="end"><tspan fill="{colour}">\u25cf</tspan> '
-        f"{_text(header.status)} · {duration(header.now * 1e3)}</text>"
+        f"{_text(header.status)} · {_duration(header.now * 1e3)}</text>"
         f'<path d="M1 40.5H{_n(_WIDTH - 1)}M1 66.5H{_n(_WIDTH - 1)}" stroke="#d8dde3"/>'
     )
 

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
+from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.notebook import manual
-from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, nearest, read_line
+from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line
 from cerebelum_nb.notebook.work import Notebook
 from cerebelum_nb.runtime.run import Run
 

@@ -10,7 +10,7 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import CerebelumError, DefinitionError, PlacementError, PlanError
-from cerebelum_nb.notebook.arguments import nearest
+from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.notebook.cell import StepCell, read_cell
 from cerebelum_nb.notebook.display import Displays
 from cerebelum_nb.notebook.failures import folded, refuse_syntax

@@ -17,7 +17,7 @@ from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.timeline import Chainable, Composition, Stage, stages_of
 from cerebelum_nb.dsl.workflow import Workflow, WorkflowBuilder
 from cerebelum_nb.errors import DefinitionError, NotYet
-from cerebelum_nb.notebook.arguments import nearest
+from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.notebook.cell import parse, refuse_magic
 
 _SKIP: Final = (tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)

@@ -1,6 +1,5 @@
 """Where a step runs, and which rule said so: one pure function. The only place that knows what "distributed" means."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Final
 
@@ -8,6 +7,7 @@ import msgspec
 
 from cerebelum_nb.errors import PlacementError, PlanError
 from cerebelum_nb.model.events import Placement
+from cerebelum_nb.model.typed import nearest
 
 AUTO: Final = "auto"
 DEFAULT: Final = "default"
@@ -96,12 +96,6 @@ def place(step: str, wanted: tuple[str, str, str], places: Places, *, is_async: 
 def _unknown(step: str, name: str, reason: str, places: Places) -> str:
     near = nearest(name, places.known)
     return f"step {step!r}: there is no executor {name!r} ({reason}).{near} Known here: {', '.join(places.labels)}."
-
-
-def nearest(name: str, known: "Mapping[str, object] | tuple[str, ...] | list[str]") -> str:
-    """A hint for a name nobody knows: " Did you mean 'x'?", or nothing."""
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def check_map(what: str, strategy: Mapping[str, str], steps: Mapping[str, object] | tuple[str, ...]) -> None:

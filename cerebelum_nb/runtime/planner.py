@@ -8,8 +8,9 @@ import msgspec
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.events import Placement
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call, Plan
+from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.model.workflow import StepDef, WorkflowDef
-from cerebelum_nb.runtime.placement import Places, Wishes, check_map, nearest, place, wish
+from cerebelum_nb.runtime.placement import Places, Wishes, check_map, place, wish
 
 
 def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, until: str | None = None) -> Plan:

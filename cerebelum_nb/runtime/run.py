@@ -15,8 +15,9 @@ from cerebelum_nb.model import view
 from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
+from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.runtime.answers import ExecutionResult, Preview, iso, why_not
-from cerebelum_nb.runtime.placement import Wishes, nearest
+from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import Results
 from cerebelum_nb.runtime.scheduler import Scheduler
 from cerebelum_nb.runtime.watchers import FRAME_S, OnRows, Watchers

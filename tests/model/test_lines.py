@@ -91,6 +91,7 @@ def test_a_run_of_nothing_has_no_share_to_divide():
 )  # fmt: skip
 def test_a_duration_has_two_or_three_figures(ms, text):
     assert lines.duration(ms) == text
+    assert lines.duration(ms, " ").replace(" ", "") == text.replace(" ", "")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", None, "no-such-encoding"])

@@ -1,0 +1,27 @@
+"""Words that people type: the nearest known name for a typo, and a strategy written as text."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """A hint for a name nobody knows: `` Did you mean 'x'?``, or nothing."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def strategy_of(text: str) -> dict[str, str]:
+    """``step=executor,default=executor`` as a map.
+
+    Raises:
+        ValueError: A piece that is no such pair, or a step twice; the message goes after the option's name.
+    """
+    pairs: dict[str, str] = {}
+    for pair in (piece.strip() for piece in text.split(",")):
+        step, equals, executor = (part.strip() for part in pair.partition("="))
+        if not (step and equals and executor):
+            raise ValueError(f"takes pairs like step=local,default=distributed, not {pair!r}")
+        if step in pairs:
+            raise ValueError(f"names {step!r} twice")
+        pairs[step] = executor
+    return pairs
