@@ -81,7 +81,7 @@ def test_a_click_while_the_cell_runs_moves_the_step_and_runs_its_dependants_agai
         page.screenshot(path=SCREENS / f"{app}-light.png")
         command(page, "apputils:change-theme", theme="JupyterLab Dark")
         page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
-        page.wait_for_function("() => document.querySelectorAll('.jp-mod-theme-loading').length === 0")
+        page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
         page.screenshot(path=SCREENS / f"{app}-dark.png")
         hidden = page.eval_on_selector_all("img[class*=cb-static]", "all => all.map(i => getComputedStyle(i).display)")
         book = saved(page, tmp_path / "live.ipynb", lambda b: any("attempt 2" in c for c in static_charts(b)))
