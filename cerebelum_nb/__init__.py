@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for editors; at run time each is imported when first used, 
     from cerebelum_nb.dsl.decorators import step as step
     from cerebelum_nb.dsl.decorators import workflow as workflow
     from cerebelum_nb.dsl.registry import StepRegistry as StepRegistry
+    from cerebelum_nb.dsl.runs import runs as runs
     from cerebelum_nb.dsl.step import StepMetadata as StepMetadata
     from cerebelum_nb.dsl.workflow import Workflow as Workflow
     from cerebelum_nb.errors import CerebelumError as CerebelumError
@@ -54,6 +55,7 @@ _WHERE = {
     "RunCancelled": "errors",
     "Session": "session",
     "StepFailed": "errors",
+    "runs": "dsl.runs",
     "StepMetadata": "dsl.step",
     "StepRegistry": "dsl.registry",
     "Workflow": "dsl.workflow",

@@ -15,6 +15,8 @@ CerebelumError
 └── InternalError          our bug: please report it
 """
 
+from typing import Any
+
 
 class CerebelumError(Exception):
     """Base of every error that cerebelum_nb raises on purpose."""
@@ -39,6 +41,7 @@ class ExecutionError(CerebelumError):
         message: What happened, in one line.
         step_name: The step that ended the run, or None.
         error: The error as text, or None.
+        run: The run that ended so, to look at and to go on from; None where nothing ran.
     """
 
     def __init__(self, message: str, *, step_name: str | None = None, error: str | None = None) -> None:
@@ -46,6 +49,7 @@ class ExecutionError(CerebelumError):
         self.message = message
         self.step_name = step_name
         self.error = error
+        self.run: Any = None
 
 
 class StepFailed(ExecutionError):

@@ -20,13 +20,12 @@ from cerebelum_nb.executors.lanes import Lanes
 from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.model.events import Placement
 from cerebelum_nb.model.plan import Plan
-from cerebelum_nb.model.state import SUCCEEDED
-from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime import planner
 from cerebelum_nb.runtime.answers import ExecutionResult
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.journal import Journal
+from cerebelum_nb.runtime.kept import Kept, kept, same_inputs
 from cerebelum_nb.runtime.placement import Places, Wishes, place
 from cerebelum_nb.runtime.pump import Pump
 from cerebelum_nb.runtime.results import Results, ResultStore
@@ -91,9 +90,14 @@ class Session:
             return self._start(workflow, _checked(inputs), wishes, until=until)
         parent = self._latest(workflow.name)
         given = parent.plan.inputs if inputs is None else _checked(inputs)
+        if not same_inputs(given, parent.plan.inputs):
+            raise PlanError(
+                f"going on from {start_at!r} reuses results of run {parent.number}, which had other inputs: "
+                "leave the inputs out to use that run's, or run all steps"
+            )
         return self._start(workflow, given, wishes, until=until, parent=parent, again=start_at)
 
-    async def execute(
+    async def execute(  # noqa: PLR0913  what a person may ask of a run, all by keyword
         self,
         workflow: Workflow,
         inputs: Any = None,
@@ -101,6 +105,8 @@ class Session:
         executor: Any = None,
         use_local: bool | None = None,
         strategy: Mapping[str, str] | None = None,
+        until: str | None = None,
+        start_at: str | None = None,
     ) -> ExecutionResult:
         """Run to the end, with the specification's arguments; see `Workflow.execute`.
 
@@ -132,7 +138,9 @@ class Session:
                 f"executor={executor!r:.60} is not an executor object: give HybridExecutor(...), DSLLocalExecutor() or "
                 'DistributedExecutor(); for a name, write execution_strategy={"default": "distributed"}'
             )
-        return await self.run(workflow, inputs, strategy=strategy, everywhere=everywhere)
+        return await self.run(
+            workflow, inputs, strategy=strategy, until=until, start_at=start_at, everywhere=everywhere
+        )
 
     def plan(self, workflow: Workflow, *, strategy: Mapping[str, str] | None = None) -> Plan:
         """Check a workflow and place its steps without running it.
@@ -150,9 +158,18 @@ class Session:
 
     def rerun(self, run: Run, step: str | None, executor: str | None) -> Run:
         """A new run of the same workflow that reuses what is not affected; see `Run.rerun`."""
-        person = run.moved if executor is None or step is None else {**run.moved, step: executor}
-        wishes = self._wishes(run.definition, run.wishes.strategy, person=person, everywhere=run.wishes.everywhere)
+        wishes = self._wishes_again(run, step, executor)
         return self._start(run.definition, run.plan.inputs, wishes, parent=run, again=step)
+
+    def would_rerun(self, run: Run, step: str, executor: str | None) -> Kept:
+        """What `rerun` would run and reuse, with the definitions as they are now."""
+        wishes = self._wishes_again(run, step, executor)
+        made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places)
+        return kept(made, run.plan, run.state, step)
+
+    def _wishes_again(self, run: Run, step: str | None, executor: str | None) -> Wishes:
+        person = run.moved if executor is None or step is None else {**run.moved, step: executor}
+        return self._wishes(run.definition, run.wishes.strategy, person=person, everywhere=run.wishes.everywhere)
 
     def _latest(self, workflow: str) -> Run:
         for run in reversed(self.runs):
@@ -188,7 +205,13 @@ class Session:
         again: str | None = None,
     ) -> Run:
         made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=until)
-        reused = {} if parent is None else _reused(made, parent, again)
+        reused: dict[int, tuple[Any, str]] = {}
+        if parent is not None:
+            old = {name: t for t, name in enumerate(parent.plan.names)}
+            reused = {
+                t: (parent.results[old[made.names[t]]], f"reused from run {parent.number}")
+                for t in kept(made, parent.plan, parent.state, again).reuses
+            }
         with self._lock:
             if self._closed:
                 raise PlanError("this session is closed")
@@ -291,25 +314,6 @@ def _checked(inputs: Any) -> Any:
     if not isinstance(inputs, Mapping):
         raise PlanError(f"inputs is a dict like {{'order': ...}}, not {type(inputs).__name__} {inputs!r:.40}")
     return inputs
-
-
-def _reused(made: Plan, parent: Run, again: str | None) -> dict[int, tuple[Any, str]]:
-    """Results of the parent that the new run takes over: all but those of `again`, of what failed, and of all below."""
-    old = {name: t for t, name in enumerate(parent.plan.names) if parent.state.phase[t] == SUCCEEDED}
-    runs = {t for t, name in enumerate(made.names) if name not in old and t not in made.left_out}
-    if again is not None:
-        if again not in made.names:
-            near = nearest(again, list(made.names))
-            raise PlanError(f"workflow {made.workflow!r} has no step {again!r} to run from.{near}")
-        runs.add(made.number_of(again))
-    for task in list(runs):
-        runs |= made.below(task)
-    why = f"reused from run {parent.number}"
-    return {
-        t: (parent.results[old[name]], why)
-        for t, name in enumerate(made.names)
-        if t not in runs and t not in made.left_out
-    }
 
 
 _current: Session | None = None  # a process has one default session; everywhere else it is an argument

@@ -273,7 +273,7 @@ def test_moving_a_finished_step_in_a_live_run_runs_it_and_its_dependants_again(s
     same = run.apply("b", "local")
     let_go.set()
 
-    assert (preview.runs, preview.reuses, preview.code) == (("b", "gate"), ("a",), 'run.move("b", "local")')
+    assert (preview.runs, preview.reuses, preview.code) == (("b", "gate"), ("a",), 'runs[1].move("b", "local")')
     assert preview.lost.startswith("Stops what runs: gate (")
     assert same is run
     assert run.result(DEADLINE).output == {"ok": 10}
@@ -290,7 +290,7 @@ def test_rerunning_a_step_reuses_exactly_what_does_not_depend_on_it(session):
     result = again.result(DEADLINE)
 
     assert (preview.runs, preview.reuses) == (("double", "total"), ("load", "triple"))
-    assert preview.code == 'run.rerun("double", executor="local")'
+    assert preview.code == 'runs[1].rerun("double", executor="local")'
     assert again.parent is first
     assert [r.status for r in again.rows()] == ["reused", "succeeded", "reused", "succeeded"]
     assert result.outputs == first.outputs
@@ -342,6 +342,60 @@ def test_until_gives_the_value_of_the_step_it_names(session):
 
     assert session.run(w, {"n": 1}, until="second").result(DEADLINE).output == {"ok": None}
     assert session.run(w, {"n": 1}, until="first").result(DEADLINE).output == {"ok": "first"}
+
+
+def test_a_rerun_runs_what_was_edited_since_and_says_so_before(session):
+    space = {"__name__": "__main__"}
+    define = "from cerebelum_nb import step, workflow\n@step\ndef base(context): return {n}\n"
+    exec(define.format(n=1), space)
+    exec("@step\ndef above(context, base): return base * 10\n@step\ndef side(context): return 7", space)
+    exec("@workflow\ndef w(wf): wf.timeline(base, [above, side])", space)
+    first = session.run(space["w"], {})
+    first.result(DEADLINE)
+
+    exec(define.format(n=1), space)  # the same cell again, unchanged
+    unchanged = first.preview("side")
+    exec(define.format(n=2), space)
+    edited = first.preview("side")
+
+    assert (unchanged.runs, unchanged.reuses, unchanged.edited) == (("side",), ("base", "above"), ())
+    assert (edited.runs, edited.reuses, edited.edited) == (("base", "above", "side"), (), ("base",))
+    assert first.rerun().result(DEADLINE).outputs == {"base": 2, "above": 20, "side": 7}
+
+
+def test_going_on_with_other_inputs_is_refused(session):
+    session.run(sums, {"n": 2}).result(DEADLINE)
+
+    with pytest.raises(PlanError, match="reuses results of run 1, which had other inputs"):
+        session.run(sums, {"n": 3}, start_at="total")
+
+    assert session.run(sums, {"n": 2}, start_at="total").result(DEADLINE).output == {"ok": 10}
+
+
+def test_an_error_holds_the_run_that_ended_so(session):
+    def broken(context):
+        raise ValueError("no")
+
+    run = session.run(one(broken), {})
+
+    with pytest.raises(StepFailed) as failed:
+        run.result(DEADLINE)
+
+    assert failed.value.run is run
+
+
+def test_the_header_counts_what_succeeded_of_what_was_asked_for(session):
+    def broken(context):
+        raise ValueError("no")
+
+    bad = step(name="bad")(broken)
+    after = step(name="after")(lambda context: None)
+    failed = session.run(workflow(name="w")(lambda wf: wf.timeline(load >> bad >> after)), {"n": 1})
+    partly = session.run(sums, {"n": 1}, until="double")
+    failed.wait(DEADLINE)
+    partly.wait(DEADLINE)
+
+    assert [(r.header().done, r.header().total) for r in (failed, partly)] == [(1, 3), (2, 2)]
 
 
 def test_going_on_without_an_earlier_run_is_refused(session):

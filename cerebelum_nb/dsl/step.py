@@ -40,6 +40,15 @@ class StepMetadata(Chainable):
         """Call the plain function, outside any run."""
         return self.function(*args, **kwargs)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        mine = self.__dict__.get("name", "?")
+        raise AttributeError(
+            f"{mine!r} is a step and has no {name!r}. After a run its value is in run.outputs[{mine!r}], "
+            "and other steps get it by naming it as a parameter"
+        )
+
     def __reduce__(self) -> Any:
         # Where a worker needs it (a step that calls another as a function), the function is all it needs.
         return (_plain, (self.function,))

@@ -76,12 +76,14 @@ class Order:
     """Steps in the order they are written, and which others each one directly follows."""
 
     def __init__(self) -> None:
+        self.items: list[object] = []  # as they were written
         self.steps: list[Chainable] = []
         self.follows: list[tuple[int, ...]] = []
         self._last: tuple[int, ...] = ()
 
     def then(self, item: object) -> Self:
         """Append an operand after everything so far."""
+        self.items.append(item)
         for stage in stages_of(item):
             self._last = self._stage(stage, self._last)
         return self

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
 from cerebelum_nb.dsl.step import StepMetadata, check_name
-from cerebelum_nb.dsl.timeline import Order
+from cerebelum_nb.dsl.timeline import Composition, Order, stages_of
 from cerebelum_nb.errors import DefinitionError, NotYet, PlanError
 from cerebelum_nb.model.workflow import WorkflowDef
 
@@ -101,7 +101,12 @@ class Workflow:
         )
 
     def run(
-        self, inputs: Any = None, *, execution_strategy: Mapping[str, str] | None = None, until: str | None = None
+        self,
+        inputs: Any = None,
+        *,
+        execution_strategy: Mapping[str, str] | None = None,
+        until: str | None = None,
+        start_at: str | None = None,
     ) -> Any:
         """Start a run and return at once with the live `Run`: await it, watch it, cancel it, move its steps.
 
@@ -109,19 +114,22 @@ class Workflow:
             inputs: What steps get as ``inputs``; usually a dict.
             execution_strategy: Step name or ``default`` to executor, for this run.
             until: Run only this step and what it needs.
+            start_at: Run this step and what depends on it; reuse the latest run's other results.
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
         """
-        return self._home.runner().run(self, inputs, strategy=execution_strategy, until=until)
+        return self._home.runner().run(self, inputs, strategy=execution_strategy, until=until, start_at=start_at)
 
-    async def execute(
+    async def execute(  # noqa: PLR0913  the specification's, and what `run` takes
         self,
         inputs: Any = None,
         executor: Any = None,
         *,
         use_local: bool | None = None,
         execution_strategy: Mapping[str, str] | None = None,
+        until: str | None = None,
+        start_at: str | None = None,
     ) -> Any:
         """Run to the end and return an `ExecutionResult` (hybrid specification, appendix A).
 
@@ -130,6 +138,8 @@ class Workflow:
             executor: A `HybridExecutor`, `DSLLocalExecutor` or `DistributedExecutor`; None for the session's own.
             use_local: Deprecated. True runs every step locally, False every step remotely.
             execution_strategy: Step name or ``default`` to executor, for this run.
+            until: Run only this step and what it needs.
+            start_at: Run this step and what depends on it; reuse the latest run's other results.
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
@@ -137,7 +147,13 @@ class Workflow:
             RunCancelled: The run was cancelled.
         """
         return await self._home.runner().execute(
-            self, inputs, executor=executor, use_local=use_local, strategy=execution_strategy
+            self,
+            inputs,
+            executor=executor,
+            use_local=use_local,
+            strategy=execution_strategy,
+            until=until,
+            start_at=start_at,
         )
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
@@ -146,5 +162,18 @@ class Workflow:
             f"a workflow is run, not called: {self.name}.run({{...}}) or await {self.name}.execute({{...}})"
         )
 
+    def timeline(self) -> str:
+        """Its steps in order, as they would be written: ``a >> [b, c] >> d``.
+
+        Raises:
+            DefinitionError: As `define`.
+        """
+        builder = WorkflowBuilder()
+        self.definition(builder)
+        return repr(Composition(tuple(stage for item in builder.order.items for stage in stages_of(item))))
+
     def __repr__(self) -> str:
-        return f"<workflow {self.name}>"
+        try:
+            return f"<workflow {self.name}: {self.timeline()}>"
+        except Exception as exc:  # noqa: BLE001  a repr is shown also while a definition is being mended
+            return f"<workflow {self.name}, not ready: {exc}>"

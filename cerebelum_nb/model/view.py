@@ -4,9 +4,13 @@ Times are seconds since the run started. Nothing here holds a user's value: no i
 error messages, no prints; those are asked for one task at a time (`details`) and are never stored in a notebook.
 """
 
+import re
+
 import msgspec
 
-from cerebelum_nb.model.state import PHASES, SUCCEEDED, RunState
+from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, RunState
+
+_LIVE = re.compile(b"[%c%c]" % (SUBMITTED, RUNNING))
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -48,8 +52,8 @@ class Header(msgspec.Struct, frozen=True):
     status: str  # running succeeded failed cancelled
     started_at: float  # UTC seconds
     now: float  # seconds since the start, when this was made; the end, once ended
-    done: int
-    total: int
+    done: int  # steps that succeeded
+    total: int  # steps that were asked for
     local_ms: float  # all attempts so far, together
     remote_ms: float
     reused_from: int  # number of the run whose results are reused; 0 for none
@@ -127,15 +131,19 @@ def _segments(state: RunState, task: int) -> tuple[Segment, ...]:
     return tuple(done)
 
 
-def header(state: RunState, *, number: int, now: float, reused_from: int = 0) -> Header:
+def header(state: RunState, *, number: int, now: float, total: int, reused_from: int = 0) -> Header:
     """The run as a whole.
 
     Args:
         number: The run's number in its session.
         now: UTC seconds.
+        total: Steps that were asked for.
         reused_from: Number of the parent run, 0 for none.
     """
-    total = len(state.names)
+    spent = list(state.spent_s)
+    for live in _LIVE.finditer(state.phase):  # what runs now counts too
+        task = live.start()
+        spent[state.places[task].remote] += max(0.0, now - (state.started[task] or now))
     return Header(
         run=state.run,
         number=number,
@@ -143,10 +151,10 @@ def header(state: RunState, *, number: int, now: float, reused_from: int = 0) ->
         status=state.status,
         started_at=state.started_at,
         now=max(0.0, (state.ended_at or now) - state.started_at),
-        done=total - state.unfinished,
+        done=state.phase.count(SUCCEEDED),
         total=total,
-        local_ms=state.spent_s[False] * 1e3,
-        remote_ms=state.spent_s[True] * 1e3,
+        local_ms=spent[False] * 1e3,
+        remote_ms=spent[True] * 1e3,
         reused_from=reused_from,
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cerebelum_nb.notebook import chart
 from cerebelum_nb.notebook.clicks import Clicks
-from cerebelum_nb.notebook.failures import after_interrupt, interrupted
+from cerebelum_nb.notebook.failures import after_interrupt, interrupted, with_cell_names
 from cerebelum_nb.notebook.feed import Feeds
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import current
@@ -142,7 +142,12 @@ class Displays:
 
         try:
             widget: RunWidget = module.RunWidget(
-                run, executors=executors, clicks=self._clicks, feeds=self._feeds, on_end=on_end
+                run,
+                executors=executors,
+                clicks=self._clicks,
+                feeds=self._feeds,
+                on_end=on_end,
+                readable=lambda text: with_cell_names(text, self._ip),
             )
         except FileNotFoundError as exc:  # a checkout whose front end is not built
             _log.warning("the live chart cannot be shown: %s", exc)

@@ -5,6 +5,7 @@ Nothing heavy is imported here: sessions, gRPC and widgets come with the first c
 
 from typing import Any
 
+from cerebelum_nb.dsl.runs import runs
 from cerebelum_nb.notebook import completion, failures
 from cerebelum_nb.notebook.magics import CerebelumMagics
 
@@ -22,4 +23,5 @@ def load(ip: Any) -> None:
     ip.register_magics(magics)
     failures.install(ip)
     completion.install(ip)
+    ip.user_ns.setdefault("runs", runs)  # the lines that a panel shows name their run by it
     ip.display_formatter.ipython_display_formatter.for_type_by_name("cerebelum_nb.runtime.run", "Run", magics.show)

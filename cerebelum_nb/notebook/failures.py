@@ -72,7 +72,12 @@ def lines_of(error: CerebelumError, ip: Any) -> list[str]:
         return shown
     lines = [f"{type(error).__name__}: {error}"]
     if isinstance(error, StepFailed):
-        return lines + _step_frames(error.traceback, ip)
+        lines += _step_frames(error.traceback, ip)
+        if error.run is not None:
+            lines.append(
+                f"This is runs[{error.run.number}]; with the step mended, runs[{error.run.number}].rerun() goes on."
+            )
+        return lines
     return [*_cell_frames(error.__traceback__, ip), *lines]
 
 
@@ -80,11 +85,16 @@ def _step_frames(text: str, ip: Any) -> list[str]:
     """The step's own traceback, with cells called as people call them, without what the message has said already."""
     if not text:
         return []
-    lines = _FRAME.sub(lambda m: f"{m[1]}{cell_name(m['file'], ip)}, line {m['line']}", text.rstrip()).splitlines()
+    lines = with_cell_names(text.rstrip(), ip).splitlines()
     if lines[0].startswith("Traceback") and sum("Traceback (most" in line for line in lines) == 1:
         last_frame = max((i for i, line in enumerate(lines) if line.startswith("  ")), default=0)
         lines = lines[1 : last_frame + 1]
     return lines if len(lines) <= _LINES else [*lines[: _LINES // 2], "  …", *lines[-_LINES // 2 :]]
+
+
+def with_cell_names(text: str, ip: Any) -> str:
+    """A traceback with ``Cell In[3]`` instead of a cell's file name."""
+    return _FRAME.sub(lambda m: f"{m[1]}{cell_name(m['file'], ip)}, line {m['line']}", text)
 
 
 def cell_name(filename: str, ip: Any) -> str:

@@ -57,8 +57,7 @@ def _workflows(_args: Arguments, _notebook: Notebook) -> None:
     rows = []
     for workflow in registry.workflows.values():
         try:
-            names = [step.name for step in workflow.define().steps]
-            rows.append((workflow.name, str(len(names)), " ".join(names)))
+            rows.append((workflow.name, str(len(workflow.define().steps)), workflow.timeline()))
         except CerebelumError as exc:  # a step may have gone since; the others are still worth seeing
             rows.append((workflow.name, "-", str(exc).splitlines()[0]))
     _table(("workflow", "steps", ""), rows, "There is no workflow yet: make one with %%cerebelum_workflow NAME.")

@@ -34,7 +34,7 @@ class RunWidget(anywidget.AnyWidget):
     _css = traitlets.Unicode().tag(sync=True)
     snapshot = traitlets.Dict().tag(sync=True)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  put together in one place, the display
         self,
         run: Run,
         *,
@@ -42,7 +42,9 @@ class RunWidget(anywidget.AnyWidget):
         clicks: Clicks,
         feeds: Feeds,
         on_end: Callable[["RunWidget", Run], None],
+        readable: Callable[[str], str] = str,
     ) -> None:
+        self._readable = readable  # a traceback with cells called as people call them
         self._leave: Callable[[], None] = _nothing
         self._run, self._executors, self._clicks, self._feeds, self._on_end = run, executors, clicks, feeds, on_end
         self.widget_id = secrets.token_hex(8)  # known before there is a comm; names the static chart it hides
@@ -157,6 +159,7 @@ class RunWidget(anywidget.AnyWidget):
                 self._preview(request, step, executor)
             elif kind == "details":
                 details = msgspec.to_builtins(self._run.details(step))
+                details["traceback"] = self._readable(details["traceback"])
                 self.send({"kind": "details", "request": request, **details})
             elif kind == "apply":
                 self._apply(request, step, executor)
@@ -184,16 +187,19 @@ class RunWidget(anywidget.AnyWidget):
         except CerebelumError as exc:
             self.send({**answer, "runs": [], "reuses": [], "lost": "", "code": "", "ok": False, "text": str(exc)})
             return
-        plan = {"runs": list(found.runs), "reuses": list(found.reuses), "lost": found.lost, "code": found.code}
+        edited = f"Edited since, so it runs too: {', '.join(found.edited)}." if found.edited else ""
+        plan = {"runs": found.runs, "reuses": found.reuses, "lost": found.lost or edited, "code": found.code}
         self.send({**answer, **plan, "ok": True, "text": ""})
 
     def _apply(self, request: Any, step: str, executor: str | None) -> None:
         before = self._run
+        code = before.preview(step, executor).code
         run = before.apply(step, executor)
         if run is before:
-            self._acknowledge(request, f"{step} moved to {executor}." if executor else f"{step} runs again.")
+            done = f"{step} moved to {executor}" if executor else f"{step} runs again"
+            self._acknowledge(request, f"{done}. In Python: {code}")
             return
-        self._acknowledge(request, f"Run {run.number} started from run {before.number}.")
+        self._acknowledge(request, f"Run {run.number} started from run {before.number}: it is runs[{run.number}].")
         self._follow(run)
 
 

@@ -38,6 +38,7 @@ class Preview:
         runs: Steps that run, in timeline order.
         reuses: Steps whose results are kept.
         lost: What would be thrown away, as a sentence; empty for nothing.
+        edited: Steps that run because their code changed since.
         code: The same in Python.
     """
 
@@ -46,6 +47,7 @@ class Preview:
     runs: tuple[str, ...]
     reuses: tuple[str, ...]
     lost: str
+    edited: tuple[str, ...]
     code: str
 
 

@@ -17,6 +17,7 @@ from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.runtime.answers import ExecutionResult, Preview, iso, why_not
+from cerebelum_nb.runtime.kept import Kept
 from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import Results
 from cerebelum_nb.runtime.scheduler import Scheduler
@@ -35,6 +36,9 @@ class Host(Protocol):
 
     def rerun(self, run: "Run", step: str | None, executor: str | None) -> "Run":
         """A new run of the same workflow that reuses what is not affected."""
+
+    def would_rerun(self, run: "Run", step: str, executor: str | None) -> Kept:
+        """What that would run and reuse."""
 
 
 class Run:
@@ -193,10 +197,13 @@ class Run:
         """Why it did not succeed; None while it runs and when it did."""
         called = f"run {self.number} of {self.workflow}"
         if self._crashed is not None:
-            return ExecutionError(f"{called} ended: {self._crashed}", error=str(self._crashed))
-        if not self._done.is_set() or self.state.status == "succeeded":
+            failure = ExecutionError(f"{called} ended: {self._crashed}", error=str(self._crashed))
+        elif not self._done.is_set() or self.state.status == "succeeded":
             return None
-        return why_not(self.state, called)
+        else:
+            failure = why_not(self.state, called)
+        failure.run = self
+        return failure
 
     # -- what a person can do
 
@@ -217,8 +224,8 @@ class Run:
         task = self._task(step)
         if not self.scheduler.move(task, self._host.placement(self, step, executor)):
             raise PlanError(
-                f"run {self.number} of {self.workflow} has ended; run.rerun({step!r}, executor={executor!r}) "
-                "runs that step and what depends on it again"
+                f"run {self.number} of {self.workflow} has ended; runs[{self.number}].rerun({step!r}, "
+                f"executor={executor!r}) runs that step and what depends on it again"
             )
         self.moved[step] = executor
 
@@ -235,7 +242,10 @@ class Run:
         if step is not None:
             self._task(step)
         if not self._done.is_set():
-            raise PlanError(f"run {self.number} of {self.workflow} still runs: move a step in it, cancel it, or wait")
+            raise PlanError(
+                f"run {self.number} of {self.workflow} still runs. Move a step in it, runs[{self.number}].move("
+                f"{step or 'STEP'!r}, {executor or 'local'!r}), stop it with .cancel(), or wait with .result()"
+            )
         return self._host.rerun(self, step, executor)
 
     def apply(self, step: str, executor: str | None = None) -> "Run":
@@ -258,19 +268,30 @@ class Run:
         task, names = self._task(step), self.plan.names
         where = executor if executor is not None else self.state.places[task].label
         self._host.placement(self, step, where)
-        again, running = self.scheduler.preview(task)
-        phase, lost = self.state.phase, ""
-        runs = set(again)
         if self._done.is_set():
-            runs |= {t for t in range(len(names)) if phase[t] != SUCCEEDED and t not in self.plan.left_out}
-            code = f'run.rerun("{step}")' if executor is None else f'run.rerun("{step}", executor="{executor}")'
-        else:
-            now = self.scheduler.now()
-            parts = [f"{names[t]} ({now - (self.state.started[t] or now):.1f} s so far)" for t in running]
-            lost = f"Stops what runs: {', '.join(parts)}." if parts else ""
-            code = f'run.move("{step}", "{where}")'
-        reuses = tuple(n for t, n in enumerate(names) if phase[t] == SUCCEEDED and t not in runs)
-        return Preview(step, executor, tuple(names[t] for t in sorted(runs)), reuses, lost, code)
+            found = self._host.would_rerun(self, step, executor)
+            moved = "" if executor is None else f', executor="{executor}"'
+            return Preview(
+                step,
+                executor,
+                runs=tuple(found.names[t] for t in found.runs),
+                reuses=tuple(found.names[t] for t in found.reuses),
+                lost="",
+                edited=found.edited,
+                code=f'runs[{self.number}].rerun("{step}"{moved})',
+            )
+        again, running = self.scheduler.preview(task)
+        now, phase = self.scheduler.now(), self.state.phase
+        parts = [f"{names[t]} ({now - (self.state.started[t] or now):.1f} s so far)" for t in running]
+        return Preview(
+            step,
+            executor,
+            runs=tuple(names[t] for t in again),
+            reuses=tuple(n for t, n in enumerate(names) if phase[t] == SUCCEEDED and t not in again),
+            lost=f"Stops what runs: {', '.join(parts)}." if parts else "",
+            edited=(),
+            code=f'runs[{self.number}].move("{step}", "{where}")',
+        )
 
     def _task(self, step: str) -> int:
         if step not in self.plan.names:
@@ -288,7 +309,13 @@ class Run:
         """The run as a whole."""
         reused_from = self.parent.number if self.parent is not None else 0
         made = self.scheduler.read(
-            lambda s: view.header(s, number=self.number, now=self.scheduler.now(), reused_from=reused_from)
+            lambda s: view.header(
+                s,
+                number=self.number,
+                now=self.scheduler.now(),
+                reused_from=reused_from,
+                total=len(self.plan.names) - len(self.plan.left_out),
+            )
         )
         return made if self._crashed is None else view.failed(made)
 

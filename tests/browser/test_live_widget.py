@@ -120,7 +120,7 @@ def test_a_click_on_a_finished_run_runs_that_step_again_and_the_saved_chart_foll
         page.screenshot(path=SCREENS / "lab-rerun.png")
         book = saved(page, tmp_path / "done.ipynb", lambda b: any("reused" in c for c in static_charts(b)))
 
-    assert 'run.rerun("transform", executor="local")' in shown
+    assert 'runs[1].rerun("transform", executor="local")' in shown
     assert told["outputs"] == [20, 40, 41]
     assert (told["in kernel"], told["number"], told["where"]) == (True, 2, ["local", "local", "local"])
     assert len(static_charts(book)) == 1

@@ -85,3 +85,11 @@ def test_what_cannot_be_a_step_is_refused_in_one_clear_line(make, message):
 def test_an_option_of_a_later_version_says_so():
     with pytest.raises(NotYet, match=r"@step\(retries=...\) comes with a later version"):
         step(retries=3)
+
+
+def test_asking_a_step_for_its_values_methods_says_where_the_value_is():
+    @step
+    def table(context): ...
+
+    with pytest.raises(AttributeError, match=r"its value is in run.outputs\['table'\]"):
+        table.head()
