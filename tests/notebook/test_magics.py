@@ -228,7 +228,7 @@ def test_a_workflow_cell_shows_its_timeline_with_places(nb):
     said = nb("%%cerebelum_workflow shown --executor distributed --strategy total=local\nload >>\n[total]")
 
     assert said.out == "shown: load (distributed) >> total (local)\n"
-    assert nb("shown").value == "<workflow shown>"
+    assert nb("shown").value == "<workflow shown: load >> total>"
 
 
 @pytest.mark.parametrize("kind", ["cell", "decorator", "magic without a name"])

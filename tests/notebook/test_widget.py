@@ -101,9 +101,10 @@ def test_a_click_is_answered_while_a_cell_blocks_the_main_thread(nb):
     nb.click(comm, {"kind": "preview", "request": 71, "step": "second", "executor": "distributed"}, subshell=subshell)
     answer = nb.answer_to(comm, 71, deadline_s=4)
 
+    line = f'runs[{state(nb, comm)["header"]["number"]}].rerun("second", executor="distributed")'
     assert answer == {
         "kind": "preview", "request": 71, "step": "second", "executor": "distributed", "runs": ["second"],
-        "reuses": ["first"], "lost": "", "code": 'run.rerun("second", executor="distributed")', "ok": True, "text": "",
+        "reuses": ["first"], "lost": "", "code": line, "ok": True, "text": "",
     }  # fmt: skip
     assert busy not in nb.idle
     nb.finish(busy)
@@ -124,7 +125,8 @@ def test_a_cell_that_waits_does_not_keep_clicks_waiting(nb):
     cancelled = nb.answer_to(comm, 74, deadline_s=4)
     reply = nb.finish(waiting)
 
-    assert moved == {"kind": "ack", "request": 72, "ok": True, "text": "last moved to distributed."}
+    line = f'runs[{state(nb, comm)["header"]["number"]}].move("last", "distributed")'
+    assert moved == {"kind": "ack", "request": 72, "ok": True, "text": f"last moved to distributed. In Python: {line}"}
     assert "".join(text for _, text in details["output"]) == "second runs\n"
     assert cancelled["ok"]
     assert (reply["status"], reply["ename"]) == ("error", "RunCancelled")
