@@ -5,8 +5,6 @@ Used by the kernel's own lanes and by workers alike, so that a step behaves the 
 
 import contextlib
 import contextvars
-import inspect
-import linecache
 import os
 import sys
 import threading
@@ -30,64 +28,62 @@ _emit: contextvars.ContextVar[Emit | None] = contextvars.ContextVar("cerebelum_n
 def describe(exc: BaseException) -> ErrorInfo:
     """An exception as bounded text that is safe to send: type, message, and the step's own frames.
 
-    A broken ``__str__`` is told as such; cells show their source lines; frames of this package are left out.
+    A broken ``__str__`` is told as such; cells show their source lines; frames of this package are left out. Never
+    raises, whatever the exception does.
     """
+    message = _message(exc)
     try:
-        message = str(exc)
-    except Exception as broken:  # noqa: BLE001  the person's own __str__ may do anything
-        message = f"<{type(exc).__name__} whose __str__ raised {type(broken).__name__}>"
-    if isinstance(exc, SystemExit):
-        message = f"sys.exit({exc.code!r}) was called; a step ends with return or an exception"
-    return ErrorInfo(type(exc).__name__, _cut(message, MESSAGE_LIMIT), _cut(_traceback(exc), TRACEBACK_LIMIT))
+        _drop_own_frames(exc)
+        told = traceback.TracebackException(type(exc), exc, exc.__traceback__, limit=-40, compact=True)
+        text = "".join(told.format())
+    except BaseException as broken:  # noqa: BLE001  exotic exceptions break the formatter, and may raise anything
+        text = f"{type(exc).__name__} (its traceback could not be formatted: {type(broken).__name__})\n"
+    return ErrorInfo(type(exc).__name__, _cut(message, MESSAGE_LIMIT), _cut(text, TRACEBACK_LIMIT))
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        if isinstance(exc, SystemExit):
+            return f"sys.exit({exc.code!r}) was called; a step ends with return or an exception"
+        return str(exc)
+    except BaseException as broken:  # noqa: BLE001  the person's own __str__ may do anything
+        return f"<{type(exc).__name__} whose text raised {type(broken).__name__}>"
 
 
 def _cut(text: str, limit: int) -> str:
-    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be journaled
-    return (
-        text
-        if len(text) <= limit
-        else f"{text[: limit // 2]}\n… {len(text) - limit} characters …\n{text[-limit // 2 :]}"
-    )
+    text = printable(text)
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 2]}\n… {len(text) - limit} characters …\n{text[-limit // 2 :]}"
 
 
-def _traceback(exc: BaseException) -> str:
-    _drop_own_frames(exc, seen=set())
-    try:
-        return "".join(
-            traceback.TracebackException(type(exc), exc, exc.__traceback__, limit=-40, compact=True).format()
-        )
-    except Exception as broken:  # noqa: BLE001  exotic exceptions may break the formatter itself
-        return f"{type(exc).__name__} (its traceback could not be formatted: {type(broken).__name__})\n"
+def printable(text: str) -> str:
+    """The same text without lone surrogates, which can neither be journaled nor sent."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _drop_own_frames(exc: BaseException | None, seen: set[int]) -> None:
+def _drop_own_frames(exc: BaseException) -> None:
     """Start each traceback at the person's code: what called it is not theirs to read."""
-    if exc is None or id(exc) in seen:
-        return
-    seen.add(id(exc))
-    tb: TracebackType | None = exc.__traceback__
-    while tb is not None and tb.tb_next is not None and _is_machinery(tb.tb_frame):
-        tb = tb.tb_next
-    if tb is not None and not _is_machinery(tb.tb_frame):
-        exc.__traceback__ = tb
-    _drop_own_frames(exc.__cause__, seen)
-    _drop_own_frames(exc.__context__, seen)
-    if isinstance(exc, BaseExceptionGroup):
-        for inner in exc.exceptions:
-            _drop_own_frames(inner, seen)
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [exc]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        tb: TracebackType | None = one.__traceback__
+        while tb is not None and tb.tb_next is not None and _is_machinery(tb.tb_frame):
+            tb = tb.tb_next
+        if tb is not None and not _is_machinery(tb.tb_frame):
+            one.__traceback__ = tb
+        todo += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            todo += one.exceptions
 
 
 def _is_machinery(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
     return name.startswith(_OWN) or any(part in name for part in _MACHINERY)
-
-
-def where_in(function: Callable[..., Any]) -> tuple[str, str]:
-    """File name and source of a function's file as `linecache` knows it: a cell's own text for a cell."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
-        return "", ""
-    return code.co_filename, "".join(linecache.getlines(code.co_filename))
 
 
 class _Prints:
@@ -97,13 +93,13 @@ class _Prints:
     runs, which calls the one it found. Handed on to the stream, the two would call each other for ever.
     """
 
-    def __init__(self, stream: TextIO, name: Stream) -> None:
+    def __init__(self, stream: TextIO | None, name: Stream) -> None:
         self.behind, self._name = stream, name
 
     def write(self, text: str) -> int:
         emit = _emit.get()
         if emit is None:
-            return self.behind.write(text)
+            return self.behind.write(text) if self.behind is not None else len(text)
         if text:
             emit(self._name, text)
         return len(text)
@@ -113,7 +109,7 @@ class _Prints:
             self.write(line)
 
     def flush(self) -> None:
-        if _emit.get() is None:
+        if _emit.get() is None and self.behind is not None:
             self.behind.flush()
 
     def __getattr__(self, name: str) -> Any:

@@ -9,11 +9,14 @@ def own_copy(value: Any) -> Any:
     """A copy of plain containers, so that nobody sees what a step does to its input.
 
     Dicts, lists, sets, bytearrays and tuples that hold them are made anew, all the way down; everything else
-    (arrays, tables, the person's own objects) is passed as it is.
+    (arrays, tables, the person's own objects) is passed as it is, and so is what is nested too deeply to copy.
     """
     if type(value) in _SHARED:
         return value
-    return _copy(value, {})
+    try:
+        return _copy(value, {})
+    except RecursionError:
+        return value
 
 
 def _copy(value: Any, seen: dict[int, Any]) -> Any:

@@ -2,8 +2,10 @@
 
 import asyncio
 import atexit
+import contextlib
+import logging
+import os
 import secrets
-import tempfile
 import threading
 import time
 import warnings
@@ -24,7 +26,7 @@ from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime import planner
 from cerebelum_nb.runtime.answers import ExecutionResult
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.journal import Journal
+from cerebelum_nb.runtime.journal import Journal, open_or_set_aside
 from cerebelum_nb.runtime.kept import Kept, kept, same_inputs
 from cerebelum_nb.runtime.placement import Places, Wishes, place
 from cerebelum_nb.runtime.pump import Pump
@@ -32,6 +34,7 @@ from cerebelum_nb.runtime.results import Results, ResultStore
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.runtime.scheduler import Scheduler
 
+_log = logging.getLogger(__name__)
 WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop
 
 
@@ -40,17 +43,19 @@ class Session:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings if settings is not None else from_environment()
+        self._home = self.settings.home.absolute()  # a later %cd must not move it
+        self._pid = os.getpid()
         self.runs: list[Run] = []
         self.on_run: list[Callable[[Run], None]] = []
         self.loop = asyncio.new_event_loop()
         self._local = LocalExecutor()
         self._remote: dict[str, Executor] = {}
         self._pump = Pump(self._open_journal)
-        self._store = ResultStore(self.settings.home / "results", self.settings.runs_in_memory)
+        self._store = ResultStore(self._home / "results", self.settings.runs_in_memory)
         self._thread: threading.Thread | None = None
-        self._live = 0
+        self._jobs: set[Job] = set()  # of runs that are not over
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._closing = False
 
     @property
     def places(self) -> Places:
@@ -156,6 +161,10 @@ class Session:
         is_async = run.plan.asynchronous[run.plan.number_of(step)]
         return place(step, said, self.places, is_async=is_async)
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Entered by whoever blocks until a run ends: it may be a step."""
+        return self._local.waiting()
+
     def rerun(self, run: Run, step: str | None, executor: str | None) -> Run:
         """A new run of the same workflow that reuses what is not affected; see `Run.rerun`."""
         wishes = self._wishes_again(run, step, executor)
@@ -231,7 +240,7 @@ class Session:
         run.on_end.append(lambda _: self._ended(job, results))
         with self._lock:
             self.runs.append(run)
-            self._live += 1
+            self._jobs.add(job)
         self._warm_up(made)
         self._pump.add(run)
         scheduler.start(run_id, parent=parent.id if parent is not None else "", reused=reused)
@@ -243,7 +252,7 @@ class Session:
         self._local.leave(job)
         self._store.ended(results)
         with self._lock:
-            self._live -= 1
+            self._jobs.discard(job)
 
     # -- parts
 
@@ -261,12 +270,10 @@ class Session:
             asyncio.run_coroutine_threadsafe(self._executor(name).start(), self.loop)
 
     def _open_journal(self) -> Journal:
-        try:
-            return Journal(self.settings.home / "journal.db")
-        except OSError as exc:
-            spare = Path(tempfile.mkdtemp(prefix="cerebelum-")) / "journal.db"
-            warnings.warn(f"{self.settings.home} cannot be written ({exc}); runs are kept in {spare}", stacklevel=2)
-            return Journal(spare)
+        journal, said = open_or_set_aside(self._home / "journal.db")
+        if said:
+            warnings.warn(said, stacklevel=2)
+        return journal
 
     def _start_thread(self) -> None:
         if self._thread is None:
@@ -276,19 +283,27 @@ class Session:
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._watch)
-        self.loop.run_forever()
+        while not self._closing:
+            try:
+                self.loop.run_forever()
+            except BaseException:  # noqa: BLE001  every run hangs without this thread
+                _log.exception("something got out of the control loop")
 
     def _watch(self) -> None:
         self._local.watch()
-        self.loop.call_later(WATCH_S if self._live else 1.0, self._watch)
+        for job in list(self._jobs):
+            job.flush_old()
+        self.loop.call_later(WATCH_S if self._jobs else 1.0, self._watch)
 
     @property
     def journal_path(self) -> Path:
         """Where events are kept."""
-        return Path(self._pump.path) if self._pump.path else self.settings.home / "journal.db"
+        return Path(self._pump.path) if self._pump.path else self._home / "journal.db"
 
     def close(self) -> None:
         """Cancel what runs, stop Core and workers, close the journal."""
+        if os.getpid() != self._pid:
+            return  # a forked child: threads, files and processes are its parent's
         with self._lock:
             if self._closed:
                 return
@@ -301,6 +316,7 @@ class Session:
             ends = [asyncio.run_coroutine_threadsafe(e.close(), self.loop) for e in self._remote.values()]
             for end in ends:
                 end.result(3.0)
+            self._closing = True
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(1.0)
         self._local.close()
@@ -327,4 +343,11 @@ def current() -> Session:
         if _current is None:
             _current = Session()
             atexit.register(_current.close)
+            os.register_at_fork(after_in_child=_forget)
         return _current
+
+
+def _forget() -> None:
+    """In a forked child: its parent's session has no threads here, so the child's first run makes one of its own."""
+    global _current, _current_lock
+    _current, _current_lock = None, threading.Lock()

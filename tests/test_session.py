@@ -1,16 +1,20 @@
 """Whole runs of local steps: values, order, cancel, move, re-run, journal."""
 
 import asyncio
+import contextlib
+import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from cerebelum_nb import (
+    DefinitionError,
     DistributedExecutor,
     DSLLocalExecutor,
-    ExecutionError,
     HybridExecutor,
     NotYet,
     PlanError,
@@ -108,22 +112,237 @@ def test_a_journal_that_cannot_be_written_does_not_hang_the_run(tmp_path):
     (tmp_path / "home").write_text("a file stands where the folder should be")
     session = Session(Settings(home=tmp_path / "home"))
 
-    with pytest.warns(UserWarning, match="cannot be written"):
+    with pytest.warns(UserWarning, match="cannot be used .*runs are kept in"):
         result = session.run(sums, {"n": 2}).result(DEADLINE)
 
     assert result.output == {"ok": 10}
     session.close()
 
 
-def test_a_corrupt_journal_ends_the_run_with_its_reason(tmp_path):
+def test_a_corrupt_journal_is_set_aside_and_work_goes_on(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "journal.db").write_bytes(b"not a database" * 100)
     session = Session(Settings(home=tmp_path / "home"))
 
-    with pytest.raises(ExecutionError, match="file is not a database"):
-        session.run(sums, {"n": 2}).result(DEADLINE)
+    with pytest.warns(UserWarning, match="file is not a database.*set aside as journal.db.corrupt-"):
+        result = session.run(sums, {"n": 2}).result(DEADLINE)
+    session.close()
+
+    (aside,) = (tmp_path / "home").glob("journal.db.corrupt-*")
+    assert result.output == {"ok": 10}
+    assert aside.read_bytes() == b"not a database" * 100
+    assert len(list(journal.read(session.journal_path, result.execution_id))) > 5
+
+
+def test_a_newer_journal_is_left_as_it_is(tmp_path):
+    (tmp_path / "home").mkdir()
+    newer = tmp_path / "home" / "journal.db"
+    with contextlib.closing(sqlite3.connect(newer)) as db:
+        db.execute("pragma user_version=99")
+    before = newer.read_bytes()
+    session = Session(Settings(home=tmp_path / "home"))
+
+    with pytest.warns(UserWarning, match="written by a newer cerebelum_nb"):
+        assert session.run(sums, {"n": 2}).result(DEADLINE).output == {"ok": 10}
 
     session.close()
+    assert newer.read_bytes() == before
+
+
+def test_a_change_of_directory_moves_neither_journal_nor_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    session = Session(Settings(runs_in_memory=1))
+    runs = [session.run(sums, {"n": n}) for n in range(3)]
+    for run in runs:
+        run.wait(DEADLINE)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    values = [run.outputs["total"] for run in runs]
+    more = session.run(sums, {"n": 3}).result(DEADLINE).output
+    session.close()
+
+    assert (values, more) == ([0, 5, 10], {"ok": 15})
+    assert session.journal_path == tmp_path / ".cerebelum" / "journal.db"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_forked_child_leaves_its_parents_results_alone_and_can_run_itself(tmp_path):
+    code = f"""
+import os, sys
+os.environ["CEREBELUM_HOME"] = {str(tmp_path / "home")!r}
+from cerebelum_nb import step, workflow
+from cerebelum_nb.session import current
+one = step(name="one")(lambda context, inputs: inputs["n"])
+w = workflow(name="w")(lambda wf: wf.timeline(one))
+runs = [w.run({{"n": n}}) for n in range(25)]
+[r.wait() for r in runs]
+child = os.fork()
+if child == 0:
+    assert w.run({{"n": 7}}).result(10).output == {{"ok": 7}}
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print([r.outputs["one"] for r in runs] == list(range(25)))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (told.stdout, told.returncode) == ("True\n", 0), told.stderr
+
+
+def test_steps_that_wait_for_runs_may_be_nested_deeper_than_there_are_threads(session):
+    leaf = workflow(name="leaf")(lambda wf: wf.timeline(step(name="leaf_step")(lambda context: "leaf")))
+
+    def nest(depth):
+        if depth == 0:
+            return leaf
+        inner = nest(depth - 1)
+        made = step(name=f"level{depth}")(lambda context: session.run(inner, {}).result(DEADLINE).output["ok"])
+        return workflow(name=f"w{depth}")(lambda wf: wf.timeline(made))
+
+    assert session.run(nest(12), {}).result(DEADLINE).output == {"ok": "leaf"}
+
+
+def test_an_async_step_that_blocks_on_a_run_is_told_to_await_it(session):
+    async def outer(context):
+        return session.run(sums, {"n": 1}).result(DEADLINE)
+
+    with pytest.raises(StepFailed, match="write `await run`, or make the step a plain def"):
+        session.run(one(outer), {}).result(DEADLINE)
+
+
+def test_a_step_that_stops_its_loop_does_not_stop_later_steps(session):
+    async def stops(context):
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+        return "went on"
+
+    assert session.run(one(stops), {}).result(DEADLINE).output == {"ok": "went on"}
+    assert session.run(sums, {"n": 2}).result(DEADLINE).output == {"ok": 10}
+
+
+class Deadly(Exception):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+class Unshowable:
+    def __repr__(self):
+        raise SystemExit(1)
+
+
+def chained():
+    exc = ValueError("first")
+    for n in range(3000):
+        following = ValueError(n)
+        following.__cause__ = exc
+        exc = following
+    return exc
+
+
+def grouped():
+    exc = ValueError("inner")
+    for _ in range(1500):
+        exc = ExceptionGroup("g", [exc])
+    return exc
+
+
+@pytest.mark.parametrize("make", [Deadly, lambda: SystemExit(Unshowable()), chained, grouped])
+def test_no_exception_is_too_strange_to_be_told(session, make):
+    async def bad(context):
+        raise make()
+
+    with pytest.raises(StepFailed, match="step 'one' failed"):
+        session.run(one(bad), {}).result(DEADLINE)
+    assert session.run(sums, {"n": 2}).result(DEADLINE).output == {"ok": 10}
+
+
+def test_a_step_that_cancels_itself_has_failed_and_the_run_was_not_cancelled(session):
+    async def gives_up(context):
+        asyncio.current_task().cancel()
+        await asyncio.sleep(DEADLINE)
+
+    with pytest.raises(StepFailed, match="CancelledError"):
+        session.run(one(gives_up), {}).result(DEADLINE)
+    assert session.run(sums, {"n": 2}).result(DEADLINE).output == {"ok": 10}
+
+
+def test_text_that_is_no_unicode_is_printed_as_well_as_can_be(session):
+    run = session.run(one(lambda context: print("file \udce9.txt")), {})
+
+    assert run.result(DEADLINE).status == "completed"
+    assert run.printed()[1] == [("one", "stdout", "file ?.txt\n")]
+
+
+def test_a_hundred_thousand_lines_are_a_few_events(session):
+    def talks(context):
+        for n in range(100_000):
+            print(n % 10)
+
+    run = session.run(one(talks), {})
+    assert run.wait(60)
+
+    pieces = run.printed()[1]
+    assert "".join(text for _, _, text in pieces) == "".join(f"{n % 10}\n" for n in range(100_000))
+    assert len(pieces) < 1000
+
+
+def test_a_line_is_told_while_its_step_still_runs(session):
+    let_go = threading.Event()
+
+    def talks(context):
+        print("first")
+        print("second")
+        let_go.wait(DEADLINE)
+
+    run = session.run(one(talks), {})
+    until = time.monotonic() + DEADLINE
+    while "second" not in "".join(t for _, _, t in run.printed()[1]) and time.monotonic() < until:
+        run.wait(0.02)
+    live = run.status
+    let_go.set()
+
+    assert (live, run.wait(DEADLINE)) == ("running", True)
+
+
+def test_values_nested_deeper_than_python_can_copy_go_on_as_they_are(session):
+    def deep(context):
+        value = []
+        for _ in range(50_000):
+            value = [value]
+        return value
+
+    made = step(name="deep")(deep)
+    look = step(name="look")(lambda context, deep: len(deep))
+
+    assert session.run(workflow(name="w")(lambda wf: wf.timeline(made >> look)), {}).result(DEADLINE).output == {
+        "ok": 1
+    }
+
+
+def test_a_step_may_be_moved_more_often_than_a_byte_can_count(session):
+    let_go = threading.Event()
+    gate = step(name="gate")(lambda context: let_go.wait(0.001))
+    hold = step(name="hold")(lambda context: let_go.wait(DEADLINE))
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline(load, [gate, hold])), {"n": 1})
+
+    for _ in range(300):
+        run.move("load", "local")
+        until = time.monotonic() + DEADLINE
+        while "load" not in run.outputs and time.monotonic() < until:
+            run.wait(0.001)
+    let_go.set()
+
+    assert run.result(DEADLINE).status == "completed"
+    assert run.state.attempt[0] > 256
+
+
+def test_a_workflow_function_that_is_wrong_is_refused_in_one_line(session):
+    with pytest.raises(
+        DefinitionError, match=r"the function of workflow 'none' raised TypeError: .* takes 0 positional"
+    ):
+        session.run(workflow(name="none")(lambda: None), {})
+    with pytest.raises(DefinitionError, match="the function of workflow 'typo' raised NameError"):
+        session.run(workflow(name="typo")(lambda wf: wf.timeline(nowhere)), {})  # noqa: F821
 
 
 def test_a_step_that_raises_is_told_with_its_own_lines_only(session):
@@ -151,7 +370,7 @@ class Rude(Exception):
         (KeyboardInterrupt(), "KeyboardInterrupt: "),
         (asyncio.CancelledError(), "CancelledError: "),
         (GeneratorExit(), "GeneratorExit: "),
-        (Rude(), "Rude: <Rude whose __str__ raised RuntimeError>"),
+        (Rude(), "Rude: <Rude whose text raised RuntimeError>"),
         (KeyError("x"), "KeyError: 'x'"),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any, Protocol, Self
 
 from cerebelum_nb.dsl.step import StepMetadata, check_name
 from cerebelum_nb.dsl.timeline import Composition, Order, stages_of
-from cerebelum_nb.errors import DefinitionError, NotYet, PlanError
+from cerebelum_nb.errors import CerebelumError, DefinitionError, NotYet, PlanError
 from cerebelum_nb.model.workflow import WorkflowDef
 
 
@@ -85,7 +85,7 @@ class Workflow:
             PlanError: The timeline is empty.
         """
         builder = WorkflowBuilder()
-        answer = self.definition(builder)
+        answer = self._ask(builder)
         if hasattr(answer, "__await__"):
             answer.close()
             raise DefinitionError(f"workflow {self.name!r} is an async def; a workflow is a plain def that takes wf")
@@ -99,6 +99,14 @@ class Workflow:
         return WorkflowDef(
             self.name, tuple(steps), tuple(builder.order.follows), self.executor, self.execution_strategy
         )
+
+    def _ask(self, builder: WorkflowBuilder) -> Any:
+        try:
+            return self.definition(builder)
+        except CerebelumError:
+            raise
+        except Exception as exc:
+            raise DefinitionError(f"the function of workflow {self.name!r} raised {type(exc).__name__}: {exc}") from exc
 
     def run(
         self,
@@ -169,7 +177,7 @@ class Workflow:
             DefinitionError: As `define`.
         """
         builder = WorkflowBuilder()
-        self.definition(builder)
+        self._ask(builder)
         return repr(Composition(tuple(stage for item in builder.order.items for stage in stages_of(item))))
 
     def __repr__(self) -> str:

@@ -6,18 +6,21 @@ control loop; a step that blocks the steps loop is named, and a cancelled run le
 """
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
+import logging
 import queue
 import sys
 import threading
 import time
 import traceback
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any, Final
 
 from cerebelum_nb.attempt import describe, emit_in_this_context, enter_capture, leave_capture
+from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.runtime.job import Job
@@ -26,6 +29,7 @@ from cerebelum_nb.runtime.scheduler import Ticket
 SLICE_S: Final = 0.005  # a lane hands over after this long, so that timers of other steps stay alive
 BLOCKED_S: Final = 0.25  # a step that holds the steps loop this long is named
 THREADS: Final = 8
+_log = logging.getLogger(__name__)
 
 
 @types.coroutine
@@ -48,6 +52,7 @@ class _Loop:
 
     def __init__(self, number: int) -> None:
         self.loop = asyncio.new_event_loop()
+        self._closing = False
         self.holding: tuple[Job, Ticket, float] | None = None
         self.named: Ticket | None = None  # the blocking step that has been named already
         self.thread = threading.Thread(target=self._main, name=f"cerebelum-steps-{number}", daemon=True)
@@ -55,9 +60,14 @@ class _Loop:
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not self._closing:  # a step may stop its loop, or raise what asyncio lets through
+            try:
+                self.loop.run_forever()
+            except BaseException:  # noqa: BLE001  other steps need this thread; the step's own end is written elsewhere
+                _log.exception("a step got out of its lane")
 
     def stop(self) -> None:
+        self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
 
 
@@ -69,6 +79,11 @@ class _Threads:
         self._size, self._alive, self._idle = size, 0, 0
         self._lock = threading.Lock()
         self._number = itertools.count(1)
+        self._mine = threading.local()
+
+    def is_mine(self) -> bool:
+        """The calling thread is one of these."""
+        return getattr(self._mine, "here", False)
 
     def submit(self, call: Callable[[], None]) -> None:
         with self._lock:
@@ -78,10 +93,10 @@ class _Threads:
                 name = f"cerebelum-step-thread-{next(self._number)}"
                 threading.Thread(target=self._main, name=name, daemon=True).start()
 
-    def replace_stuck(self, count: int) -> None:
-        """Allow more threads, since some are left behind in steps that do not stop."""
+    def allow(self, more: int) -> None:
+        """Allow more threads, since some wait or are left behind in steps that do not stop; or fewer again."""
         with self._lock:
-            self._size += count
+            self._size += more
 
     def close(self) -> None:
         with self._lock:
@@ -89,6 +104,7 @@ class _Threads:
                 self._work.put(None)
 
     def _main(self) -> None:
+        self._mine.here = True
         while True:
             with self._lock:
                 self._idle += 1
@@ -113,6 +129,7 @@ class LocalExecutor:
         self._threads = _Threads(threads)
         self._waiting: dict[tuple[str, int, int], asyncio.Task[Any]] = {}  # the lane suspended in an attempt
         self._in_thread: set[tuple[str, int, int]] = set()
+        self._stopped: set[tuple[str, int, int]] = set()  # attempts that we cancelled; a step may cancel itself too
         self._lanes: set[asyncio.Task[None]] = set()
 
     def serve(self, job: Job) -> dict[str, Callable[[], object]]:
@@ -133,7 +150,7 @@ class LocalExecutor:
         leave_capture()
         stuck = [key for key in list(self._in_thread) if key[0] == job.run]
         if stuck:
-            self._threads.replace_stuck(len(stuck))
+            self._threads.allow(len(stuck))
         for old in [o for o in self._old if o.holding is None]:
             self._old.remove(old)
             old.stop()
@@ -147,7 +164,29 @@ class LocalExecutor:
     def _cancel(self, key: tuple[str, int, int]) -> None:
         lane = self._waiting.get(key)
         if lane is not None:
+            self._stopped.add(key)
             lane.cancel()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around a wait for a run: a sync step that waits lends its thread's place to the steps it waits for.
+
+        Raises:
+            PlanError: An async step waits so; the loop it holds is the one that would run what it waits for.
+        """
+        if any(here is not None and here.thread is threading.current_thread() for here in (self._loop, *self._old)):
+            raise PlanError(
+                "an async step waits for a run with .wait() or .result(), which stops the loop that steps run on: "
+                "write `await run`, or make the step a plain def"
+            )
+        if not self._threads.is_mine():
+            yield
+            return
+        self._threads.allow(1)
+        try:
+            yield
+        finally:
+            self._threads.allow(-1)
 
     def watch(self) -> None:
         """Name a step that holds the steps loop. Called often, on the control loop."""
@@ -220,7 +259,9 @@ class LocalExecutor:
                     finally:
                         del self._waiting[key]
             except asyncio.CancelledError as exc:
-                outcome = _cancelled() if me.cancelling() else Outcome("error", error=describe(exc))
+                key = (job.run, ticket.task, ticket.attempt)
+                outcome = _cancelled() if key in self._stopped else Outcome("error", error=describe(exc))
+                self._stopped.discard(key)
             except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours
                 outcome = Outcome("error", error=describe(exc))
             here.holding = None

@@ -73,7 +73,8 @@ class RunState:
         self.spent_s = [0.0, 0.0]  # all attempts together: in the kernel, outside it
         self.names: tuple[str, ...] = ()
         self.needs: tuple[tuple[int, ...], ...] = ()
-        self.phase = self.attempt = bytearray()  # no 256th attempt
+        self.phase = bytearray()
+        self.attempt = array("H")  # no 65,536th attempt
         self.submitted = self.started = self.ended = self.run_s = array("d")
         self.unmet: list[int] = []
         self.children: list[list[int]] = []
@@ -81,6 +82,7 @@ class RunState:
         self.ready: dict[str, deque[int]] = {}  # lane -> what waits to be taken, first come first
         self.errors: dict[int, ErrorInfo] = {}
         self.output: dict[int, deque[tuple[str, str]]] = {}  # task -> (stream, text), the tail of it
+        self._output_size: dict[int, int] = {}
         self.past: dict[int, tuple[PastAttempt, ...]] = {}
         self.reasons: dict[int, str] = {}  # why a rule ended a task
         self.reused: set[int] = set()
@@ -172,9 +174,10 @@ class RunState:
     def _output(self, e: AttemptOutput) -> None:
         tail = self.output.setdefault(e.task, deque())
         tail.append((e.stream, e.text))
-        kept = sum(len(text) for _, text in tail)
+        kept = self._output_size.get(e.task, 0) + len(e.text)
         while kept > OUTPUT_TAIL and len(tail) > 1:
             kept -= len(tail.popleft()[1])
+        self._output_size[e.task] = kept
         self.dirty.add(e.task)
 
     def _task_moved(self, e: TaskMoved) -> None:
@@ -228,7 +231,7 @@ class RunState:
         self.run, self.workflow, self.parent, self.started_at = e.run, e.workflow, e.parent, e.at
         self.status, self.unfinished = "running", n
         self.names, self.needs = e.names, e.needs
-        self.phase, self.attempt = bytearray(n), bytearray(n)
+        self.phase, self.attempt = bytearray(n), array("H", bytes(2 * n))
         self.submitted, self.started = array("d", bytes(8 * n)), array("d", bytes(8 * n))
         self.ended, self.run_s = array("d", bytes(8 * n)), array("d", bytes(8 * n))
         self.unmet = [len(needs) for needs in e.needs]

@@ -3,6 +3,9 @@
 import functools
 import threading
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
+from time import perf_counter
 from typing import Any, Final
 
 from cerebelum_nb.attempt import Emit
@@ -13,16 +16,23 @@ from cerebelum_nb.protocols import Attempt
 from cerebelum_nb.runtime.scheduler import Scheduler, Ticket
 
 PRINT_LIMIT: Final = 1024 * 1024  # characters of prints kept of one attempt
+QUIET_S: Final = 0.05  # between two pieces of what an attempt prints, so that a million lines are a few hundred events
 
 
-class _Line:
-    """What an attempt has printed and nobody has seen: pieces up to the next line end."""
+class _Pending:
+    """What an attempt has printed and nobody has been told."""
 
-    __slots__ = ("kept", "pending")
+    __slots__ = ("kept", "pieces", "told_at")
 
     def __init__(self) -> None:
-        self.pending: dict[Stream, str] = {}
+        self.pieces: list[tuple[Stream, str]] = []
         self.kept = 0
+        self.told_at = 0.0  # on the clock of perf_counter
+
+    def take(self) -> list[tuple[Stream, str]]:
+        """All of it, pieces of one stream joined."""
+        pieces, self.pieces = self.pieces, []
+        return [(stream, "".join(text for _, text in group)) for stream, group in groupby(pieces, key=itemgetter(0))]
 
 
 def _nobody(why: BaseException) -> None:
@@ -40,8 +50,9 @@ class Job:
     def __init__(self, run: str, plan: Plan, scheduler: Scheduler) -> None:
         self.run, self.plan, self.scheduler = run, plan, scheduler
         self.crash: Callable[[BaseException], None] = _nobody
-        self._lines: dict[tuple[int, int], _Line] = {}
-        self._lock = threading.Lock()
+        self._telling = False
+        self._pending: dict[tuple[int, int], _Pending] = {}
+        self._lock = threading.RLock()  # a finalizer may print while its own thread is in here
 
     def call(self, task: int, number: int) -> tuple[Any, list[Any], dict[str, Any]]:
         """The function of a task and its arguments, each the step's own copy."""
@@ -99,28 +110,40 @@ class Job:
 
     def _printed(self, task: int, number: int, stream: Stream, text: str) -> None:
         with self._lock:
-            line = self._lines.setdefault((task, number), _Line())
-            if line.kept > PRINT_LIMIT:
+            pending = self._pending.setdefault((task, number), _Pending())
+            if pending.kept > PRINT_LIMIT:
                 return
-            line.kept += len(text)
-            if line.kept > PRINT_LIMIT:
+            pending.kept += len(text)
+            if pending.kept > PRINT_LIMIT:
                 text += "\n… it printed more than 1 MiB; the rest is not kept\n"
-            whole = line.pending.pop(stream, "") + text
-            ready, _, rest = whole.rpartition("\n")
-            if len(rest) > 4096:
-                ready, rest = whole, ""
-            elif ready or whole.startswith("\n"):
-                ready += "\n"
-            if rest:
-                line.pending[stream] = rest
-        if ready:
-            self.scheduler.printed(task, number, stream, ready)
+            pending.pieces.append((stream, text))
+            now = perf_counter()
+            if self._telling:
+                return  # such a finalizer's: told with what follows
+            if now - pending.told_at < QUIET_S or not text.endswith("\n"):
+                return  # soon, with what follows
+            pending.told_at = now
+            self._tell(task, number, pending)
+
+    def flush_old(self) -> None:
+        """Tell what has waited for more. Called ten times a second."""
+        if self._pending:
+            with self._lock:
+                for (task, number), pending in self._pending.items():
+                    self._tell(task, number, pending)
 
     def flush(self, ticket: Ticket) -> None:
-        """Send what an attempt printed without a line end. Called before its end is written."""
-        if not self._lines:
-            return
-        with self._lock:
-            line = self._lines.pop((ticket.task, ticket.attempt), None)
-        for stream, text in line.pending.items() if line is not None else ():
-            self.scheduler.printed(ticket.task, ticket.attempt, stream, text)
+        """Tell what an attempt printed last. Called before its end is written."""
+        if self._pending:
+            with self._lock:
+                pending = self._pending.pop((ticket.task, ticket.attempt), None)
+                if pending is not None:
+                    self._tell(ticket.task, ticket.attempt, pending)
+
+    def _tell(self, task: int, number: int, pending: _Pending) -> None:
+        self._telling = True
+        try:
+            for stream, text in pending.take():
+                self.scheduler.printed(task, number, stream, text)
+        finally:
+            self._telling = False

@@ -4,8 +4,11 @@ A row per event would cost twenty times the event itself. The last batch of a ru
 ``synchronous=FULL``: it is on disk before anybody hears that the run has ended.
 """
 
+import contextlib
 import os
 import sqlite3
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +19,10 @@ SCHEMA: Final = 1
 CHUNK: Final = 8192  # encoding one holds the GIL for 0.8 ms; every write lets go of it and may wait 5 ms for it
 
 
+class NewerJournal(Exception):
+    """A journal of a later version, which this one must not touch."""
+
+
 class Journal:
     """Writer of one journal file. Used by one thread, the pump's."""
 
@@ -24,7 +31,8 @@ class Journal:
 
         Raises:
             OSError: The folder cannot be made or written.
-            sqlite3.Error: The file is not a journal, or is newer than this version.
+            NewerJournal: The file was written by a later version; it is left as it is.
+            sqlite3.Error: The file is not a journal, or another program holds it.
         """
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -33,10 +41,11 @@ class Journal:
         found = self._db.execute("pragma user_version").fetchone()[0]
         if found > SCHEMA:
             self._db.close()
-            raise sqlite3.DatabaseError(f"{path} was written by a newer cerebelum_nb (schema {found})")
+            raise NewerJournal(f"it was written by a newer cerebelum_nb (schema {found})")
         self._db.execute("pragma journal_mode=wal")
         self._db.execute("create table if not exists journal(run text, first integer, last integer, lines blob)")
         self._db.execute("create index if not exists journal_run on journal(run, first)")
+        self._db.execute("select run, first, last, lines from journal limit 0")  # a table of that shape
         self._db.execute(f"pragma user_version={SCHEMA}")
 
     def write(self, run: str, batch: Sequence[AnyEvent]) -> None:
@@ -55,12 +64,32 @@ class Journal:
                 db.execute("insert into journal values(?,?,?,?)", (run, part[0].seq, part[-1].seq, encode_lines(part)))
             db.execute("commit")
         except BaseException:
-            db.execute("rollback")
+            with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already; its own words matter
+                db.execute("rollback")
             raise
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def open_or_set_aside(path: Path) -> tuple[Journal, str]:
+    """Open a journal; a file that is none is set aside, and where nothing can be written a spare one is made.
+
+    Returns:
+        The journal, and what there is to say about it; empty for nothing.
+    """
+    try:
+        return Journal(path), ""
+    except (OSError, NewerJournal, sqlite3.OperationalError) as exc:
+        spare = Path(tempfile.mkdtemp(prefix="cerebelum-")) / path.name
+        return Journal(spare), f"the journal {path} cannot be used ({exc}); runs are kept in {spare}"
+    except sqlite3.DatabaseError as exc:
+        aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        return Journal(path), f"the journal {path} cannot be read ({exc}); it was set aside as {aside.name}"
 
 
 def read(path: Path, run: str) -> Iterator[AnyEvent]:

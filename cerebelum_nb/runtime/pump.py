@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.model.events import AnyEvent, RunFinished
 from cerebelum_nb.runtime.journal import Journal
 from cerebelum_nb.runtime.scheduler import Scheduler
@@ -85,7 +86,7 @@ class Pump(threading.Thread):
             self._journal.write(run.id, batch)
         except Exception as exc:  # noqa: BLE001  a full disk, a locked file: the run ends with it, the thread lives on
             self._drop(run)
-            run.crash(exc)
+            run.crash(ExecutorError(f"its events cannot be kept: {self.path or 'the journal'}: {exc}"))
             return
         try:
             run.deliver(batch)

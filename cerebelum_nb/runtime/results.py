@@ -95,7 +95,8 @@ class ResultStore:
             for left in self._folder.parent.iterdir():  # of a kernel that was killed: nobody has its key any more
                 if left.name.isdecimal() and not psutil.pid_exists(int(left.name)):
                     shutil.rmtree(left, ignore_errors=True)
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._folder.parent.parent, self._folder.parent, self._folder, path):
+            folder.mkdir(mode=0o700, exist_ok=True)  # one by one: `parents` would give those above the usual rights
 
     def _path(self, run: str, task: int) -> Path:
         return self._folder / run / str(task)

@@ -37,6 +37,9 @@ class Host(Protocol):
     def rerun(self, run: "Run", step: str | None, executor: str | None) -> "Run":
         """A new run of the same workflow that reuses what is not affected."""
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Entered by whoever blocks until a run ends: it may be a step."""
+
     def would_rerun(self, run: "Run", step: str, executor: str | None) -> Kept:
         """What that would run and reuse."""
 
@@ -100,11 +103,22 @@ class Run:
         return self._done.is_set()
 
     def wait(self, timeout: float | None = None, *, echo: bool = True) -> bool:
-        """Block until it has ended; False when `timeout` seconds passed first.
+        """Block until it has ended; False when `timeout` seconds passed first. An interrupt cancels the run.
 
         Args:
             echo: Write what steps print to this thread's standard output meanwhile.
+
+        Raises:
+            PlanError: Called by an async step: it would hold up the very loop it waits for.
         """
+        try:
+            with self._host.waiting():
+                return self._wait(timeout, echo=echo)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
+    def _wait(self, timeout: float | None, *, echo: bool) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
         while not self._done.is_set():
             left = FRAME_S if until is None else min(FRAME_S, until - time.monotonic())
@@ -133,12 +147,8 @@ class Run:
             RunCancelled: The run was cancelled.
             TimeoutError: `timeout` seconds passed; the run goes on.
         """
-        try:
-            if not self.wait(timeout):
-                raise TimeoutError(f"run {self.number} of {self.workflow} still runs after {timeout} s; it goes on")
-        except KeyboardInterrupt:
-            self.cancel()
-            raise
+        if not self.wait(timeout):
+            raise TimeoutError(f"run {self.number} of {self.workflow} still runs after {timeout} s; it goes on")
         return self._result()
 
     def __await__(self) -> Generator[Any, None, ExecutionResult]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
+from cerebelum_nb.attempt import printable
 from cerebelum_nb.model.events import (
     AnyEvent,
     AttemptFinished,
@@ -133,6 +134,7 @@ class Scheduler:
 
     def printed(self, task: int, attempt: int, stream: Stream, text: str) -> None:
         """A live attempt printed something."""
+        text = printable(text)
         with self._lock:
             if self._alive(task, attempt):
                 self._write(AttemptOutput(self.state.seq + 1, self.now(), task, attempt, stream, text))
