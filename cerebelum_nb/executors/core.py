@@ -1,9 +1,12 @@
 """The executor `core`: attempts run in worker processes on this machine, over gRPC through the embedded Core."""
 
 import asyncio
+import contextlib
 import importlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cerebelum_nb.errors import CaptureError, ExecutorError, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread
@@ -76,13 +79,37 @@ class CoreExecutor:
             process = CoreProcess(self._slots, self._run_dir)  # before gRPC is loaded here: both take a while
             try:
                 module, _ = await asyncio.gather(
-                    in_thread(importlib.import_module, "cerebelum_nb.executors.core_link"),
+                    in_thread(_load_link),
                     in_thread(process.wait_ready),
                 )
             except BaseException:
                 await in_thread(process.stop)
                 raise
-            self._link = link = module.Link(process)
+            with _without_fork_handlers():
+                self._link = link = module.Link(process)
             return link  # type: ignore[no-any-return]  # a module imported by name
         finally:
             self._starting = None
+
+
+def _load_link() -> Any:
+    with _without_fork_handlers():
+        return importlib.import_module("cerebelum_nb.executors.core_link")
+
+
+@contextlib.contextmanager
+def _without_fork_handlers() -> Iterator[None]:
+    """Let gRPC start without its fork handlers.
+
+    With them, a third of the children of a plain `multiprocessing` pool in the same notebook died at the fork. A
+    forked child must not use our connection, and does not: its session is its own.
+    """
+    name = "GRPC_ENABLE_FORK_SUPPORT"
+    if name in os.environ:
+        yield  # the person's own choice
+        return
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
