@@ -24,12 +24,12 @@ export function timeOfDay(at: number): string {
   return [d.getHours(), d.getMinutes(), d.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
 }
 
-/** "local 1.6 %, remote 98.4 %": who did the work so far; empty before any was done. */
+/** "local 1.6 %, distributed 98.4 %": who did the work so far; empty before any was done. */
 export function split(header: Header): string {
   const total = header.local_ms + header.remote_ms;
   if (total <= 0) return "";
   const share = (ms: number): string => `${trimmed((100 * ms) / total, 1)} %`;
-  return `local ${share(header.local_ms)}, remote ${share(header.remote_ms)}`;
+  return `local ${share(header.local_ms)}, distributed ${share(header.remote_ms)}`;
 }
 
 export function workerName(worker: string): string {

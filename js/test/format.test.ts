@@ -62,7 +62,7 @@ test("time is told as waiting and running", () => {
 test("shares of the work are told in percent, and not before there was any", () => {
   const { header } = fixture("finished");
 
-  expect([split(header), split({ ...header, local_ms: 0, remote_ms: 0 })]).toEqual(["local 2 %, remote 98 %", ""]);
+  expect([split(header), split({ ...header, local_ms: 0, remote_ms: 0 })]).toEqual(["local 2 %, distributed 98 %", ""]);
 });
 
 test("a long list of names is cut", () => {
