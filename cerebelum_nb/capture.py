@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from cerebelum_nb.codec import a_kind_of, find_unpicklable, picklable
+from cerebelum_nb.codec import a_kind_of, find_unpicklable, one_line, picklable, pickled
 from cerebelum_nb.errors import CaptureError
 
 _GLOBAL_OPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
@@ -145,18 +145,16 @@ def _is_importable(module: ModuleType) -> bool:
 
 
 def _pickled(function: Callable[..., Any], step: str) -> bytes:
-    import cloudpickle  # noqa: PLC0415  only who ships by value pays for it
-
     try:
-        return cloudpickle.dumps(function, protocol=5)  # type: ignore[no-any-return]
-    except Exception as exc:
+        return pickled(function)
+    except BaseException as exc:  # what it captures may do anything, sys.exit included
         raise CaptureError(_why_not(function, step, exc)) from exc
 
 
-def _why_not(function: Callable[..., Any], step: str, exc: Exception) -> str:
+def _why_not(function: Callable[..., Any], step: str, exc: BaseException) -> str:
     found = _culprit(function, set())
     if found is None:
-        return f"step {step!r} cannot be sent to a worker ({type(exc).__name__}: {exc}). Run the step locally."
+        return f"step {step!r} cannot be sent to a worker ({one_line(exc)}). Run the step locally."
     helpers, what, name, value = found
     path, inner = find_unpicklable(value, name)
     inside = f" (it is {path})" if path != name else ""

@@ -5,12 +5,15 @@
 """
 
 import base64
+import contextlib
 import hashlib
+import io
 import math
 import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -190,42 +193,64 @@ def _descr_tuples(descr: Any) -> Any:
 # pickle -------------------------------------------------------------------------------------------------------------
 
 
-def _pickled(value: Any, what: str) -> bytes:
+def pickled(value: Any) -> bytes:
+    """A value as cloudpickle has it. Raises whatever its classes raise, sys.exit included."""
+    file = io.BytesIO()
+    _pickler()(file, protocol=5).dump(value)
+    return file.getvalue()
+
+
+@cache
+def _pickler() -> Any:
     import cloudpickle  # noqa: PLC0415  not needed for plain values
 
+    tables = cloudpickle.Pickler.dispatch_table
+    standard = tables[io.TextIOWrapper]
+
+    def refuse(file: Any) -> Any:
+        if file is sys.stdout or file is sys.stderr:
+            return standard(file)
+        raise TypeError("an open file stays in its process")  # cloudpickle would make it a StringIO
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+        dispatch_table = tables.new_child({io.TextIOWrapper: refuse})
+
+    return Pickler
+
+
+def _pickled(value: Any, what: str) -> bytes:
     try:
-        return cloudpickle.dumps(value, protocol=5)  # type: ignore[no-any-return]
-    except Exception as exc:
+        return pickled(value)
+    except BaseException as exc:
         path, culprit = find_unpicklable(value, what)
-        if isinstance(exc, RecursionError) or "recursion" in str(exc):
+        if isinstance(exc, RecursionError) or "recursion" in one_line(exc):
             raise WireError(
                 f"{what} is nested too deeply to be sent to another process. Return a flatter value."
             ) from exc
         raise WireError(
-            f"{path} is {a_kind_of(culprit)}, which cannot be sent to another process ({_one_line(exc)}). "
+            f"{path} is {a_kind_of(culprit)}, which cannot be sent to another process ({one_line(exc)}). "
             f"Send plain data instead, or run the step locally."
         ) from exc
 
 
 def find_unpicklable(value: Any, path: str) -> tuple[str, Any]:
     """The path and the innermost part of a value that pickle refuses."""
-    for _ in range(_DEEP):
-        for name, part in _parts(value, path):
-            if not picklable(part):
-                path, value = name, part
+    with contextlib.suppress(BaseException):  # a part's own __repr__ or __dict__ may do anything
+        for _ in range(_DEEP):
+            for name, part in _parts(value, path):
+                if not picklable(part):
+                    path, value = name, part
+                    break
+            else:
                 break
-        else:
-            break
     return path, value
 
 
 def picklable(value: Any) -> bool:
     """Whether cloudpickle takes it. Costs as much as sending it."""
-    import cloudpickle  # noqa: PLC0415  see _pickled
-
     try:
-        cloudpickle.dumps(value, protocol=5)
-    except Exception:  # noqa: BLE001  any failure of somebody's __reduce__ means no
+        pickled(value)
+    except BaseException:  # noqa: BLE001  any failure of somebody's __reduce__ means no
         return False
     return True
 
@@ -251,6 +276,10 @@ def a_kind_of(value: Any) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _one_line(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())
+def one_line(exc: BaseException) -> str:
+    """An exception as a short line: ``ValueError: no``."""
+    try:
+        text = " ".join(str(exc).split())
+    except BaseException as broken:  # noqa: BLE001  the person's own __str__ may do anything
+        text = f"its __str__ raised {type(broken).__name__}"
     return f"{type(exc).__name__}: {text[:200]}"

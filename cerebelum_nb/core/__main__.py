@@ -1,6 +1,7 @@
-"""The embedded Core: ``python -m cerebelum_nb.core``. Started by the kernel only; see executors/core_process.py.
+"""The embedded Core: ``python -m cerebelum_nb.core DIRECTORY``. Started by the kernel; see executors/core_process.py.
 
 Reads one JSON line of settings and secrets from its stdin, and lives for as long as that pipe and the kernel do.
+However it ends, the directory, which the kernel made for it, goes with it.
 """
 
 import contextlib
@@ -11,8 +12,9 @@ import shutil
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cerebelum_nb.core.spawn import Nursery
 
@@ -22,13 +24,24 @@ _PARENT_POLL_S = 0.25
 
 
 def main() -> None:
-    """Spawn workers, watch the kernel, and only then load gRPC: the three take their time side by side."""
+    """Serve the kernel, and leave nothing behind. Does not return."""
+    directory, nursery = Path(sys.argv[1]), Nursery()
     line = sys.stdin.buffer.readline()
-    if not line:
-        return  # the kernel died while we started
+    if not line.endswith(b"\n"):
+        _end(directory, nursery)  # the kernel died while we started
     said = json.loads(line)
-    directory = Path(said["directory"])
-    nursery = Nursery()
+    try:
+        _serve(said, directory, nursery)
+    except BaseException:  # noqa: BLE001  nothing may keep us from ending
+        traceback.print_exc()
+    if nursery.ending or os.getppid() != said["kernel"]:
+        _end(directory, nursery)
+    nursery.end()
+    os._exit(1)  # the kernel reads our last words, and removes them with the directory
+
+
+def _serve(said: dict[str, Any], directory: Path, nursery: Nursery) -> None:
+    """Spawn workers, watch the kernel, and only then load gRPC: the three take their time side by side."""
     threading.Thread(target=_watch, args=(said["kernel"], directory, nursery), name="lifeline", daemon=True).start()
     processes = [nursery.spawn() for _ in range(said["slots"])]
 
@@ -44,11 +57,8 @@ def main() -> None:
         log=directory / LOG,
         nursery=nursery,
     )
-    try:
-        # It ends from inside: to take a gRPC server and a loop down in order would only take time.
-        asyncio.run(serve(settings, processes, directory / SOCKET, _say_ready, lambda: _end(directory, nursery)))
-    finally:
-        _end(directory, nursery)
+    # It ends from inside: to take a gRPC server and a loop down in order would only take time.
+    asyncio.run(serve(settings, processes, directory / SOCKET, _say_ready, lambda: _end(directory, nursery)))
 
 
 def _say_ready() -> None:

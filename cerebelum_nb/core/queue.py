@@ -121,12 +121,12 @@ class Queue:
         harsher: list[tuple[int, Harsher]] = []
         for attempt, since in self._stopping.items():
             slot = self._where[attempt]
-            if not self._slots[slot].ready or self._slots[slot].holding[0] != attempt:
+            if self._slots[slot].holding[0] != attempt:
                 continue  # it has not begun, and is skipped when its turn comes
             step: Harsher | None = None
             if now - since >= KILL_AFTER_S:
                 step = "kill"
-            elif now - since >= TERMINATE_AFTER_S:
+            elif now - since >= TERMINATE_AFTER_S and self._slots[slot].ready:
                 step = "terminate"
             if step is not None and self._told.get(attempt) != step:
                 self._told[attempt] = step
@@ -137,6 +137,7 @@ class Queue:
         """The slot's worker is gone; the slot gets nothing until another has `joined`."""
         state = self._slots[slot]
         held = list(state.holding)
+        shot = not state.ready and bool(held) and held[0] in self._told  # by us: it says nothing about the next one
         lost = held.pop(0) if held and state.ready else None
         wanted = lost is not None and lost not in self._stopping
         if lost is not None:
@@ -146,9 +147,13 @@ class Queue:
             self.finish(attempt)
             if not stopped:
                 self._pending.appendleft(attempt)
-        state.stillborn = 0 if state.ready else state.stillborn + 1
+        state.stillborn = 0 if state.ready else state.stillborn + (not shot)
         state.ready, state.vacant = False, True
         return Death(lost, wanted, broken=state.stillborn >= BROKEN_AFTER)
+
+    def is_starting(self, slot: int) -> bool:
+        """Whether the slot has a worker that is not ready yet."""
+        return not self._slots[slot].ready and not self._slots[slot].vacant
 
     def stillborn(self, slot: int) -> int:
         """How many workers of this slot in a row ended before they were ready."""

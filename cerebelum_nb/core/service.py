@@ -34,6 +34,7 @@ from cerebelum_nb.wire.frames import (
 )
 
 CODES_PER_WORKER = 256
+READY_DEADLINE_S = 30.0  # a worker that takes longer to start is replaced
 RESPAWN_S, RESPAWN_CAP_S = 0.1, 5.0  # the wait after a worker that ended before it was ready doubles
 LOG_TAIL = 2_000
 
@@ -142,6 +143,11 @@ class Service:
         self._slots[number] = slot
         slot.send([Welcome(self._settings.key, self._place)])
         self._out.put(Joined(number, process.pid))
+        self._loop.call_later(READY_DEADLINE_S, self._must_be_ready, slot)
+
+    def _must_be_ready(self, slot: Slot) -> None:
+        if self._slots[slot.number] is slot and self._queue.is_starting(slot.number):
+            slot.signal(signal.SIGKILL)  # stopped or stuck; `_worker_died` goes on from there
 
     def _hand_out(self) -> None:
         for given in self._queue.give():

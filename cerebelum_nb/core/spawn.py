@@ -33,11 +33,15 @@ class Process:
 
 
 class Nursery:
-    """All worker processes that are alive: who ends Core ends them with it. Used from any thread."""
+    """All worker processes that are alive: who ends Core ends them with it. Used from any thread.
+
+    Attributes:
+        ending: Core ends: no worker is started any more.
+    """
 
     def __init__(self) -> None:
         self._alive: set[int] = set()
-        self._ending = False
+        self.ending = False
         self._lock = threading.Lock()  # none may be started while all are being ended
 
     def spawn(self) -> Process:
@@ -50,7 +54,7 @@ class Nursery:
         control, their_control = socket.socketpair()
         fds = [their_line.fileno(), their_control.fileno()]
         with their_line, their_control, self._lock:
-            if self._ending:
+            if self.ending:
                 raise OSError("Core ends")
             popen = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-P", "-m", "cerebelum_nb.worker", *map(str, fds)],
@@ -69,7 +73,7 @@ class Nursery:
     def end(self) -> None:
         """Kill all workers with all their children, and reap them: where this runs, nobody else may do it."""
         with self._lock:
-            self._ending = True
+            self.ending = True
         for pid in list(self._alive):
             kill_group(pid)
         until = time.monotonic() + _REAP_S

@@ -13,7 +13,7 @@ import grpc.aio
 import msgspec
 
 from cerebelum_nb.capture import Shipped, Shipper
-from cerebelum_nb.codec import Encoded, decode, encode
+from cerebelum_nb.codec import Encoded, decode, encode, one_line
 from cerebelum_nb.errors import PayloadRejected, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread, place
 from cerebelum_nb.model.events import ErrorInfo
@@ -202,8 +202,8 @@ class Link:
             return Outcome("cancelled", error=ErrorInfo("Cancelled", "the step was stopped"), run_s=frame.run_s)
         try:
             value = decode(frame.codec, data)
-        except Exception as exc:  # noqa: BLE001  a pickled value may run any code of its class
-            text = f"the result of step {attempt.step!r} came back but cannot be read here: {type(exc).__name__}: {exc}"
+        except BaseException as exc:  # noqa: BLE001  a pickled value may run any code of its class, sys.exit included
+            text = f"the result of step {attempt.step!r} came back but cannot be read here: {one_line(exc)}"
             return Outcome("error", error=ErrorInfo("UnreadableResult", text), run_s=frame.run_s)
         return Outcome("ok", value, run_s=frame.run_s, nbytes=len(frame.sealed) - TAG_NBYTES)
 

@@ -57,7 +57,6 @@ class CoreProcess:
             {
                 "token": self.token,
                 "key": self.key.hex(),
-                "directory": str(self.directory),
                 "kernel": os.getpid(),
                 "slots": slots,
                 "path": path,
@@ -68,7 +67,8 @@ class CoreProcess:
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._log.open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "cerebelum_nb.core"],  # -P: a random.py beside the notebook is not ours
+                # -P: a random.py beside the notebook is not ours
+                [sys.executable, "-P", "-m", "cerebelum_nb.core", str(self.directory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -119,15 +119,24 @@ def test_a_stop_that_was_obeyed_never_gets_harsher(queue):
     assert queue.overdue(10.0) == []
 
 
-def test_what_has_not_begun_gets_no_signal():
+def test_a_worker_that_is_not_ready_is_killed_when_what_it_would_run_is_cancelled_and_nothing_is_lost():
     queue = Queue(range(1, 2), window=2)
     add(queue, 10, 11)
     queue.cancel(10, now=0.0)
-    assert queue.overdue(10.0) == []
 
+    told = [queue.overdue(t) for t in (TERMINATE_AFTER_S, KILL_AFTER_S, 2.0)]
+
+    assert told == [[], [(1, "kill")], []]
+    assert queue.died(1) == Death(lost=None, wanted=False, broken=False)
+    assert queue.stillborn(1) == 0  # it was killed, which says nothing about the next one
+    queue.joined(1)
+    assert queue.give() == [Given(1, 11)]
+
+
+def test_what_has_not_begun_gets_no_signal():
+    queue = Queue(range(1, 2), window=2)
     queue.ready(1)
-    queue.finish(10)
-    add(queue, 12)
+    add(queue, 11, 12)
     queue.cancel(12, now=10.0)
 
     assert queue.overdue(20.0) == []

@@ -1,6 +1,7 @@
 """Nothing outlives Core or the kernel, and nobody else gets in: real signals to real processes."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,8 +16,12 @@ import pytest
 import pytest_asyncio
 from remote_kit import C_CODE, Heard, begin, cell, is_gone, pid_in, run, sleeper, until
 
+from cerebelum_nb.core import service
+from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.executors.core import CoreExecutor
+from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire.channel import METHOD, SERVICE, TOKEN
+from cerebelum_nb.wire.frames import Place
 
 HERE = str(Path(__file__).parent)
 
@@ -131,6 +136,36 @@ def test_nothing_outlives_a_killed_kernel(args):
     for child in children:
         if child.pid not in pids and child.is_running():
             child.kill()
+
+
+STARTING = """
+import asyncio, sys
+from pathlib import Path
+from cerebelum_nb.executors.core import CoreExecutor
+asyncio.run(CoreExecutor(slots=4, run_dir=Path(sys.argv[1])).start())
+"""
+
+
+def processes_with(mark):
+    """All processes, zombies aside, with this in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            found += [int(path.parent.name)] if mark.encode() in path.read_bytes() else []
+    return found
+
+
+@pytest.mark.parametrize("seen", [1, 2, 3, 4, 5, 6])
+def test_a_kernel_that_is_killed_while_core_starts_leaves_no_process_and_no_directory(tmp_path, seen):
+    env = os.environ | {"A_MARK_OF_THIS_TEST": str(tmp_path)}
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", STARTING, str(tmp_path)], env=env)
+        wait_until(lambda: list(tmp_path.iterdir()) and len(processes_with(str(tmp_path))) >= seen, 20)
+
+        process.kill()
+        process.wait()
+
+        wait_until(lambda: not list(tmp_path.iterdir()) and not processes_with(str(tmp_path)), 2)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +321,54 @@ async def test_workers_that_do_not_start_keep_nobody_waiting(core, tmp_path, mon
     assert "ended with exit code 1 before it was ready" in outcome.error.message
     assert "broken on purpose" in outcome.error.traceback
     assert heard.heard == []
+
+
+FIRST_WORKER_STOPS = """
+import os, signal, sys
+if "cerebelum_nb.worker" in sys.orig_argv:
+    try: os.close(os.open(os.environ["STOPPED_ONCE"], os.O_CREAT | os.O_EXCL))
+    except FileExistsError: pass
+    else: os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.fixture
+def first_worker_stops(tmp_path, monkeypatch):
+    """The first worker is stopped by SIGSTOP while its interpreter starts; yields the file that then exists."""
+    (tmp_path / "sitecustomize.py").write_text(FIRST_WORKER_STOPS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(HERE).parents[1])]))
+    monkeypatch.setenv("STOPPED_ONCE", str(tmp_path / "stopped"))
+    return tmp_path / "stopped"
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_was_stopped_before_it_was_ready_does_not_survive_a_cancel(first_worker_stops):
+    core = CoreExecutor(slots=1)
+    step = cell("def step(): return 1")["step"]
+    running = asyncio.ensure_future(run(core, step))
+    await until(lambda: first_worker_stops.exists() and len(core.pids) == 2)
+    stopped = core.pids[1]
+
+    running.cancel()
+    after = await run(core, step)
+
+    assert after.value == 1
+    await until(lambda: is_gone(stopped), 5)
+    await core.close()
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_is_not_ready_in_time_is_replaced(first_worker_stops, tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "READY_DEADLINE_S", 0.5)
+    nursery = Nursery()
+    place = Place(tuple(map(os.fsencode, sys.path)), os.fsencode(tmp_path))
+    stopped = nursery.spawn()
+
+    served = service.Service(service.Settings("", new_key(), place, tmp_path / "log", nursery), [stopped])
+    await until(lambda: is_gone(stopped.pid) and not served._queue.is_starting(1) and served._slots[1].pid != stopped.pid)
+    nursery.end()
+
+    assert first_worker_stops.exists()
 
 
 @pytest.fixture
