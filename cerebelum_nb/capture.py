@@ -4,6 +4,7 @@ Functions of notebook cells travel by value, with their helpers, classes and glo
 """
 
 import builtins
+import contextlib
 import dis
 import hashlib
 import importlib
@@ -29,6 +30,8 @@ _ALIASES = frozenset({GenericAlias, UnionType})
 _DEEP = 50
 _REMEMBERED = 256  # functions whose payload is kept
 _MEMORY_NBYTES = 1 << 20  # a larger payload is made anew each time rather than kept
+LOUD_NBYTES = 1 << 20  # a larger payload is told to the person
+LIMIT_NBYTES = 16 << 20  # a larger one is refused
 
 
 class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -89,7 +92,8 @@ def ship(function: Callable[..., Any], step: str = "") -> Shipped:
     """A function with the globals it uses as they are now, as bytes.
 
     Raises:
-        CaptureError: It reaches something that cannot be sent; names the variable and how the step comes to it.
+        CaptureError: It reaches something that cannot be sent, or too much; names the variable and how the step comes
+            to it.
     """
     step = step or getattr(function, "__name__", repr(function))
     if (name := _name_of(function)) is not None:
@@ -97,6 +101,10 @@ def ship(function: Callable[..., Any], step: str = "") -> Shipped:
     else:
         payload = Payload("", "", _pickled(function, step), _sources(function))
     data = msgspec.msgpack.encode(payload)
+    if len(data) > LIMIT_NBYTES:
+        raise CaptureError(
+            f"{what_weighs(function, step, len(data))} At most {LIMIT_NBYTES >> 20} MiB can go with a step's function."
+        )
     return Shipped(data, hashlib.sha256(data).hexdigest())
 
 
@@ -176,6 +184,29 @@ def _culprit(function: Callable[..., Any], seen: set[int]) -> tuple[list[str], s
         elif not picklable(value):
             return [], what, name, value
     return None
+
+
+def what_weighs(function: Callable[..., Any], step: str, nbytes: int) -> str:
+    """A sentence on a large payload: the largest things the step captures, and what to do. Costs as much as sending."""
+    weights: dict[int, tuple[int, str]] = {}
+    _weigh(function, weights, set())
+    largest = sorted(weights.values(), reverse=True)[:3]
+    names = ", ".join(f"{name} ({size / 2**20:.1f} MiB)" for size, name in largest if size > largest[0][0] / 10)
+    return (
+        f"step {step!r} takes {nbytes / 2**20:.1f} MiB along to a worker with each attempt: {names}. "
+        f"Pass it as an input, or load it inside the step."
+    )
+
+
+def _weigh(function: Callable[..., Any], weights: dict[int, tuple[int, str]], seen: set[int]) -> None:
+    seen.add(id(function))
+    for what, name, value in captured(function):
+        if (plain := _plain_function(value)) is not None and _name_of(plain) is None:
+            if id(plain) not in seen:
+                _weigh(plain, weights, seen)
+        elif id(value) not in weights:
+            with contextlib.suppress(BaseException):  # it was pickled a moment ago, and may be another by now
+                weights[id(value)] = len(pickled(value)), f"the {what} {name!r}"
 
 
 def _plain_function(value: Any) -> FunctionType | None:

@@ -193,3 +193,36 @@ def test_shipping_does_not_unpickle_or_call_anything():
     names = cell("def step(): return trap", {"__name__": "__main__", "trap": Trap()})
 
     assert ship(names["step"]).nbytes > 0
+
+
+def test_too_much_is_refused_and_the_largest_variables_are_named():
+    names = cell(
+        "def helper(): return table\ndef step(extra=b'y' * (4 << 20)): return helper(), note",
+        {"__name__": "__main__", "table": bytes(15 << 20), "note": "small"},
+    )
+
+    assert refusal(names["step"]) == (
+        "step 'x' takes 19.0 MiB along to a worker with each attempt: the global 'table' (15.0 MiB), "
+        "the default of 'extra' (4.0 MiB). Pass it as an input, or load it inside the step. "
+        "At most 16 MiB can go with a step's function."
+    )
+    names["table"] = b""
+    assert ship(names["step"]).nbytes > 4 << 20
+
+
+@pytest.mark.parametrize("how", [SystemExit, KeyboardInterrupt, BaseException])
+def test_a_captured_value_that_raises_anything_when_it_is_pickled_is_named(how):
+    class Bad:
+        def __reduce__(self):
+            raise how("on purpose")
+
+    message = refusal(cell("def step(): return bad", {"__name__": "__main__", "bad": Bad()})["step"])
+
+    assert message.startswith("step 'x' uses the global 'bad', a ")
+
+
+def test_a_captured_open_file_is_refused_and_not_copied():
+    with open(__file__) as file:
+        assert "the global 'file', an _io.TextIOWrapper" in refusal(
+            cell("def step(): return file.read()", {"__name__": "__main__", "file": file})["step"]
+        )

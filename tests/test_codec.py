@@ -1,3 +1,4 @@
+import asyncio
 import datetime
 import decimal
 import math
@@ -182,6 +183,38 @@ def test_what_cannot_be_sent_is_named_with_its_path_and_type():
     with pytest.raises(WireError, match=r"result is a generator"):
         encode((n for n in "ab"), "result")
     connection.close()
+
+
+@pytest.mark.parametrize("how", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, MemoryError, BaseException])
+def test_a_value_that_raises_anything_when_it_is_pickled_is_named(how):
+    class Bad:
+        def __reduce__(self):
+            raise how("on\npurpose")
+
+    class Mute(Bad):
+        def __getattribute__(self, name):
+            raise how
+
+        def __repr__(self):
+            raise how
+
+    with pytest.raises(WireError, match=rf"^result\['a'\] is a .*Bad, which .*\({how.__name__}: on purpose\)"):
+        encode({"a": Bad(), "b": 1}, "result")
+    with pytest.raises(WireError, match="^result is a dict, which cannot be sent"):
+        encode({Mute(): 1}, "result")
+
+
+def test_an_open_file_is_refused_and_not_copied():
+    with open(__file__) as text, open(__file__, "rb") as binary:
+        for file in (text, binary):
+            with pytest.raises(WireError, match=r"result\[0\] is an _io\."):
+                encode([file], "result")
+
+
+def test_the_standard_streams_arrive_as_those_of_the_other_side(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+
+    assert decode(*_pair([sys.stdout]))[0] is sys.stdout
 
 
 def test_an_unknown_codec_is_refused():

@@ -4,12 +4,13 @@ A step is known by its module, name and function, so two files may both have a `
 again replaces what the same cell defined before.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.workflow import Workflow
-from cerebelum_nb.errors import InternalError
+from cerebelum_nb.errors import InternalError, PlanError
 
 _Key = tuple[str, str, str]  # module, the step's name, the function's
 
@@ -21,6 +22,9 @@ class StepRegistry:
         self._steps: dict[_Key, StepMetadata] = {}
         self.workflows: dict[str, Workflow] = {}
         self._open_runner: Callable[[], Any] | None = None
+
+    def __reduce__(self) -> str:
+        return "registry"  # a step that captures a workflow must not ship all that was ever defined
 
     @property
     def steps(self) -> dict[str, StepMetadata]:
@@ -47,7 +51,16 @@ class StepRegistry:
         self._open_runner = open_runner
 
     def runner(self) -> Any:
-        """The session that runs workflows."""
+        """The session that runs workflows.
+
+        Raises:
+            PlanError: We are in a worker.
+        """
+        if "cerebelum_nb.worker.loop" in sys.modules:  # only workers load it
+            raise PlanError(
+                "a step on a worker cannot run workflows: call the step's function directly, or run the outer step "
+                "locally"
+            )
         if self._open_runner is None:
             raise InternalError("no session is known to the registry; import cerebelum_nb, not a part of it")
         return self._open_runner()

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from cerebelum_nb.capture import Shipped, Shipper
+from cerebelum_nb.capture import LOUD_NBYTES, Shipped, Shipper, what_weighs
 from cerebelum_nb.codec import Encoded, decode, encode, one_line
 from cerebelum_nb.errors import PayloadRejected, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread, place
@@ -76,14 +76,16 @@ class Link:
         """Have one attempt run; see `protocols.Executor.run`.
 
         Raises:
-            CaptureError: The step closes over something that cannot be sent.
-            WireError: An argument cannot be sent, or it or the function is too large.
+            CaptureError: The step closes over something that cannot be sent, or over too much.
+            WireError: An argument cannot be sent or is too large.
         """
         shipped = self._shipper.ship(attempt.function, attempt.step)
-        check_size(f"step {attempt.step!r} with what it captures", shipped.nbytes)
         inputs = [list(attempt.args), dict(attempt.kwargs), dict(attempt.fields), attempt.context_at]
         body = encode(inputs, f"the input of step {attempt.step!r}")
         check_size(f"the input of step {attempt.step!r}", body.nbytes)
+        if shipped.nbytes > LOUD_NBYTES:
+            text = what_weighs(attempt.function, attempt.step, shipped.nbytes)
+            _tell(signals.output, "notice", f"{text}\n")
         self._last_id += 1
         number = self._last_id
         running = _Running(attempt, signals, asyncio.get_running_loop().create_future())

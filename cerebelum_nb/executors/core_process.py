@@ -66,8 +66,7 @@ class CoreProcess:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._log.open("wb") as log:
-            return subprocess.Popen(
-                # -P: a random.py beside the notebook is not ours
+            return subprocess.Popen(  # noqa: S603  our own module; -P: a random.py beside the notebook is not
                 [sys.executable, "-P", "-m", "cerebelum_nb.core", str(self.directory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

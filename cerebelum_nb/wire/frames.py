@@ -121,12 +121,20 @@ def messages(frames: Iterable[AnyFrame]) -> Iterator[bytes]:
     for frame in frames:
         size = _rough_nbytes(frame)
         if joined and nbytes + size > SOFT_NBYTES:
-            yield _encode(joined)
+            yield _message(joined, nbytes)
             joined, nbytes = [], 0
         joined.append(frame)
         nbytes += size
     if joined:
-        yield _encode(joined)
+        yield _message(joined, nbytes)
+
+
+def _message(frames: list[AnyFrame], nbytes: int) -> bytes:
+    if nbytes > SOFT_NBYTES:
+        bytes(
+            2 * nbytes
+        )  # costs nothing; without memory this raises MemoryError, where msgspec would crash the process
+    return _encode(frames)
 
 
 def _rough_nbytes(frame: AnyFrame) -> int:

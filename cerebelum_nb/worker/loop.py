@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -34,7 +34,7 @@ from cerebelum_nb.wire.frames import (
     check_size,
 )
 from cerebelum_nb.wire.line import READ_NBYTES, Splitter
-from cerebelum_nb.worker.report import Report, Reporter, replace_streams
+from cerebelum_nb.worker.report import Descriptors, Report, Reporter, replace_streams
 from cerebelum_nb.worker.stopping import Stopping
 
 OUTPUT_MS = 50  # what a step prints is sent this often
@@ -59,8 +59,11 @@ class Worker:
         self._reporter = Reporter(line, control)
         self._stopping = Stopping()
         self._bell = os.pipe()  # rung by a print, so that the control thread need not tick
+        self._descriptors = Descriptors()
         self._key = b""
         self._cwd = b"."
+        self._environ = os.environ
+        self._environ_at_start = dict(os.environb)
         self._codes: dict[str, Code | _Rebuild] = {}
         self._awaiting: Awaiting | None = None
 
@@ -71,6 +74,8 @@ class Worker:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._bell[0], select.POLLIN)
+        for fd in self._descriptors.open:
+            poll.register(fd, select.POLLIN)
         splitter = Splitter()
         printed = False
         while True:
@@ -81,13 +86,20 @@ class Worker:
             if self._bell[0] in ready:
                 os.read(self._bell[0], 1024)
                 printed = True
+            for fd in self._descriptors.fds.intersection(ready):
+                self._descriptors.drain(self._reporter)
+                if fd not in self._descriptors.open:
+                    poll.unregister(fd)  # a step closed the other end
             if self._control.fileno() in ready:
-                data = self._control.recv(READ_NBYTES)
-                if not data:
-                    os._exit(0)
-                for frame in splitter.feed(data):
-                    if isinstance(frame, Cancel):
-                        self._stopping.ask(frame.id)
+                self._obey(splitter)
+
+    def _obey(self, splitter: Splitter) -> None:
+        data = self._control.recv(READ_NBYTES)
+        if not data:
+            os._exit(0)
+        for frame in splitter.feed(data):
+            if isinstance(frame, Cancel):
+                self._stopping.ask(frame.id)
 
     def _watch_or_end(self) -> None:
         try:
@@ -97,11 +109,19 @@ class Worker:
 
     # main thread ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def run(self) -> NoReturn:
         """Work until Core is gone; does not return."""
+        code = 1
+        try:
+            self._work()
+            code = 0
+        finally:  # no thread that a step left, and no bug, may keep the process
+            os._exit(code)
+
+    def _work(self) -> None:
+        replace_streams(self._reporter)
         threading.Thread(target=self._watch_or_end, name="control", daemon=True).start()
         self._stopping.install()
-        replace_streams(self._reporter)
         attempts.enter_capture()
         splitter = Splitter()
         while data := self._line.recv(READ_NBYTES):
@@ -132,9 +152,19 @@ class Worker:
             sys.path.append(_PACKAGE_PARENT)
         self._cwd = place.cwd
 
-    def _attempt(self, submit: Submit) -> None:
+    def _tidy(self) -> None:
+        """Undo what an earlier step did to the process: its directory, environment and signal handlers."""
         with contextlib.suppress(OSError):  # the kernel's directory may be gone
-            os.chdir(self._cwd)  # an earlier step may have moved
+            os.chdir(self._cwd)
+        os.environ = self._environ  # noqa: B003  a step may have put something else there
+        data = self._environ._data  # type: ignore[attr-defined]  # noqa: SLF001  30 times quicker than what is public
+        if data != self._environ_at_start:
+            self._environ.clear()
+            os.environb.update(self._environ_at_start)
+        self._stopping.install()
+
+    def _attempt(self, submit: Submit) -> None:
+        self._tidy()
         self._reporter.report = report = Report(submit.id, self._ring)
         try:
             self._stopping.begin(submit.id)
@@ -145,29 +175,35 @@ class Worker:
             encoded = codec.Encoded("cancelled", b"")
         if self._reporter.forked:
             os._exit(0)  # a child that a step forked came back here: it has no line and no business
-        address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
-        self._reporter.finish(Finished(submit.id, encoded.codec, seal(self._key, address, encoded.data), run_s))
+        self._descriptors.drain(self._reporter)
+        if not self._finish(submit, encoded, run_s):
+            text = f"there is not enough memory to send the result of step {submit.step!r}: {encoded.nbytes} bytes"
+            encoded = _unserializable(text)
+            self._finish(submit, encoded, run_s)
         if self._awaiting is not None:
             self._awaiting.cancel_leftovers()
+
+    def _finish(self, submit: Submit, encoded: codec.Encoded, run_s: float) -> bool:
+        address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
+        try:
+            self._reporter.finish(Finished(submit.id, encoded.codec, seal(self._key, address, encoded.data), run_s))
+        except MemoryError:  # there is room for the result, and not for its envelope
+            return False
+        return True
 
     def _outcome(self, submit: Submit, report: Report) -> tuple[codec.Encoded, float]:
         began = perf_counter()
         try:
-            call = self._call(submit)
+            call, is_async = self._call(submit)
             began = perf_counter()
-            value = self._run(call, report)
+            value = self._run(call, report, is_async=is_async)
         except BaseException as exc:  # noqa: BLE001  whatever the step raises, sys.exit included, is its outcome
             return _as_error(attempts.describe(exc)), perf_counter() - began
         run_s = perf_counter() - began
-        try:
-            encoded = codec.encode(value, "result")
-            check_size(f"the result of step {submit.step!r}", encoded.nbytes)
-        except WireError as exc:
-            return _as_error(ErrorInfo("UnserializableResult", str(exc))), run_s
-        return encoded, run_s
+        return _encoded(value, submit.step), run_s
 
-    def _call(self, submit: Submit) -> Callable[[], Any]:
-        """The step, ready to be called. Everything is checked before it is read."""
+    def _call(self, submit: Submit) -> tuple[Callable[[], Any], bool]:
+        """The step, ready to be called, and whether it is async. Everything is checked before it is read."""
         address = Address(submit.run, submit.task, submit.number, "to worker", f"{submit.digest} {submit.codec}")
         body = unseal(self._key, address, submit.sealed)
         code = self._codes[submit.digest]
@@ -180,19 +216,40 @@ class Worker:
             args[context_at] = Context(**fields)
         elif "context" in kwargs and kwargs["context"] is None:
             kwargs["context"] = Context(**fields)
-        return lambda: function(*args, **kwargs)
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+        return lambda: function(*args, **kwargs), is_async
 
-    def _run(self, call: Callable[[], Any], report: Report) -> Any:
+    def _run(self, call: Callable[[], Any], report: Report, *, is_async: bool) -> Any:
         context = contextvars.copy_context()
         context.run(attempts.emit_in_this_context, report.emit)
         value = context.run(call)
-        if not inspect.isawaitable(value):
+        if not is_async:
             return value
         if self._awaiting is None:
             from cerebelum_nb.worker.awaiting import Awaiting  # noqa: PLC0415  it loads asyncio, which takes a while
 
             self._awaiting = Awaiting()
         return self._awaiting.result(value, context, self._stopping)
+
+
+def _encoded(value: Any, step: str) -> codec.Encoded:
+    """The result as bytes, or the error that says why not."""
+    if inspect.iscoroutine(value):
+        with contextlib.suppress(BaseException):  # one that had begun runs its own code once more
+            value.close()  # else Python complains that nobody awaited it
+        return _unserializable(f"step {step!r} returned a coroutine: write async def, or await it")
+    try:
+        encoded = codec.encode(value, "result")
+        check_size(f"the result of step {step!r}", encoded.nbytes)
+    except WireError as exc:
+        return _unserializable(str(exc))
+    except BaseException as exc:  # noqa: BLE001  no memory for it, or an interrupt
+        return _unserializable(f"the result of step {step!r} cannot be sent ({codec.one_line(exc)})")
+    return encoded
+
+
+def _unserializable(message: str) -> codec.Encoded:
+    return _as_error(ErrorInfo("UnserializableResult", message))
 
 
 def _as_error(error: ErrorInfo) -> codec.Encoded:

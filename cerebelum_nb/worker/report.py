@@ -1,5 +1,6 @@
 """What a worker says about its attempt: what it prints, and the end; gathered so that few messages leave."""
 
+import codecs
 import io
 import os
 import socket
@@ -14,6 +15,7 @@ from cerebelum_nb.model.events import Stream
 from cerebelum_nb.wire.frames import AnyFrame, Finished, Printed
 from cerebelum_nb.wire.line import packed
 
+PIPE_NBYTES = 1 << 16  # what a pipe holds
 OUTPUT_LIMIT = 1 << 20  # characters that one attempt may print; the rest is counted, not sent
 
 
@@ -27,6 +29,7 @@ class Report:
     def __init__(self, attempt: int, wake: Callable[[], None]) -> None:
         self.attempt = attempt
         self.waiting = False  # for being sent, and somebody knows
+        self.forked = False  # we are in a child that the step forked
         self._wake = wake
         self._pieces: deque[tuple[Stream, str]] = deque()
         self._room = OUTPUT_LIMIT
@@ -34,6 +37,9 @@ class Report:
 
     def emit(self, stream: Stream, text: str) -> None:
         """Keep a piece of output. From any thread; takes no lock and sends nothing, since a stop may strike here."""
+        if self.forked:
+            os.write(2 if stream == "stderr" else 1, text.encode("utf-8", "replace"))
+            return
         if len(text) > self._room:
             self._cut += len(text) - self._room
             text = text[: self._room]
@@ -91,11 +97,13 @@ class Reporter:
     def finish(self, finished: Finished) -> None:
         """Send the end of the current attempt with all it said before."""
         with self._lock:
-            report, self.report = self.report, None
-            if report is not None:
-                self._sock.sendall(packed(report.last_frames(finished)))
+            if self.report is not None:
+                self._sock.sendall(packed(self.report.last_frames(finished)))
+                self.report = None
 
     def _leave_line(self) -> None:
+        if self.report is not None:
+            self.report.forked = True
         self.forked, self.report = True, None
         self._lock = threading.Lock()
         for sock in (self._sock, *self._others):
@@ -114,6 +122,40 @@ class Stray(io.TextIOWrapper):
         if (report := self._reporter.report) is not None:
             report.emit(self._name, text)
         return len(text)
+
+
+class Descriptors:
+    """File descriptors 1 and 2 as pipes: what child processes and C code write goes to the attempt that runs.
+
+    Attributes:
+        fds: Where it can be read.
+        open: Those of them whose other end somebody holds.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[int, tuple[Stream, codecs.IncrementalDecoder]] = {}
+        self._lock = threading.Lock()  # what one thread has read, the other must not overtake
+        names: tuple[tuple[int, Stream], ...] = ((1, "stdout"), (2, "stderr"))
+        for fd, name in names:
+            ours, theirs = os.pipe()
+            os.set_blocking(ours, False)
+            os.dup2(theirs, fd)
+            os.close(theirs)
+            self.open[ours] = (name, codecs.getincrementaldecoder("utf-8")("replace"))
+        self.fds = frozenset(self.open)
+
+    def drain(self, reporter: Reporter) -> None:
+        """Hand what is in the pipes now to the attempt that runs; drop it when none does."""
+        with self._lock:
+            for fd, (name, decoder) in list(self.open.items()):
+                try:
+                    data = os.read(fd, PIPE_NBYTES)
+                except BlockingIOError:
+                    continue
+                if not data:
+                    del self.open[fd]
+                if (report := reporter.report) is not None:
+                    report.emit(name, decoder.decode(data))
 
 
 class NoKeyboard(io.TextIOBase):
@@ -138,11 +180,7 @@ def no_breakpoint(*_args: object, **_kwargs: object) -> None:
 
 
 def replace_streams(reporter: Reporter) -> None:
-    """Take the process's standard streams away from the step; file descriptors 1 and 2 lead nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for fd in (1, 2):
-        os.dup2(nowhere, fd)
-    os.close(nowhere)
+    """Take the process's standard streams away from the step."""
     sys.stdin = NoKeyboard()
     sys.stdout, sys.stderr = Stray(reporter, "stdout"), Stray(reporter, "stderr")
     sys.breakpointhook = no_breakpoint

@@ -22,8 +22,9 @@ class Stopping:
         self._call: Callable[[], object] | None = None
 
     def install(self) -> None:
-        """Take SIGINT. From the main thread."""
+        """Take SIGINT, and leave SIGTERM to the system. From the main thread."""
         signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def ask(self, attempt: int) -> None:
         """Stop an attempt, or keep it from beginning. From the control thread."""

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from remote_kit import Heard, attempt, cell, run, until
 
+from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Executor, Outcome
@@ -174,6 +175,115 @@ async def test_a_result_that_cannot_be_sent_is_named_with_its_path(core):
     assert outcome.error.message.startswith("result['conn'] is a sqlite3.Connection, which cannot be sent")
 
 
+BAD = (
+    "import sys, asyncio\n"
+    "def fail(how): raise how\n"
+    "class Bad:\n"
+    "    def __init__(self, how, where): self.how, self.where = how, where\n"
+    "    def __reduce__(self):\n"
+    "        return fail(self.how()) if self.where == 'here' else (fail, (self.how(),))\n"
+    "hows = [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, BaseException]\n"
+    "def step(n, where): return Bad(hows[n], where)\n"
+    "def take(bad): return 1\n"
+)
+
+
+@pytest.mark.parametrize("n", range(5))
+async def test_a_value_that_raises_anything_when_it_is_written_or_read_is_an_error_and_harms_nobody(core, n):
+    names = cell(BAD)
+    bad, kind = names["Bad"], names["hows"][n]
+
+    written = await run(core, names["step"], n, "here")
+    read = await run(core, names["step"], n, "there")
+    sent = await run(core, names["take"], bad(kind, "here"))
+    received = await run(core, names["take"], bad(kind, "there"))
+    captured = await run(
+        core, cell("def step(): return bad", {"__name__": "__main__", "bad": bad(kind, "here")})["step"]
+    )
+
+    outcomes = [written, read, sent, received, captured]
+    assert [(o.kind, o.error.type) for o in outcomes] == [
+        ("error", "UnserializableResult"),
+        ("error", "UnreadableResult"),
+        ("error", "WireError"),
+        ("error", kind.__name__),
+        ("error", "CaptureError"),
+    ]
+    assert kind.__name__ in written.error.message
+    assert kind.__name__ in read.error.message
+    assert (await run(core, cell("def step(): return 1")["step"])).value == 1
+
+
+async def test_an_error_that_cannot_even_be_printed_does_not_escape(core):
+    source = (
+        "class Dumb(Exception):\n    def __str__(self): raise SystemExit\n"
+        "def fail(): raise Dumb\n"
+        "class Bad:\n    def __reduce__(self): return fail, ()\n"
+        "class Worse:\n    def __reduce__(self): fail()\n"
+        "def bad(): return Bad()\ndef worse(): return Worse()\n"
+    )
+
+    outcomes = [await run(core, cell(source)[name]) for name in ("bad", "worse")]
+
+    assert [o.error.type for o in outcomes] == ["UnreadableResult", "UnserializableResult"]
+    assert all("Dumb: its __str__ raised SystemExit" in o.error.message for o in outcomes)
+
+
+async def test_a_sync_step_that_returns_a_coroutine_or_an_open_file_is_told_so(core):
+    names = cell(
+        "import os, functools\nasync def inner(): return 1\ndef lazy(): return inner()\n"
+        "def opens(): return {'file': open(os.devnull)}\n"
+        "part = functools.partial(inner)\n"
+        "class Call:\n    async def __call__(self): return 2\n"
+    )
+
+    lazy, opens = await run(core, names["lazy"]), await run(core, names["opens"])
+
+    assert (lazy.error.type, lazy.error.message) == (
+        "UnserializableResult",
+        "step 'lazy' returned a coroutine: write async def, or await it",
+    )
+    assert opens.error.type == "UnserializableResult"
+    assert opens.error.message.startswith("result['file'] is an _io.TextIOWrapper, which cannot be sent")
+    assert [(await run(core, f)).value for f in (names["inner"], names["part"], names["Call"]())] == [1, 1, 2]
+
+
+async def test_a_workflow_cannot_be_run_inside_a_step_and_says_what_to_do(core, monkeypatch):
+    monkeypatch.setattr(registry, "_steps", {})  # a workflow takes its registry along: not other tests' steps
+    monkeypatch.setattr(registry, "workflows", {})
+    names = cell(
+        "from cerebelum_nb import workflow, step\n@step\ndef one(): return 1\n"
+        "@workflow\ndef flow(wf): wf.timeline(one)\ndef outer(): return flow.run()\n"
+        "def fresh():\n    import cerebelum_nb\n    return flow.run()\n"
+    )
+
+    for name in ("outer", "fresh"):
+        outcome = await run(core, names[name])
+        assert (outcome.kind, outcome.error.type) == ("error", "PlanError")
+        assert outcome.error.message == (
+            "a step on a worker cannot run workflows: call the step's function directly, or run the outer step locally"
+        )
+
+
+async def test_a_step_does_not_see_what_an_earlier_one_did_to_its_process():
+    core = CoreExecutor(slots=1)
+    names = cell(
+        "import os, signal\n"
+        "def look(): return dict(os.environ), os.getenv('PATH'), os.getcwd(), signal.getsignal(signal.SIGTERM),"
+        " signal.getsignal(signal.SIGINT).__name__, os.popen('echo $HOME $LEFT').read()\n"
+        "def change():\n"
+        "    os.environ['LEFT'] = 'x'; os.environ.pop('PATH'); os.environ['HOME'] = '/nowhere'; os.chdir('/')\n"
+        "    for each in (signal.SIGTERM, signal.SIGINT): signal.signal(each, signal.SIG_IGN)\n"
+        "def replace(): os.environ = {}\n"
+    )
+    first = await run(core, names["look"])
+
+    for each in ("change", "replace"):
+        await run(core, names[each])
+        assert (await run(core, names["look"])).value == first.value
+    await core.close()
+
+
 async def test_an_argument_that_cannot_be_sent_is_an_error_and_nothing_is_started(core):
     heard = Heard()
 
@@ -197,6 +307,24 @@ async def test_a_global_that_cannot_be_sent_is_named(core):
             "Create it inside the step, pass it as an input, or run the step locally.",
         ),
     )
+
+
+async def test_much_that_goes_along_with_a_step_is_told_once_per_attempt_and_too_much_is_refused(core):
+    names = cell("def step(): return len(table)", {"__name__": "__main__", "table": bytes(3 << 20)})
+    heard = [Heard(), Heard()]
+
+    outcomes = [await run(core, names["step"], heard=each) for each in heard]
+    names["table"] = bytes(17 << 20)
+    refused = await run(core, names["step"])
+
+    assert [o.value for o in outcomes] == [3 << 20] * 2
+    for each in heard:
+        assert each.text("notice") == (
+            "step 'step' takes 3.0 MiB along to a worker with each attempt: the global 'table' (3.0 MiB). "
+            "Pass it as an input, or load it inside the step.\n"
+        )
+    assert (refused.kind, refused.error.type) == ("error", "CaptureError")
+    assert "the global 'table' (17.0 MiB). Pass it as an input" in refused.error.message
 
 
 async def test_helpers_and_globals_are_those_at_submit(core):
@@ -236,7 +364,6 @@ async def test_prints_arrive_in_order_before_the_outcome(core):
         "    print('two', file=sys.stderr)\n"
         "    print('three \\ud800')\n"
         "    t = threading.Thread(target=print, args=('from a thread',)); t.start(); t.join()\n"
-        "    os.write(1, b'to the descriptor'); os.system('echo from a shell')\n"
         "    return 1\n"
     )
     heard = Heard()
@@ -245,6 +372,50 @@ async def test_prints_arrive_in_order_before_the_outcome(core):
 
     assert outcome.value == 1
     assert heard.heard[1:] == [("stdout", "one\n"), ("stderr", "two\n"), ("stdout", "three ?\nfrom a thread\n")]
+
+
+async def test_what_child_processes_and_c_code_print_is_shown_as_the_steps_own(core, tmp_path):
+    heard = Heard()
+    source = (
+        "import os, subprocess, multiprocessing, pathlib, time\n"
+        "def step(path):\n"
+        "    os.write(1, 'descriptor é\\n'.encode())\n"
+        "    os.system('echo shell; echo complaint >&2')\n"
+        "    subprocess.run(['echo', 'subprocess'])\n"
+        "    child = multiprocessing.get_context('fork').Process(target=print, args=('forked',))\n"
+        "    child.start(); child.join()\n"
+        "    while not pathlib.Path(path).exists(): time.sleep(0.005)\n"
+        "    os.system('echo last')\n"
+    )
+
+    running = asyncio.ensure_future(run(core, cell(source)["step"], str(tmp_path / "go"), heard=heard))
+    await until(lambda: "forked" in heard.text())
+    (tmp_path / "go").touch()
+
+    assert (await running).kind == "ok"
+    assert heard.text() == "descriptor é\nshell\nsubprocess\nforked\nlast\n"
+    assert heard.text("stderr") == "complaint\n"
+
+
+async def test_a_flood_from_a_child_process_is_cut_and_ends_with_the_step(core):
+    heard = Heard()
+    step = cell("import subprocess\ndef step():\n    subprocess.Popen(['yes'])\n    subprocess.run(['seq', '300000'])")
+
+    outcome = await run(core, step["step"], heard=heard)
+
+    assert outcome.kind == "ok"
+    assert len(heard.text()) == 1 << 20
+
+
+async def test_a_step_that_closes_its_standard_descriptors_harms_nobody():
+    core, heard = CoreExecutor(slots=1), Heard()
+    names = cell("import os\ndef closes():\n    os.close(1); os.close(2)\n    print('on')\ndef one(): return 1")
+
+    await run(core, names["closes"], heard=heard)
+
+    assert heard.text() == "on\n"
+    assert (await run(core, names["one"])).value == 1
+    await core.close()
 
 
 async def test_prints_of_a_long_step_arrive_while_it_runs(core, tmp_path):

@@ -69,6 +69,37 @@ async def test_a_step_that_ends_its_worker_is_lost_and_the_next_one_works(core, 
     assert (await run(core, cell("def step(): return 1")["step"])).value == 1
 
 
+THREAD = "    import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()\n"
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_breaks_outside_the_step_ends_although_the_step_left_a_thread(core):
+    source = f"def step():\n{THREAD}    import cerebelum_nb.worker.loop as loop\n    loop.seal = None"
+
+    outcome = await run(core, cell(source)["step"])
+
+    assert (outcome.kind, outcome.error.type) == ("lost", "WorkerLost")
+    assert "ended with exit code 1 while running step 'step'" in outcome.error.message
+    assert (await run(core, cell("def step(): return 1")["step"])).value == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("room_mib", [40, 60, 130])  # for the text of the result, its envelope, its message
+async def test_a_result_for_which_there_is_no_memory_is_an_error_although_the_step_left_a_thread(core, room_mib):
+    source = (
+        f"import resource\ndef step():\n{THREAD}    value = b'x' * (30 << 20)\n"
+        "    used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        f"    resource.setrlimit(resource.RLIMIT_AS, (used + ({room_mib} << 20), resource.RLIM_INFINITY))\n"
+        "    return value"
+    )
+
+    outcome = await run(core, cell(source)["step"])
+
+    assert (outcome.kind, outcome.error.type) == ("error", "UnserializableResult")
+    assert "memory" in outcome.error.message.lower()
+    assert (await run(core, cell("def step(): return 1")["step"])).value == 1
+
+
 @pytest.mark.asyncio
 async def test_a_step_that_closes_its_line_to_core_is_lost(core):
     outcome = await run(

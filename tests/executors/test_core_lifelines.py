@@ -365,7 +365,9 @@ async def test_a_worker_that_is_not_ready_in_time_is_replaced(first_worker_stops
     stopped = nursery.spawn()
 
     served = service.Service(service.Settings("", new_key(), place, tmp_path / "log", nursery), [stopped])
-    await until(lambda: is_gone(stopped.pid) and not served._queue.is_starting(1) and served._slots[1].pid != stopped.pid)
+    await until(
+        lambda: is_gone(stopped.pid) and not served._queue.is_starting(1) and served._slots[1].pid != stopped.pid
+    )
     nursery.end()
 
     assert first_worker_stops.exists()

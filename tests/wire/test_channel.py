@@ -26,7 +26,7 @@ class Stream:
 
 async def until(condition):
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  turn by turn
+        while not condition():
             await asyncio.sleep(0)
 
 
