@@ -8,11 +8,13 @@ import contextlib
 import json
 import re
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 
@@ -185,14 +187,22 @@ def _kernel(folder: Path) -> Iterator[_Kernel]:
             return KernelSpec(argv=argv, display_name=kernel_name, language="python")
 
     manager = KernelManager(kernel_spec_manager=ThisPython())
-    manager.start_kernel(cwd=str(folder))
+    # What cells print comes as messages. The kernel's own complaints, mostly about sockets that close while it ends,
+    # are for nobody unless it does not start.
+    with tempfile.TemporaryFile("w+", errors="replace") as complaints:
+        yield from _started(manager, folder, complaints)
+
+
+def _started(manager: Any, folder: Path, complaints: IO[str]) -> Iterator[_Kernel]:
+    manager.start_kernel(cwd=str(folder), stdout=subprocess.DEVNULL, stderr=complaints)
     try:
         client = manager.client()
         client.start_channels()
         try:
             client.wait_for_ready(timeout=START_S)
         except RuntimeError as exc:
-            raise Died(f"no kernel could be started for the notebook: {exc}") from exc
+            complaints.seek(0)
+            raise Died(f"no kernel could be started for the notebook: {exc}\n{complaints.read()[-2000:]}") from exc
         yield _Kernel(manager, client)
         client.stop_channels()
     finally:
