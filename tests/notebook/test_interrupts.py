@@ -38,7 +38,13 @@ def remote(context, one):
 
 @pytest.mark.parametrize(
     "cell",
-    ["%cerebelum_run wf_STEP", "await wf_STEP.execute()", "run = wf_STEP.run()\nrun.result()", "await wf_STEP.run()"],
+    [
+        "%cerebelum_run wf_STEP",
+        "await wf_STEP.execute()",
+        "run = wf_STEP.run()\nrun.result()",
+        "run = wf_STEP.run()\nrun.wait()",
+        "await wf_STEP.run()",
+    ],
 )
 @pytest.mark.parametrize("step", ["local_async", "local_sync", "remote"])
 def test_an_interrupted_cell_gives_the_prompt_back(nb, step, cell, record_property):
