@@ -3,13 +3,12 @@
 Used by the kernel's own lanes and by workers alike, so that a step behaves the same in both places.
 """
 
-import contextlib
 import contextvars
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, TextIO
 
@@ -120,18 +119,11 @@ _users = 0
 _lock = threading.Lock()
 
 
-@contextlib.contextmanager
-def capturing_prints() -> Iterator[None]:
-    """While inside, `sys.stdout` and `sys.stderr` honour `emitting_to`. May be nested, from any thread."""
-    enter_capture()
-    try:
-        yield
-    finally:
-        leave_capture()
-
-
 def enter_capture() -> None:
-    """Put our stand-ins before the standard streams; each call is undone by one `leave_capture`."""
+    """Put our stand-ins before the standard streams; each call is undone by one `leave_capture`.
+
+    May be entered again meanwhile, from any thread.
+    """
     global _users  # noqa: PLW0603  the process has one stdout
     with _lock:
         _users += 1

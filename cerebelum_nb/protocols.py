@@ -1,4 +1,4 @@
-"""The few things you may replace: Executor and Sink, and what passes between them and a run.
+"""What you may replace, the Executor, and what passes between it and a run.
 
 An executor is told what to run and answers with an `Outcome`. It never touches the scheduler: on the way it may
 call `Signals`, and cancelling it is cancelling the awaited call.
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from cerebelum_nb.model.events import AnyEvent, ErrorInfo, OutcomeKind, Stream
+from cerebelum_nb.model.events import ErrorInfo, OutcomeKind, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,3 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Stop everything it started. May be called twice."""
-
-
-class Sink(Protocol):
-    """Listens to a run and never answers."""
-
-    def on_events(self, run: str, batch: Sequence[AnyEvent]) -> None:
-        """Take a batch, in order, already in the journal. Returns at once; one that raises is switched off."""

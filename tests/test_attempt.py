@@ -6,7 +6,16 @@ import io
 import sys
 import threading
 
-from cerebelum_nb.attempt import MESSAGE_LIMIT, capturing_prints, describe, emit_in_this_context
+from cerebelum_nb.attempt import MESSAGE_LIMIT, describe, emit_in_this_context, enter_capture, leave_capture
+
+
+@contextlib.contextmanager
+def capturing_prints():
+    enter_capture()
+    try:
+        yield
+    finally:
+        leave_capture()
 
 
 def in_a_step(got, call):

@@ -1,4 +1,4 @@
-"""The chart where no script runs: a picture, a text and a page of a run, for saved notebooks and files.
+"""The chart where no script runs: a picture and a text of a run, for saved notebooks and files.
 
 Pure: rows in, text out. It looks like the widget (js/src/layout.ts), on a white card of its own, so that it can be
 read in a dark notebook too. Everything a person named is escaped; nothing a step made is in here at all.
@@ -31,14 +31,6 @@ _OUTCOMES: Final = {"error": "failed", "timeout": "timed out", "lost": "worker l
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _FONT: Final = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
-_PAGE_STYLE: Final = """
-:root{color-scheme:light dark}
-body{font:14px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;max-width:920px;margin:24px auto;padding:0 16px}
-img{max-width:100%;height:auto}
-table{border-collapse:collapse;width:100%;margin-top:18px}
-th,td{text-align:left;padding:5px 12px 5px 0;border-bottom:1px solid #8884;vertical-align:top;overflow-wrap:break-word}
-.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-"""
 
 
 def svg(header: Header, rows: Sequence[Row]) -> str:
@@ -90,24 +82,6 @@ def html(header: Header, rows: Sequence[Row], *, css_class: str) -> str:
     )
 
 
-def page(title: str, header: Header, rows: Sequence[Row]) -> str:
-    """A complete page to keep or send: the chart and a table of all steps. It holds no script and loads nothing."""
-    table = "".join(f"<tr>{_cells(r)}</tr>\n" for r in rows)
-    summary = alt(header, rows).rsplit("\n", 1)[-1]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{_text(title)}</title>\n<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n<h1>{_text(title)}</h1>\n"
-        f"<p>{_text(header.workflow)}, run {header.number}, {_moment(header)}. {_text(summary)}.</p>\n"
-        f"{html(header, rows, css_class='cb-page')}\n"
-        '<table>\n<thead><tr><th>Step</th><th>Ran on</th><th>Status</th><th class="n">Attempt</th>'
-        '<th class="n">Time</th><th>Why here</th><th>Note</th></tr></thead>\n'
-        f"<tbody>\n{table}</tbody>\n</table>\n</body>\n</html>\n"
-    )
-
-
 def _duration(ms: float) -> str:
     return duration(ms, " ")
 
@@ -140,14 +114,6 @@ def _text(value: str) -> str:
 
 def _n(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
-
-
-def _cells(row: Row) -> str:
-    place = ", ".join(filter(None, (row.where, row.worker)))
-    words = [_text(word) for word in (row.step, place, row.status, row.reason, row.note)]
-    numbers = [str(row.attempt or ""), "" if row.ms is None else _duration(row.ms)]
-    plain = [f"<td>{word}</td>" for word in words]
-    return "".join([*plain[:3], *(f'<td class="n">{number}</td>' for number in numbers), *plain[3:]])
 
 
 def _label(x: float, y: float, words: str, anchor: str = "start", kind: str = "small") -> str:

@@ -103,14 +103,12 @@ def test_markup_in_a_name_is_escaped_everywhere():
     rows = [msgspec.structs.replace(r, step=EVIL, worker=EVIL, reason=EVIL, note=EVIL) for r in rows]
 
     image = chart.html(header, rows, css_class='x" onload="alert(1)')
-    page = chart.page(EVIL, header, rows)
 
-    for made in (chart.svg(header, rows), image, page):
+    for made in (chart.svg(header, rows), image):
         assert "<img src=x" not in made
     assert image.count("<") == 1
     assert ' onload="' not in image
     assert texts(chart.svg(header, rows))[0].startswith(EVIL)
-    assert "<script" not in page
 
 
 def test_a_character_that_xml_forbids_does_not_spoil_the_picture():
@@ -147,21 +145,3 @@ def test_a_run_without_steps_and_without_time_is_drawn_too():
     header = Header("r", 1, "w", "running", 0.0, 0.0, 0, 0, 0.0, 0.0, 0)
 
     assert (texts(chart.svg(header, []))[1], chart.alt(header, [])) == ("● running · 0 ms", "So far 0 ms, running")
-
-
-def test_a_page_stands_alone_with_a_table_of_all_steps():
-    page = chart.page("Orders", *fixture("failed"))
-
-    assert page.startswith("<!doctype html>\n")
-    assert re.findall(r'(?:src|href)="(?!data:)', page) == []
-    assert re.findall(r"<tr>(.*)</tr>\n", page)[-2:] == [
-        (
-            "<td>process_payment</td><td>distributed, worker 2</td><td>failed</td>"
-            '<td class="n">1</td><td class="n">74 ms</td>'
-            "<td>the step says executor=&quot;distributed&quot;</td><td></td>"
-        ),
-        (
-            '<td>finalize_order</td><td>local</td><td>skipped</td><td class="n"></td><td class="n"></td>'
-            "<td>the step says executor=&quot;local&quot;</td><td>process_payment failed</td>"
-        ),
-    ]
