@@ -20,7 +20,6 @@ class Outcome:
         error: What happened; for everything but ``ok``.
         run_s: Seconds the step's own code ran, measured where it ran; 0 where nobody measured.
         nbytes: Size of the encoded result that crossed a boundary; 0 for none.
-        digest: SHA-256 of those bytes, hex; empty for none.
     """
 
     kind: OutcomeKind
@@ -28,7 +27,6 @@ class Outcome:
     error: ErrorInfo | None = None
     run_s: float = 0.0
     nbytes: int = 0
-    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

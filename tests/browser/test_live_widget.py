@@ -45,9 +45,16 @@ def row(step, **attributes):
     return f'.cb-row[data-step="{step}"]' + "".join(f'[data-{k}="{v}"]' for k, v in attributes.items())
 
 
-def move(page, step, executor):
-    page.locator(row(step)).focus()
-    page.keyboard.press("Enter")
+def open_menu(page, step, how):
+    if how == "mouse":
+        page.locator(f"{row(step)} .cb-mark").last.click()  # the bar itself
+    else:
+        page.locator(row(step)).focus()
+        page.keyboard.press("Enter")
+
+
+def move(page, step, executor, how="mouse"):
+    open_menu(page, step, how)
     page.click(f'.cb-menu [role=menuitem][data-executor="{executor}"]')
 
 
@@ -108,7 +115,7 @@ def test_a_click_on_a_finished_run_runs_that_step_again_and_the_saved_chart_foll
         command(page, "notebook:run-all-cells")
         page.wait_for_selector('.cb[data-run-status="succeeded"]')
 
-        move(page, "transform", "local")
+        move(page, "transform", "local", how="Enter")
         page.wait_for_selector(".cb-apply")
         shown = page.inner_text(".cb")
         page.click(".cb-apply")
