@@ -6,7 +6,10 @@ Everything it prints is read from the executed notebook's own outputs: the text 
 import argparse
 import pathlib
 import re
+import subprocess
 import sys
+import tempfile
+from typing import IO
 
 import nbformat
 from nbclient import NotebookClient
@@ -61,8 +64,17 @@ def executed(path: pathlib.Path) -> nbformat.NotebookNode:
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
     )
+    # What cells print comes as messages. The kernel's own complaints, mostly about sockets that close while it ends,
+    # are for nobody unless it dies.
+    with tempfile.TemporaryFile("w+", errors="replace") as complaints:
+        _execute(client, path, complaints)
+    return book
+
+
+def _execute(client: NotebookClient, path: pathlib.Path, complaints: IO[str]) -> None:
+    book = client.nb
     try:
-        client.execute()
+        client.execute(stdout=subprocess.DEVNULL, stderr=complaints)
     except CellExecutionError as exc:
         where = next(
             i for i, cell in enumerate(code_cells(book), 1) if any(o.output_type == "error" for o in cell.outputs)
@@ -71,8 +83,9 @@ def executed(path: pathlib.Path) -> nbformat.NotebookNode:
     except CellTimeoutError as exc:
         raise Failed(f"a cell of {path.name} took longer than {TIMEOUT_S} s") from exc
     except (DeadKernelError, RuntimeError) as exc:
-        raise Failed(f"the kernel of {path.name} died or did not start: {short(exc)}") from exc
-    return book
+        complaints.seek(0)
+        told = f"{short(exc)}\n{complaints.read()[-2000:]}".strip()
+        raise Failed(f"the kernel of {path.name} died or did not start: {told}") from exc
 
 
 def code_cells(book: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

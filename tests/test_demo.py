@@ -71,3 +71,27 @@ def test_a_notebook_that_is_not_there_is_one_message(tmp_path):
     assert code == 1
     assert err.startswith("demo failed: ")
     assert "Traceback" not in err
+
+
+def test_what_a_kernel_complains_about_while_it_ends_is_told_to_nobody(tmp_path):
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("import os, atexit\natexit.register(os.write, 2, b'Assertion failed')\n1 / 0")]
+    )
+    nbformat.write(book, tmp_path / "small.ipynb")
+
+    _, _, err = demo(tmp_path / "small.ipynb", "--out", tmp_path / "out")
+
+    assert err == "demo failed: code cell 1 of small.ipynb: ZeroDivisionError: division by zero\n"
+
+
+def test_what_a_kernel_complained_about_before_it_died_is_told(tmp_path):
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("import os\nos.write(2, b'out of paper')\nos.abort()")]
+    )
+    nbformat.write(book, tmp_path / "small.ipynb")
+
+    code, _, err = demo(tmp_path / "small.ipynb", "--out", tmp_path / "out")
+
+    assert code == 1
+    assert err.startswith("demo failed: the kernel of small.ipynb died")
+    assert "out of paper" in err
