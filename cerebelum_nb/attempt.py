@@ -8,20 +8,36 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
-from cerebelum_nb.model.events import ErrorInfo, Stream
+from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
+from cerebelum_nb.protocols import Answer
 
 MESSAGE_LIMIT = 4_000  # characters of an exception's message that are kept
 TRACEBACK_LIMIT = 20_000  # and of its traceback
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  a prefix to compare with
 _MACHINERY = ("asyncio" + os.sep, "concurrent" + os.sep + "futures", "contextlib.py")
 
-Emit = Callable[[Stream, str], None]
 
-_emit: contextvars.ContextVar[Emit | None] = contextvars.ContextVar("cerebelum_nb_emit", default=None)
+class Here(Protocol):
+    """The attempt that runs in this `contextvars` context, as its own code and helpers reach it. From any thread."""
+
+    def __call__(self, stream: Stream, text: str) -> None:
+        """The step prints."""
+
+    def progress(self, done: float, text: str) -> None:
+        """The step says how far it is, 0 to 1."""
+
+    async def pause(self, kind: PauseKind, seconds: float | None, text: str, asked: Any) -> Answer | None:
+        """Sleep for so long, or wait so long (None: for ever) for an answer.
+
+        Returns:
+            The answer; None when the time has passed.
+        """
+
+
+_here: contextvars.ContextVar[Here | None] = contextvars.ContextVar("cerebelum_nb_here", default=None)
 
 
 def describe(exc: BaseException) -> ErrorInfo:
@@ -96,7 +112,7 @@ class _Prints:
         self.behind, self._name = stream, name
 
     def write(self, text: str) -> int:
-        emit = _emit.get()
+        emit = _here.get()
         if emit is None:
             return self.behind.write(text) if self.behind is not None else len(text)
         if text:
@@ -108,7 +124,7 @@ class _Prints:
             self.write(line)
 
     def flush(self) -> None:
-        if _emit.get() is None and self.behind is not None:
+        if _here.get() is None and self.behind is not None:
             self.behind.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -146,6 +162,11 @@ def leave_capture() -> None:
             sys.stderr = sys.stderr.behind
 
 
-def emit_in_this_context(emit: Emit) -> None:
-    """From here on, prints in the current `contextvars` context go to `emit`."""
-    _emit.set(emit)
+def enter(here: Here) -> None:
+    """From here on, the current `contextvars` context belongs to an attempt."""
+    _here.set(here)
+
+
+def here() -> Here | None:
+    """The attempt whose code calls this; None outside any."""
+    return _here.get()

@@ -1,11 +1,28 @@
-"""`Settings`: one frozen record; defaults, then the environment, then keywords."""
+"""`Settings`: one frozen record; defaults, then ``pyproject.toml``, then the environment, then keywords.
+
+[tool.cerebelum]
+workers = 4
+
+[tool.cerebelum.strategy]                              # step, nested workflow or "default" -> executor
+process_payment = "distributed"
+
+[tool.cerebelum.environments.production.strategy]      # where CEREBELUM_ENV=production
+default = "distributed"
+"""
 
 import os
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
 from cerebelum_nb.errors import PlanError
+from cerebelum_nb.model.typed import nearest, strategy_of
+
+_KEYS: Final = ("home", "workers", "default_executor", "strategy")
+_MOST_WORKERS: Final = 256
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -16,26 +33,89 @@ class Settings(msgspec.Struct, frozen=True):
         workers: Worker processes of the embedded Core.
         runs_in_memory: Ended runs that keep their results in memory; those of older ones go to files.
         default_executor: Where steps run when nothing says otherwise.
+        strategy: Step, nested workflow or ``default`` to executor, for every workflow in this environment; weaker than
+            what a run says, stronger than a step's decorator. Its ``default`` is weaker than all that names a place.
     """
 
     home: Path = Path(".cerebelum")
     workers: int = 2
     runs_in_memory: int = 20
     default_executor: str = "local"
+    strategy: Mapping[str, str] = {}
 
 
-def from_environment() -> Settings:
-    """Defaults, changed by ``CEREBELUM_HOME``, ``CEREBELUM_WORKERS`` and ``CEREBELUM_DEFAULT_EXECUTOR``.
+def from_environment(folder: Path | None = None) -> Settings:
+    """Defaults, changed by the nearest ``pyproject.toml`` and then by environment variables.
+
+    ``CEREBELUM_ENV`` chooses one of the file's environments. ``CEREBELUM_HOME``, ``CEREBELUM_WORKERS``,
+    ``CEREBELUM_DEFAULT_EXECUTOR`` and ``CEREBELUM_STRATEGY`` (``step=executor,default=executor``) go before the file.
+
+    Args:
+        folder: Where to look for the file, and above; None for the current folder.
 
     Raises:
-        PlanError: A value that makes no sense; names the variable.
+        PlanError: A value that makes no sense; names the variable, or the file and the key.
     """
+    found = _from_file(folder if folder is not None else Path.cwd(), os.environ.get("CEREBELUM_ENV", ""))
     env = os.environ
-    workers = env.get("CEREBELUM_WORKERS", "2")
-    if not workers.isdecimal() or not 1 <= int(workers) <= 256:
-        raise PlanError(f"CEREBELUM_WORKERS={workers!r} is not a number of worker processes from 1 to 256")
-    return Settings(
-        home=Path(env.get("CEREBELUM_HOME", ".cerebelum")),
-        workers=int(workers),
-        default_executor=env.get("CEREBELUM_DEFAULT_EXECUTOR", "local"),
-    )
+    if "CEREBELUM_HOME" in env:
+        found["home"] = Path(env["CEREBELUM_HOME"])
+    if "CEREBELUM_WORKERS" in env:
+        text = env["CEREBELUM_WORKERS"]
+        found["workers"] = _workers(int(text) if text.isdecimal() else text, f"CEREBELUM_WORKERS={text!r}")
+    if "CEREBELUM_DEFAULT_EXECUTOR" in env:
+        found["default_executor"] = env["CEREBELUM_DEFAULT_EXECUTOR"]
+    if "CEREBELUM_STRATEGY" in env:
+        try:
+            found["strategy"] = {**found.get("strategy", {}), **strategy_of(env["CEREBELUM_STRATEGY"])}
+        except ValueError as exc:
+            raise PlanError(f"CEREBELUM_STRATEGY {exc}") from None
+    return Settings(**found)
+
+
+def _from_file(folder: Path, environment: str) -> dict[str, Any]:
+    """What the nearest ``pyproject.toml`` says, its environment included."""
+    path = next((p for above in (folder, *folder.parents) if (p := above / "pyproject.toml").is_file()), None)
+    table: Any = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("cerebelum", {})
+        except (OSError, ValueError) as exc:
+            raise PlanError(f"{path} cannot be read: {exc}") from None
+    environments = table.get("environments", {}) if isinstance(table, dict) else {}
+    found = _checked(table, "tool.cerebelum", path, also=("environments",))
+    if environment:
+        if not isinstance(environments, dict) or environment not in environments:
+            known = ", ".join(environments) or "none"
+            where = f"{path}, [tool.cerebelum.environments]," if path is not None else "no pyproject.toml"
+            raise PlanError(f"CEREBELUM_ENV={environment!r}: {where} has {known}.{nearest(environment, environments)}")
+        chosen = _checked(environments[environment], f"tool.cerebelum.environments.{environment}", path)
+        found = {**found, **chosen, "strategy": {**found.get("strategy", {}), **chosen.get("strategy", {})}}
+    return found
+
+
+def _checked(table: Any, name: str, path: Path | None, also: tuple[str, ...] = ()) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise PlanError(f"{path}: [{name}] is a table, not {table!r:.40}")
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        where = f"{path}: {key} in [{name}]"
+        if key == "workers":
+            found[key] = _workers(value, where)
+        elif key == "strategy":
+            if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
+                raise PlanError(f"{where} is a table of step to executor")
+            found[key] = value
+        elif key in {"home", "default_executor"}:
+            if not isinstance(value, str) or not value:
+                raise PlanError(f"{where} is text, not {value!r:.40}")
+            found[key] = (path.parent / value) if key == "home" and path is not None else value
+        elif key not in also:
+            raise PlanError(f"{where} is not known.{nearest(key, (*_KEYS, *also))} There are: {', '.join(_KEYS)}.")
+    return found
+
+
+def _workers(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_WORKERS:
+        raise PlanError(f"{where} is not a number of worker processes from 1 to {_MOST_WORKERS}")
+    return value

@@ -1,18 +1,27 @@
 """Every error a person can meet, by who must act.
 
 CerebelumError
-├── DefinitionError        your step or workflow is written wrongly; found where it is defined
-├── PlanError              the workflow cannot run as asked; found before anything runs
-│   └── PlacementError     an executor that does not exist or cannot take the step
-├── ExecutionError         the run did not succeed
-│   ├── StepFailed         your step raised, was stopped or lost: holds step, attempt, executor, traceback
-│   └── RunCancelled       somebody cancelled the run
-├── ExecutorError          the place where steps run has trouble: Core did not start, a worker died
-├── WireError              the connection: refused, cut, not authenticated, too large
-│   └── PayloadRejected    a sealed envelope that does not open: nothing in it was read
-├── CaptureError           what a step closes over cannot be shipped; names the variable
-├── NotYet                 a documented feature that this version does not have
-└── InternalError          our bug: please report it
+├── DSLError                       what you wrote cannot run as it is
+│   ├── DefinitionError            your step or workflow is written wrongly; found where it is defined
+│   ├── PlanError                  the workflow cannot run as asked; found before anything runs
+│   │   └── PlacementError         an executor that does not exist or cannot take the step
+│   └── CaptureError               what a step closes over cannot be shipped; names the variable
+├── ExecutionError                 the run did not succeed: your step raised; holds step, attempt, executor, traceback
+│   ├── StepExecutionError         your step ended without a result or an ordinary exception; a DSLError too
+│   │   ├── StepTimeoutError       it took longer than it may
+│   │   ├── RetryExhaustedError    all its tries failed
+│   │   └── InvalidReturnValueError   what it returned cannot be its result
+│   └── RunCancelled               somebody cancelled the run
+├── ExecutorError                  the place where steps run has trouble: Core did not start, a worker died
+├── WireError                      the connection: refused, cut, not authenticated, too large
+│   └── PayloadRejected            a sealed envelope that does not open: nothing in it was read
+├── NotYet                         a documented feature that this version does not have
+└── InternalError                  our bug: please report it
+
+NotActiveYet                       a warning: an option that is kept with the step and does nothing in this version
+
+The SDK's names for the same: StepDefinitionError is DefinitionError; WorkflowDefinitionError, DependencyError and
+ValidationError are PlanError; SerializationError is CaptureError; WorkerError is ExecutorError.
 """
 
 from typing import Any
@@ -22,62 +31,97 @@ class CerebelumError(Exception):
     """Base of every error that cerebelum_nb raises on purpose."""
 
 
-class DefinitionError(CerebelumError):
+class DSLError(CerebelumError):
+    """What is written cannot run as it is.
+
+    Attributes:
+        message: What is wrong, in one line.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.message = str(self)
+
+
+class DefinitionError(DSLError):
     """A step or workflow is written wrongly; raised by the decorator or the cell."""
 
 
-class PlanError(CerebelumError):
+class PlanError(DSLError):
     """The workflow cannot run as asked; raised before any step runs."""
+
+    @property
+    def errors(self) -> list[str]:
+        """What is wrong, as a list: the first thing that was found."""
+        return [str(self)]
 
 
 class PlacementError(PlanError):
     """A step asks for an executor that does not exist here."""
 
 
+class CaptureError(DSLError):
+    """A step closes over something that cannot be sent to a worker."""
+
+
 class ExecutionError(CerebelumError):
-    """A run ended without success.
+    """A run ended without success; as text, in the words that files written for the SDK expect.
 
     Attributes:
         message: What happened, in one line.
         step_name: The step that ended the run, or None.
         error: The error as text, or None.
-        run: The run that ended so, to look at and to go on from; None where nothing ran.
-    """
-
-    def __init__(self, message: str, *, step_name: str | None = None, error: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.step_name = step_name
-        self.error = error
-        self.run: Any = None
-
-
-class StepFailed(ExecutionError):
-    """A step raised, exited, was lost or could not be sent.
-
-    Attributes:
-        attempt: Number of the attempt, from 1.
+        attempt: Number of the attempt, from 1; 0 where no step failed.
         executor: Where it ran, as people name it: ``local``, ``distributed``.
-        error_type: Name of the exception's class, where it ran.
+        error_type: Name of the exception's class, where it ran; empty where a step only said ``{"error": ...}``.
         traceback: The step's own frames as text, from where it ran; may hold user data.
+        run: The run that ended so, to look at and to go on from; None where nothing ran.
     """
 
     def __init__(  # noqa: PLR0913  each is a field people read
         self,
         message: str,
+        step_name: str | None = None,
+        error: str | None = None,
         *,
-        step_name: str,
-        attempt: int,
-        executor: str,
-        error_type: str,
-        error: str,
-        traceback: str,
+        attempt: int = 0,
+        executor: str = "",
+        error_type: str = "",
+        traceback: str = "",
     ) -> None:
-        super().__init__(message, step_name=step_name, error=error)
+        super().__init__(message if step_name is None else f"Execution failed at step '{step_name}': {message}")
+        self.message = message
+        self.step_name = step_name
+        self.error = error
         self.attempt = attempt
         self.executor = executor
         self.error_type = error_type
         self.traceback = traceback
+        self.run: Any = None
+
+    @property
+    def told(self) -> str:
+        """The same in our words, with where it happened: ``step 'x' failed (local, attempt 1): ValueError: why``."""
+        if self.step_name is None or not self.attempt:
+            return str(self)
+        said = ": ".join(part for part in (self.error_type, self.error) if part)
+        return f"step {self.step_name!r} failed ({self.executor}, attempt {self.attempt}): {said}"
+
+
+class StepExecutionError(ExecutionError, DSLError):
+    """A step ended without a result and without an ordinary exception: it exited, was stopped or was lost."""
+
+
+class StepTimeoutError(StepExecutionError):
+    """A step took longer than it may."""
+
+
+class RetryExhaustedError(StepExecutionError):
+    """Every try failed; ``__cause__`` is the last error, where there was one."""
+
+
+class InvalidReturnValueError(StepExecutionError):
+    """What a step returned cannot be its result."""
 
 
 class RunCancelled(ExecutionError):
@@ -96,13 +140,20 @@ class PayloadRejected(WireError):
     """A sealed envelope did not open; nothing in it was read."""
 
 
-class CaptureError(CerebelumError):
-    """A step closes over something that cannot be sent to a worker."""
-
-
 class NotYet(CerebelumError):
     """Documented, and not in this version."""
 
 
 class InternalError(CerebelumError):
     """A bug in cerebelum_nb. Please report it with the message."""
+
+
+class NotActiveYet(UserWarning):
+    """An option is kept with the step and does nothing in this version."""
+
+
+# The SDK's names for the same errors, so that its users' `except` clauses catch them.
+StepDefinitionError = DefinitionError
+WorkflowDefinitionError = DependencyError = ValidationError = PlanError
+SerializationError = CaptureError
+WorkerError = ExecutorError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from cerebelum_nb.model.events import ErrorInfo, OutcomeKind, Stream
+from cerebelum_nb.model.events import ErrorInfo, OutcomeKind, PauseKind, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,20 @@ class Attempt:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What somebody said to a step that waits for approval.
+
+    Attributes:
+        value: What the step gets; only when approved.
+        reason: Why not.
+    """
+
+    approved: bool
+    value: Any = None
+    reason: str = ""
+
+
 class Signals(Protocol):
     """How an executor tells what happens during an attempt; each call returns at once, from any thread."""
 
@@ -61,6 +75,19 @@ class Signals(Protocol):
 
     def output(self, stream: Stream, text: str) -> None:
         """The step printed something."""
+
+    def progress(self, done: float, text: str) -> None:
+        """The step says how far it is, 0 to 1."""
+
+    def paused(self, kind: PauseKind, seconds: float | None, text: str, asked: Any) -> None:
+        """The step sleeps for so long, or waits so long for an answer (None: for ever); its place is free meanwhile.
+
+        Args:
+            asked: What an approval is about: the person's own value, or None.
+        """
+
+    def resumed(self) -> None:
+        """It goes on."""
 
 
 @runtime_checkable
@@ -85,6 +112,9 @@ class Executor(Protocol):
         `asyncio.CancelledError`) as soon as the stop is on its way.
         """
         ...
+
+    async def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
+        """Tell a waiting attempt what somebody said. Does nothing where it does not wait any more."""
 
     async def close(self) -> None:
         """Stop everything it started. May be called twice."""

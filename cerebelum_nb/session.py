@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from cerebelum_nb.config import Settings, from_environment
 from cerebelum_nb.context import own_copy
+from cerebelum_nb.dsl.alone import alone
+from cerebelum_nb.dsl.registry import registry
+from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.executors.hybrid import DistributedExecutor, DSLLocalExecutor, HybridExecutor
@@ -117,7 +120,7 @@ class Session:
 
         Raises:
             PlanError: Arguments that contradict each other, or a workflow that cannot run as asked.
-            StepFailed: A step failed.
+            ExecutionError: A step failed.
         """
         given = {"executor": executor, "use_local": use_local, "execution_strategy": strategy}
         said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
@@ -146,6 +149,27 @@ class Session:
         return await self.run(
             workflow, inputs, strategy=strategy, until=until, start_at=start_at, everywhere=everywhere
         )
+
+    def try_step(self, step: StepMetadata, inputs: Any = None) -> Run:
+        """Run one step on the latest results of what it reads.
+
+        Args:
+            inputs: None for those of the run that the newest of these results comes from.
+
+        Raises:
+            PlanError: What it reads has no result yet.
+        """
+        read = {p.name for p in step.definition.parameters if p.kind == "step"}
+        found: dict[str, tuple[Any, str]] = {}
+        source: Run | None = None
+        for run in reversed(self.runs):
+            new = {name: value for name, value in run.outputs.items() if name in read and name not in found}
+            found |= {name: (value, f"result of run {run.number}") for name, value in new.items()}
+            if source is None and (new or (not read and step.name in run.plan.names)):
+                source = run
+        workflow = alone(step, found, registry)
+        given = source.plan.inputs if inputs is None and source is not None else _checked(inputs)
+        return self._start(workflow, given, self._wishes(workflow, {}), given=found)
 
     def plan(self, workflow: Workflow, *, strategy: Mapping[str, str] | None = None) -> Plan:
         """Check a workflow and place its steps without running it.
@@ -199,6 +223,7 @@ class Session:
             strategy=strategy,
             workflow_executor=workflow.executor,
             workflow_strategy=workflow.execution_strategy,
+            configured=self.settings.strategy,
             session_default=self.settings.default_executor,
             everywhere=everywhere,
         )
@@ -212,9 +237,10 @@ class Session:
         until: str | None = None,
         parent: Run | None = None,
         again: str | None = None,
+        given: Mapping[str, tuple[Any, str]] | None = None,
     ) -> Run:
         made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=until)
-        reused: dict[int, tuple[Any, str]] = {}
+        reused = {t: given[name] for t, name in enumerate(made.names) if name in given} if given else {}
         if parent is not None:
             old = {name: t for t, name in enumerate(parent.plan.names)}
             reused = {
@@ -233,7 +259,16 @@ class Session:
         job = Job(run_id, made, scheduler)
         results = Results(self._store, run_id, scheduler.values)
         run = Run(
-            run_id, number, made, wishes, self, scheduler=scheduler, results=results, definition=workflow, parent=parent
+            run_id,
+            number,
+            made,
+            wishes,
+            self,
+            scheduler=scheduler,
+            results=results,
+            definition=workflow,
+            approvals=job.approvals,
+            parent=parent,
         )
         job.crash = run.crash
         lanes.serve(job)
@@ -345,6 +380,11 @@ def current() -> Session:
             atexit.register(_current.close)
             os.register_at_fork(after_in_child=_forget)
         return _current
+
+
+def existing() -> Session | None:
+    """The session of this process, if anything has needed one."""
+    return _current
 
 
 def _forget() -> None:

@@ -6,7 +6,7 @@ import io
 import sys
 import threading
 
-from cerebelum_nb.attempt import MESSAGE_LIMIT, describe, emit_in_this_context, enter_capture, leave_capture
+from cerebelum_nb.attempt import MESSAGE_LIMIT, describe, enter, enter_capture, leave_capture
 
 
 @contextlib.contextmanager
@@ -20,7 +20,7 @@ def capturing_prints():
 
 def in_a_step(got, call):
     def step():
-        emit_in_this_context(lambda stream, text: got.append((stream, text)))
+        enter(lambda stream, text: got.append((stream, text)))
         call()
 
     contextvars.copy_context().run(step)

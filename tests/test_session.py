@@ -15,12 +15,12 @@ from cerebelum_nb import (
     DefinitionError,
     DistributedExecutor,
     DSLLocalExecutor,
+    ExecutionError,
     HybridExecutor,
     NotYet,
     PlanError,
     RunCancelled,
     Session,
-    StepFailed,
     step,
     workflow,
 )
@@ -206,7 +206,7 @@ def test_an_async_step_that_blocks_on_a_run_is_told_to_await_it(session):
     async def outer(context):
         return session.run(sums, {"n": 1}).result(DEADLINE)
 
-    with pytest.raises(StepFailed, match="write `await run`, or make the step a plain def"):
+    with pytest.raises(ExecutionError, match="write `await run`, or make the step a plain def"):
         session.run(one(outer), {}).result(DEADLINE)
 
 
@@ -251,7 +251,7 @@ def test_no_exception_is_too_strange_to_be_told(session, make):
     async def bad(context):
         raise make()
 
-    with pytest.raises(StepFailed, match="step 'one' failed"):
+    with pytest.raises(ExecutionError, match="Execution failed at step 'one'"):
         session.run(one(bad), {}).result(DEADLINE)
     assert session.run(sums, {"n": 2}).result(DEADLINE).output == {"ok": 10}
 
@@ -261,7 +261,7 @@ def test_a_step_that_cancels_itself_has_failed_and_the_run_was_not_cancelled(ses
         asyncio.current_task().cancel()
         await asyncio.sleep(DEADLINE)
 
-    with pytest.raises(StepFailed, match="CancelledError"):
+    with pytest.raises(ExecutionError, match="CancelledError"):
         session.run(one(gives_up), {}).result(DEADLINE)
     assert session.run(sums, {"n": 2}).result(DEADLINE).output == {"ok": 10}
 
@@ -349,10 +349,11 @@ def test_a_step_that_raises_is_told_with_its_own_lines_only(session):
     async def broken(context, inputs):
         raise ValueError("Empty order")
 
-    with pytest.raises(StepFailed) as failed:
+    with pytest.raises(ExecutionError) as failed:
         session.run(one(broken), {}).result(DEADLINE)
 
-    assert str(failed.value) == "step 'one' failed (local, attempt 1): ValueError: Empty order"
+    assert str(failed.value) == "Execution failed at step 'one': Step 'one' returned error: Empty order"
+    assert failed.value.told == "step 'one' failed (local, attempt 1): ValueError: Empty order"
     assert (failed.value.step_name, failed.value.error_type, failed.value.executor) == ("one", "ValueError", "local")
     assert 'raise ValueError("Empty order")' in failed.value.traceback
     assert "cerebelum_nb/executors" not in failed.value.traceback
@@ -382,10 +383,10 @@ def test_whatever_a_step_raises_fails_the_step_and_nothing_else(session, raised,
     def bad_sync(context):
         raise raised
 
-    with pytest.raises(StepFailed) as failed:
+    with pytest.raises(ExecutionError) as failed:
         session.run(one(bad if kind == "async" else bad_sync), {}).result(DEADLINE)
 
-    assert str(failed.value) == f"step 'one' failed (local, attempt 1): {message}"
+    assert failed.value.told == f"step 'one' failed (local, attempt 1): {message}"
     assert session.run(sums, {"n": 2}).result(DEADLINE).output == {"ok": 10}
 
 
@@ -597,7 +598,7 @@ def test_an_error_holds_the_run_that_ended_so(session):
 
     run = session.run(one(broken), {})
 
-    with pytest.raises(StepFailed) as failed:
+    with pytest.raises(ExecutionError) as failed:
         run.result(DEADLINE)
 
     assert failed.value.run is run

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cerebelum_nb import StepFailed, step, workflow
+from cerebelum_nb import ExecutionError, step, workflow
 from cerebelum_nb.model.events import AttemptFinished, AttemptStarted, AttemptSubmitted, TaskFinished
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.runtime import journal
@@ -94,10 +94,10 @@ def test_a_remote_steps_life_is_told_in_order_and_folds_to_the_live_state(sessio
 def test_a_remote_exception_carries_its_type_message_and_own_lines(session):
     made = step(name="bad", executor="distributed")(lambda context: {}["missing"])
 
-    with pytest.raises(StepFailed) as failed:
+    with pytest.raises(ExecutionError) as failed:
         session.run(workflow(name="w")(lambda wf: wf.timeline(made)), {}).result(DEADLINE)
 
-    assert str(failed.value) == "step 'bad' failed (distributed, attempt 1): KeyError: 'missing'"
+    assert failed.value.told == "step 'bad' failed (distributed, attempt 1): KeyError: 'missing'"
     assert '{}["missing"]' in failed.value.traceback
 
 
@@ -124,8 +124,8 @@ def w(wf): wf.timeline(doomed)
     took_s = time.monotonic() - began
 
     assert took_s < 1
-    assert "step 'doomed' failed (distributed, attempt 1): WorkerLost: worker" in str(run.error())
-    assert "was killed by SIGKILL while running step 'doomed'" in str(run.error())
+    assert "step 'doomed' failed (distributed, attempt 1): WorkerLost: worker" in run.error().told
+    assert "was killed by SIGKILL while running step 'doomed'" in run.error().told
     assert session.run(cell(ORDER)["order"], INPUTS).result(DEADLINE).outputs["pay"]["paid"] == 36.3
 
 
@@ -142,7 +142,7 @@ def w(wf): wf.timeline(locked)
 """
     )
 
-    with pytest.raises(StepFailed, match="step 'locked' uses the global 'lock', a _thread.lock, which cannot be sent"):
+    with pytest.raises(ExecutionError, match="step 'locked' uses the global 'lock', a _thread.lock, which cannot be sent"):
         session.run(space["w"], {}).result(DEADLINE)
     assert session.run(space["w"], {}, everywhere="local").result(DEADLINE).output == {"ok": 1}
 

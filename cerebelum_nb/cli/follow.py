@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from cerebelum_nb.cli.target import Refused, Request
 from cerebelum_nb.dsl.workflow import Workflow
-from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError, StepFailed
+from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError
 from cerebelum_nb.model import lines
 from cerebelum_nb.model.events import AttemptOutput, AttemptStarted, AttemptSubmitted, TaskFinished
 from cerebelum_nb.runtime.run import Run
@@ -169,8 +169,8 @@ def _asked(going: Run) -> list[int]:
 
 
 def _failed(failure: ExecutionError, name_places: NamePlaces) -> str:
-    trace = failure.traceback.rstrip() if isinstance(failure, StepFailed) else ""
-    return f"Error: {failure}\n" + (f"{name_places(trace)}\n" if trace else "")
+    trace = failure.traceback.rstrip()
+    return f"Error: {failure.told}\n" + (f"{name_places(trace)}\n" if trace else "")
 
 
 def _write(out: TextIO, text: str) -> None:

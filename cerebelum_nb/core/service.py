@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from cerebelum_nb.core.queue import KILL_AFTER_S, TERMINATE_AFTER_S, Given, Queue
+from cerebelum_nb.core.queue import ASIDE_MOST, KILL_AFTER_S, TERMINATE_AFTER_S, Given, Queue
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Nursery, Process
 from cerebelum_nb.model.events import ErrorInfo
@@ -24,9 +24,14 @@ from cerebelum_nb.wire.frames import (
     Finished,
     Forget,
     Joined,
+    Left,
     Lost,
+    Paused,
     Place,
+    Printed,
     Ready,
+    Reply,
+    Resumed,
     Started,
     Submit,
     Welcome,
@@ -110,6 +115,8 @@ class Service:
                 self._queue.add(frame.id)
             case Cancel():
                 self._cancel(frame)
+            case Reply():
+                self._reply(frame)
             case Code():
                 self._codes[frame.digest] = frame
             case Forget():
@@ -120,6 +127,11 @@ class Service:
                     slot.send([frame])
             case _:
                 logger.warning("frame.unexpected", extra={"frame": type(frame).__name__})
+
+    def _reply(self, frame: Reply) -> None:
+        slot = self._queue.where(frame.id)
+        if slot is not None:  # else it has ended meanwhile
+            self._slots[slot].reply(frame)
 
     # stopping ------------------------------------------------------------------------------------------------------
 
@@ -146,7 +158,7 @@ class Service:
         self._loop.call_later(READY_DEADLINE_S, self._must_be_ready, slot)
 
     def _must_be_ready(self, slot: Slot) -> None:
-        if self._slots[slot.number] is slot and self._queue.is_starting(slot.number):
+        if self._slots.get(slot.number) is slot and self._queue.is_starting(slot.number):
             slot.signal(signal.SIGKILL)  # stopped or stuck; `_worker_died` goes on from there
 
     def _hand_out(self) -> None:
@@ -154,6 +166,8 @@ class Service:
             self._slots[given.slot].send(self._frames_for(given))
             if self._queue.begins(given.slot) == given.attempt:
                 self._started(given.slot)
+        for number in self._queue.opened():
+            self._respawn(number)
 
     def _started(self, slot: int) -> None:
         attempt = self._queue.begins(slot)
@@ -172,7 +186,9 @@ class Service:
         yield held.submit
 
     def _from_worker(self, slot: Slot, frames: list[AnyFrame]) -> None:
-        ended = False
+        if self._slots.get(slot.number) is not slot:
+            return  # it is to end, and has nothing to say any more
+        ended = moved = False
         for frame in frames:
             if isinstance(frame, Ready):
                 self._queue.ready(slot.number)
@@ -184,10 +200,22 @@ class Service:
                 self._held.pop(frame.id, None)
                 ended = True
             self._out.put(frame)
+            if isinstance(frame, Paused | Resumed):
+                self._step_aside(frame)
+                moved = True
             if ended:
                 self._started(slot.number)
-        if ended:
+        if ended or moved:
+            for number in self._queue.closed():
+                self._slots.pop(number).retire()
             self._hand_out()
+
+    def _step_aside(self, frame: Paused | Resumed) -> None:
+        if isinstance(frame, Resumed):
+            self._queue.resumed(frame.id)
+        elif not self._queue.paused(frame.id):
+            text = f"{ASIDE_MOST} workers hold paused steps already: this one keeps its place until it goes on\n"
+            self._out.put(Printed(frame.id, "notice", text))
 
     def _worker_died(self, slot: Slot, how: str) -> None:
         self._settings.nursery.forget(slot.pid)
@@ -196,6 +224,10 @@ class Service:
             held = self._held.pop(death.lost)
             if death.wanted:
                 self._out.put(Lost(death.lost, _worker_lost(slot, how, held.submit)))
+        if death.closed:
+            self._slots.pop(slot.number, None)
+            self._out.put(Left(slot.number))
+            return
         if death.broken:
             self._give_up(slot, how)
         stillborn = self._queue.stillborn(slot.number)
@@ -205,6 +237,7 @@ class Service:
             self._loop.call_later(min(RESPAWN_S * 2**stillborn, RESPAWN_CAP_S), self._respawn, slot.number)
 
     def _respawn(self, number: int) -> None:
+        """Put a new worker into a slot that has none."""
         try:
             process = self._settings.nursery.spawn()
         except OSError as exc:  # no more processes or memory: it may get better

@@ -10,11 +10,58 @@ from collections.abc import Callable, Iterable
 
 from cerebelum_nb.core.spawn import Process, kill_group
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.frames import AnyFrame, Cancel
+from cerebelum_nb.wire.frames import AnyFrame, Cancel, Reply
 from cerebelum_nb.wire.line import READ_NBYTES, Splitter, packed
+
+RETIRE_S = 2.0  # a worker that is to end has this long
 
 OnFrames = Callable[["Slot", list[AnyFrame]], None]
 OnDeath = Callable[["Slot", str], None]
+
+
+class Sender:
+    """Our end of a socket to a worker. Never blocks: what the socket does not take now follows when it can."""
+
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self._sock, self._loop = sock, loop
+        self._unsent = bytearray()
+        sock.setblocking(False)
+
+    def send(self, frames: Iterable[AnyFrame]) -> None:
+        """Send frames in order."""
+        data = packed(list(frames))
+        if not self._unsent:
+            sent = self._try(data)
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._sock, self._writable)
+        self._unsent += data
+
+    def finish(self) -> None:
+        """Nothing follows: the other end reads the end."""
+        with contextlib.suppress(OSError):  # it is gone
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """It is gone."""
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+
+    def _try(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(data)  # it is gone: `Slot._wait` will say so
+
+    def _writable(self) -> None:
+        with memoryview(self._unsent) as view:
+            sent = self._try(view)
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._sock)
 
 
 class Slot:
@@ -30,51 +77,39 @@ class Slot:
         self.pid = process.pid
         self.codes: dict[str, None] = {}  # digests this worker has, oldest first
         self._process = process
-        self._sock: socket.socket = process.line
-        self._control: socket.socket = process.control
-        self._sock.setblocking(False)
-        self._control.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._line, self._control = Sender(process.line, self._loop), Sender(process.control, self._loop)
+        self._sock = process.line
         self._on_frames, self._on_death = on_frames, on_death
         self._splitter = Splitter()
-        self._unsent = bytearray()
-        self._loop = asyncio.get_running_loop()
+        self._gone = False
         self._loop.add_reader(self._sock, self._readable)
         threading.Thread(target=self._wait, name=f"wait for worker {number}", daemon=True).start()
 
     def send(self, frames: Iterable[AnyFrame]) -> None:
-        """Send frames in order; what the socket does not take now follows when it can."""
-        data = packed(list(frames))
-        if not self._unsent:
-            sent = self._try(data)
-            if sent == len(data):
-                return
-            data = data[sent:]
-            self._loop.add_writer(self._sock, self._writable)
-        self._unsent += data
+        """Send frames, which the worker reads between its steps."""
+        self._line.send(frames)
 
     def stop(self, attempt: int) -> None:
         """Ask the worker to stop an attempt; it hears this while the step runs."""
-        with contextlib.suppress(OSError):  # gone, or full of stops: those who do not stop are killed
-            self._control.send(packed([Cancel(attempt)]))
+        self._control.send([Cancel(attempt)])
+
+    def reply(self, frame: Reply) -> None:
+        """Hand on what somebody said to the step; it hears this while the step runs."""
+        self._control.send([frame])
+
+    def retire(self) -> None:
+        """Let the worker end: it has done its work and gets no more."""
+        self._line.finish()
+        self._loop.call_later(RETIRE_S, self._must_have_ended)
+
+    def _must_have_ended(self) -> None:
+        if not self._gone:
+            self.signal(signal.SIGKILL)
 
     def signal(self, how: signal.Signals) -> None:
         """Signal the worker and what it started."""
         kill_group(self.pid, how)
-
-    def _try(self, data: bytes | memoryview) -> int:
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            return len(data)  # it is gone: `_wait` will say so
-
-    def _writable(self) -> None:
-        with memoryview(self._unsent) as view:
-            sent = self._try(view)
-        del self._unsent[:sent]
-        if not self._unsent:
-            self._loop.remove_writer(self._sock)
 
     def _readable(self) -> None:
         try:
@@ -109,9 +144,9 @@ class Slot:
                 if frames := self._splitter.feed(data):
                     self._on_frames(self, frames)
         self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
-        self._sock.close()
+        self._line.close()
         self._control.close()
+        self._gone = True
         self._on_death(self, how)
 
 

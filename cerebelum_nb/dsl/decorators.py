@@ -1,79 +1,113 @@
 """`@step` and `@workflow`: build plain objects, put them in the registry."""
 
+import datetime as dt
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata, make_step
 from cerebelum_nb.dsl.workflow import Workflow
-from cerebelum_nb.errors import DefinitionError, NotYet
+from cerebelum_nb.errors import DefinitionError, NotActiveYet
+from cerebelum_nb.model.options import ACTS, Backoff, ExecutorName, idle
+from cerebelum_nb.model.typed import nearest
 
-ExecutorName = Literal["local", "distributed", "auto"] | str  # noqa: PYI051  editors offer the literals
+P = ParamSpec("P")
+R = TypeVar("R")
 
-_LATER = frozenset(
-    {
-        "retries",
-        "backoff",
-        "retry_on",
-        "timeout",
-        "cache",
-        "idempotent",
-        "effects",
-        "compensate",
-        "labels",
-        "cost",
-        "resources",
-    }
-)
+Seconds = float | dt.timedelta
 
 
 @overload
-def step(function: Callable[..., Any], /) -> StepMetadata: ...
+def step(function: Callable[P, R], /) -> StepMetadata[P, R]: ...
 @overload
 def step(
-    *, name: str | None = None, executor: ExecutorName = "auto", depends_on: Sequence[str] = (), **later: Any
-) -> Callable[[Callable[..., Any]], StepMetadata]: ...
+    *,
+    name: str | None = None,
+    executor: ExecutorName = "auto",
+    depends_on: Sequence[str | StepMetadata] = (),
+    retries: int = ...,
+    backoff: Seconds | tuple[Seconds, float, Seconds] | Backoff = ...,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = ...,
+    timeout: Seconds | None = ...,
+    queue_timeout: Seconds | None = ...,
+    cache: bool = ...,
+    idempotent: bool = ...,
+    effects: Literal["none", "once"] | None = ...,
+    compensate: Callable[..., Any] | None = ...,
+    labels: str | Sequence[str] = ...,
+    cost: float | None = ...,
+    resources: Mapping[str, float] = ...,
+    fallback: ExecutorName | Sequence[ExecutorName] | None = ...,
+) -> Callable[[Callable[P, R]], StepMetadata[P, R]]: ...
 def step(
     function: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
     executor: ExecutorName = "auto",
-    depends_on: Sequence[str] = (),
-    **later: Any,
-) -> StepMetadata | Callable[[Callable[..., Any]], StepMetadata]:
-    """Make a step of a function, sync or async: ``@step`` or ``@step(executor="distributed")``.
+    depends_on: Sequence[str | StepMetadata] = (),
+    **options: Any,
+) -> Any:
+    """Make a step of a function, sync or async: ``@step`` or ``@step(executor="distributed", retries=3)``.
 
     The function's parameters say what it reads: ``context``, ``inputs`` (the run's), and the names of other steps,
-    whose results it gets.
+    whose results it gets. Times are seconds as numbers, or `timedelta`. Which options already act, and which are only
+    kept and shown, is said when one is used.
 
     Args:
         name: Its name, if not the function's.
         executor: ``local`` runs it in this process, ``distributed`` on a worker, ``auto`` leaves it to the workflow.
         depends_on: Steps it must follow without reading their results.
+        retries: How often it is tried again after an error.
+        backoff: Pause between tries: seconds, or (first, factor, longest).
+        retry_on: Errors after which it is tried again; without it, any that can pass.
+        timeout: How long one try may take.
+        queue_timeout: How long it may wait for a worker.
+        cache: Use an earlier result when code and inputs are the same.
+        idempotent: Running it twice does no harm.
+        effects: ``none`` for a step that changes nothing outside, ``once`` for one that must never run twice.
+        compensate: The function that undoes it.
+        labels: What its result holds, like ``pii``.
+        cost: What one run of it costs.
+        resources: What its worker must have, like ``{"gpu": 1}``.
+        fallback: Executors to try when its own is not there, or ``error`` for none.
 
     Raises:
-        DefinitionError: The function cannot be a step; says why.
-        NotYet: An option that this version does not have.
+        DefinitionError: The function cannot be a step, or an option has a wrong value; says why.
     """
-    for option in later:
-        if option in _LATER:
-            raise NotYet(f"@step({option}=...) comes with a later version; remove it for now")
-        raise DefinitionError(f"@step has no option {option!r}. It takes name, executor and depends_on.")
+    for option in options:
+        if option not in ACTS:
+            known = ("name", "executor", "depends_on", *ACTS)
+            raise DefinitionError(f"@step has no option {option!r}.{nearest(option, known)} It takes {_listed(known)}.")
 
     def decorate(target: Callable[..., Any]) -> StepMetadata:
-        made = make_step(target, name=name, executor=executor, depends_on=depends_on)
+        made = make_step(target, name=name, executor=executor, depends_on=depends_on, options=options)
+        if asleep := idle(made.options) if options else "":
+            verbs = "are kept with the step and do" if " and " in asleep else "is kept with the step and does"
+            warnings.warn(
+                f"step {made.name!r}: {asleep} {verbs} nothing in this version", NotActiveYet, stacklevel=2 + bare
+            )
         registry.add_step(made)
         return made
 
+    bare = function is not None
     return decorate if function is None else decorate(function)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 @overload
 def workflow(definition: Callable[[Any], Any], /) -> Workflow: ...
 @overload
 def workflow(
-    *, name: str | None = None, executor: ExecutorName = "auto", execution_strategy: Mapping[str, str] | None = None
+    *,
+    name: str | None = None,
+    executor: ExecutorName = "auto",
+    execution_strategy: Mapping[str, ExecutorName] | None = None,
+    core_url: str | None = None,
 ) -> Callable[[Callable[[Any], Any]], Workflow]: ...
 def workflow(
     definition: Callable[[Any], Any] | None = None,
@@ -81,7 +115,8 @@ def workflow(
     *,
     name: str | None = None,
     executor: ExecutorName = "auto",
-    execution_strategy: Mapping[str, str] | None = None,
+    execution_strategy: Mapping[str, ExecutorName] | None = None,
+    core_url: str | None = None,
 ) -> Workflow | Callable[[Callable[[Any], Any]], Workflow]:
     """Make a workflow of a function that takes ``wf`` and calls ``wf.timeline(...)``.
 
@@ -89,10 +124,13 @@ def workflow(
         name: Its name, if not the function's.
         executor: Where its steps run unless they say otherwise.
         execution_strategy: Step name or ``default`` to executor.
+        core_url: Kept for files written for the SDK, where it counts only for ``execute(distributed=True)``.
 
     Raises:
         DefinitionError: It is not such a function.
     """
+    if core_url is not None and not isinstance(core_url, str):
+        raise DefinitionError(f"@workflow: core_url is text like 'localhost:9090', not {core_url!r:.60}")
 
     def decorate(target: Callable[[Any], Any]) -> Workflow:
         if isinstance(target, type) or not callable(target):
@@ -104,6 +142,7 @@ def workflow(
             executor=executor,
             execution_strategy=execution_strategy,
         )
+        made.core_url = core_url
         registry.add_workflow(made)
         return made
 

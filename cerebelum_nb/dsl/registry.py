@@ -1,7 +1,8 @@
 """What has been defined so far: the one live object at module level, since decorators run at import.
 
 A step is known by its module, name and function, so two files may both have a ``load``; running a cell
-again replaces what the same cell defined before.
+again replaces what the same cell defined before. What a cell no longer defines is retired: who still holds the old
+object in a timeline gets its heir, or an error, and never the old code.
 """
 
 import sys
@@ -10,16 +11,22 @@ from typing import Any
 
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.workflow import Workflow
-from cerebelum_nb.errors import InternalError, PlanError
+from cerebelum_nb.errors import DefinitionError, InternalError, PlanError
 
 _Key = tuple[str, str, str]  # module, the step's name, the function's
 
 
 class StepRegistry:
-    """Steps and workflows by name, newest definition first."""
+    """Steps and workflows by name, newest definition first.
+
+    Attributes:
+        on_step: Called with each step that is defined, after it is known.
+    """
 
     def __init__(self) -> None:
         self._steps: dict[_Key, StepMetadata] = {}
+        self._retired: dict[_Key, tuple[_Key | None, str]] = {}  # -> the step that took its place, or why there is none
+        self.on_step: list[Callable[[StepMetadata], None]] = []
         self.workflows: dict[str, Workflow] = {}
         self._open_runner: Callable[[], Any] | None = None
 
@@ -36,15 +43,44 @@ class StepRegistry:
         """Remember a step; the same module and name replaces."""
         if _is_top_level(step):
             self._steps.pop(_key(step), None)
+            self._retired.pop(_key(step), None)
             self._steps[_key(step)] = step
+            for listener in self.on_step:
+                listener(step)
+
+    def retire(self, step: StepMetadata, *, heir: StepMetadata | None = None, why: str = "") -> None:
+        """Forget a step, unless it has been defined again since.
+
+        Args:
+            heir: The step that timelines with the old one run from now on: the same name over another function.
+            why: Without an heir, what the error of such a timeline says about it.
+        """
+        key = _key(step)
+        if self._steps.get(key) is step and (heir is None or _key(heir) != key):
+            del self._steps[key]
+            self._retired[key] = (_key(heir) if heir is not None else None), why
 
     def add_workflow(self, workflow: Workflow) -> None:
         """Remember a workflow; the same name replaces."""
         self.workflows[workflow.name] = workflow
 
     def newest(self, step: StepMetadata) -> StepMetadata:
-        """The newest definition of a step that a timeline holds: a cell that ran again counts at once."""
-        return self._steps.get(_key(step), step) if _is_top_level(step) else step
+        """The newest definition of a step that a timeline holds: a cell that ran again counts at once.
+
+        Raises:
+            DefinitionError: The step was retired.
+        """
+        if not _is_top_level(step):
+            return step
+        key = _key(step)
+        while key not in self._steps and key in self._retired:
+            heir, why = self._retired[key]
+            if heir is None:
+                raise DefinitionError(
+                    f"step {step.name!r} is gone: {why}. Take it out of the timeline, or define it again"
+                )
+            key = heir
+        return self._steps.get(key, step)
 
     def runs_with(self, open_runner: Callable[[], Any]) -> None:
         """Tell how workflows get a session; called once by the package's front page."""

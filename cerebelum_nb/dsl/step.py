@@ -3,18 +3,35 @@
 import inspect
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
 
 from cerebelum_nb.dsl.timeline import Chainable
-from cerebelum_nb.errors import DefinitionError
+from cerebelum_nb.errors import DefinitionError, NotYet
+from cerebelum_nb.model.options import StepOptions, checked
 from cerebelum_nb.model.workflow import RESERVED, Parameter, StepDef
 
-_NAME: Final = re.compile(r"[\w\-./ ]{1,80}")
+if TYPE_CHECKING:  # a plain `StepMetadata` in an annotation is a step of any kind; Python itself says so from 3.13 on
+    from typing_extensions import ParamSpec, TypeVar
+
+    P = ParamSpec("P", default=...)
+    R = TypeVar("R", default=Any)
+else:
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+_NAME_LIMIT: Final = 80
+_BETWEEN: Final = frozenset("-./ ")  # beside what Python takes in names
+# Letters and marks that nobody sees: two names that look alike must not be two steps.
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _P = inspect.Parameter
 
 
-class StepMetadata(Chainable):
+class StepMetadata(Chainable, Generic[P, R]):
     """A step: what ``@step`` makes of a function.
 
     Attributes:
@@ -22,32 +39,64 @@ class StepMetadata(Chainable):
         function: The function as it was written.
         executor: Where it wants to run: ``local``, ``distributed``, or ``auto`` for no wish.
         depends_on: Names of the steps it reads or follows.
+        options: What else it asks for: retries, timeout and the like.
         definition: The same as frozen data.
     """
 
     def __init__(self, definition: StepDef) -> None:
         self.definition = definition
         self.name = definition.name
-        self.function = definition.function
+        self.function: Callable[P, R] = definition.function
         self.executor = definition.executor
         self.depends_on = list(definition.depends_on)
+        self.options: StepOptions = definition.options
         self.module = getattr(definition.function, "__module__", None) or "__main__"
         self.__name__ = getattr(definition.function, "__name__", definition.name)
         self.__doc__ = getattr(definition.function, "__doc__", None)
         self.__wrapped__ = definition.function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the plain function, outside any run."""
         return self.function(*args, **kwargs)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        mine = self.__dict__.get("name", "?")
-        raise AttributeError(
-            f"{mine!r} is a step and has no {name!r}. After a run its value is in run.outputs[{mine!r}], "
-            "and other steps get it by naming it as a parameter"
-        )
+    @property
+    def dependencies(self) -> list[str]:
+        """Names of the steps whose results it reads."""
+        return [p.name for p in self.definition.parameters if p.kind == "step"]
+
+    @property
+    def has_context(self) -> bool:
+        """Whether it takes the run's context."""
+        return any(p.kind == "context" for p in self.definition.parameters)
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether it takes the run's inputs."""
+        return any(p.kind == "inputs" for p in self.definition.parameters)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of what it takes."""
+        return [p.name for p in self.definition.parameters]
+
+    def compensate(self, *_args: Any) -> NoReturn:
+        """Name the function that undoes this step; not in this version.
+
+        Raises:
+            NotYet: Always.
+        """
+        raise NotYet(f"@{self.name}.compensate comes with a later version; remove it for now")
+
+    if not TYPE_CHECKING:  # else every misspelt attribute would look right to a type checker
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            mine = self.__dict__.get("name", "?")
+            raise AttributeError(
+                f"{mine!r} is a step and has no {name!r}. After a run its value is in run.outputs[{mine!r}], "
+                "and other steps get it by naming it as a parameter"
+            )
 
     def __reduce__(self) -> Any:
         # Where a worker needs it (a step that calls another as a function), the function is all it needs.
@@ -56,32 +105,45 @@ class StepMetadata(Chainable):
     def __repr__(self) -> str:
         wish = "" if self.executor == "auto" else f", executor={self.executor!r}"
         needs = f", needs {', '.join(self.depends_on)}" if self.depends_on else ""
-        return f"<step {self.name}{wish}{needs}>"
+        asks = f", {self.options}" if str(self.options) else ""
+        return f"<step {self.name}{wish}{needs}{asks}>"
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def make_step(function: Any, *, name: str | None, executor: str, depends_on: Sequence[str]) -> StepMetadata:
-    """Check a function and make a step of it.
+def make_step(
+    function: Any,
+    *,
+    name: str | None,
+    executor: str,
+    depends_on: Sequence[Any],
+    options: Mapping[str, Any] | None = None,
+) -> StepMetadata:
+    """Check a function and make a step of it. A step made anew keeps what is not said again.
+
+    Args:
+        options: Option to value, as written; see `cerebelum_nb.model.options`.
 
     Raises:
         DefinitionError: What is wrong, with the parameter's name and the place.
     """
+    base = StepOptions()
     if isinstance(function, StepMetadata):
-        function = function.function
+        old = function.definition
+        function, base, name = old.function, old.options, old.name if name is None else name
+        executor = old.executor if executor == "auto" else executor
+        depends_on = old.depends_on if depends_on == () else depends_on
     if isinstance(function, staticmethod):
         function = function.__func__
-    if isinstance(function, type) or not callable(function):
-        raise DefinitionError(f"@step goes on a function, not on {function!r:.80}")
+    _check_kind(function)
     called = getattr(function, "__name__", None)
     if name is None and (called is None or called == "<lambda>"):
         raise DefinitionError("this step has no name of its own: give it one, @step(name='...')")
     chosen = check_name(name if name is not None else str(called))
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise DefinitionError(f"step {chosen!r} uses yield: a step returns its value once; return a list instead")
-    if not isinstance(executor, str) or not executor:
+    _check_yields(chosen, function)
+    if not isinstance(executor, str) or not executor or not executor.isprintable():
         raise DefinitionError(f"step {chosen!r}: executor={executor!r} is not a name like 'local' or 'distributed'")
     parameters = _parameters(chosen, function)
     read = [p.name for p in parameters if p.kind == "step"]
@@ -94,6 +156,7 @@ def make_step(function: Any, *, name: str | None, executor: str, depends_on: Seq
             executor=executor,
             is_async=_is_async(function),
             defined_at=_place(function),
+            options=checked(chosen, options or {}, base),
         )
     )
 
@@ -107,7 +170,7 @@ def check_name(name: object, what: str = "step") -> str:
     if not isinstance(name, str):
         raise DefinitionError(f"a {what}'s name is text, not {name!r:.60}")
     normal = unicodedata.normalize("NFC", name)
-    if not _NAME.fullmatch(normal) or normal != normal.strip():
+    if not 0 < len(normal) <= _NAME_LIMIT or not all(map(_may_stand, normal)) or normal != normal.strip():
         raise DefinitionError(
             f"{name[:40]!a} cannot name a {what}: 1 to 80 letters, digits, '_', '-', '.', '/' or spaces inside"
         )
@@ -118,10 +181,30 @@ def check_name(name: object, what: str = "step") -> str:
     return normal
 
 
-def _names(step: str, depends_on: Sequence[str]) -> list[str]:
-    if isinstance(depends_on, str) or not all(isinstance(d, str | StepMetadata) for d in depends_on):
+def _may_stand(char: str) -> bool:
+    # Python's own rule for names, which knows the marks that many scripts write their vowels with.
+    return char in _BETWEEN or (f"a{char}".isidentifier() and not _UNSEEN.match(char))
+
+
+def _check_kind(function: Any) -> None:
+    if isinstance(function, classmethod):
+        raise DefinitionError("a classmethod cannot be a step: nobody passes the class; make it a staticmethod")
+    if isinstance(function, type) or not callable(function):
+        raise DefinitionError(f"@step goes on a function, not on {function!r:.80}")
+
+
+def _check_yields(step: str, function: Any) -> None:
+    for code in (function, getattr(type(function), "__call__", None)):  # noqa: B004  looking for a __call__ that yields
+        if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
+            raise DefinitionError(f"step {step!r} uses yield: a step returns its value once; return a list instead")
+
+
+def _names(step: str, depends_on: Sequence[Any]) -> list[str]:
+    listed = depends_on if isinstance(depends_on, list | tuple | set | frozenset) else (None,)
+    names = [getattr(d, "name", None) if isinstance(d, Chainable) else d for d in listed]
+    if not all(isinstance(name, str) and name.strip() for name in names):
         raise DefinitionError(f"step {step!r}: depends_on is a list of step names, got {depends_on!r:.60}")
-    return [d.name if isinstance(d, StepMetadata) else d for d in depends_on]
+    return [unicodedata.normalize("NFC", str(name)) for name in names]
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -135,19 +218,35 @@ def _parameters(step: str, function: Callable[..., Any]) -> tuple[Parameter, ...
     except (ValueError, TypeError) as exc:
         raise DefinitionError(f"step {step!r}: its parameters cannot be read ({exc}); wrap it in a def") from exc
     found = []
-    for p in signature.parameters.values():
+    for place, p in enumerate(signature.parameters.values()):
         if p.kind in (_P.VAR_POSITIONAL, _P.VAR_KEYWORD):
             continue  # accepted for files written so; nothing is passed there
+        if place == 0 and p.name in ("self", "cls") and _in_class(function):
+            raise DefinitionError(
+                f"step {step!r} is a method: nobody passes its {p.name!r}. Make it a staticmethod, or a step of an "
+                f"object's own: step(name={step!r})(thing.{step})"
+            )
         kind = p.name if p.name in ("context", "inputs") else "step"
+        optional = p.default is not _P.empty
+        if kind == "step" and optional and p.kind is _P.POSITIONAL_ONLY:
+            raise DefinitionError(
+                f"step {step!r}: parameter {p.name!r} has a default and stands before '/', so it cannot be left out "
+                "where no such step is in the timeline; take the '/' or the default away"
+            )
         found.append(
             Parameter(
                 p.name,
                 kind,  # type: ignore[arg-type]  # one of the three by the line above
                 keyword=p.kind is _P.KEYWORD_ONLY,
-                optional=p.default is not _P.empty,
+                optional=optional,
             )
         )
     return tuple(found)
+
+
+def _in_class(function: Callable[..., Any]) -> bool:
+    outer = getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+    return "." in outer
 
 
 def _place(function: Callable[..., Any]) -> str:

@@ -1,11 +1,15 @@
 """`Workflow`: a named timeline. Data; running it is the session's business, reached through the registry."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from cerebelum_nb.dsl.definition import define
+from cerebelum_nb.dsl.nested import SubWorkflow
+from cerebelum_nb.dsl.routes import RawRoute, branching, diverging
 from cerebelum_nb.dsl.step import StepMetadata, check_name
 from cerebelum_nb.dsl.timeline import Composition, Order, stages_of
-from cerebelum_nb.errors import CerebelumError, DefinitionError, NotYet, PlanError
+from cerebelum_nb.errors import CerebelumError, DefinitionError, NotYet
 from cerebelum_nb.model.workflow import WorkflowDef
 
 
@@ -14,6 +18,7 @@ class WorkflowBuilder:
 
     def __init__(self) -> None:
         self.order = Order()
+        self.routes: list[RawRoute] = []
 
     def timeline(self, *items: Any) -> Self:
         """Put steps in order, after whatever an earlier call put there.
@@ -31,13 +36,35 @@ class WorkflowBuilder:
             self.order.then(item)
         return self
 
-    def diverge(self, *_args: Any, **_kwargs: Any) -> Self:
-        """Choose one of several ways by a step's result; not in this version."""
-        raise NotYet("wf.diverge comes with a later version; until then decide inside a step")
+    def diverge(self, from_step: Any, patterns: Any) -> Self:
+        """Take one of several ways, by a step's result. What follows the step in the timeline goes on after that way.
 
-    def branch(self, *_args: Any, **_kwargs: Any) -> Self:
-        """Choose between two ways by a condition; not in this version."""
-        raise NotYet("wf.branch comes with a later version; until then decide inside a step")
+        Args:
+            from_step: The step whose result decides.
+            patterns: Pattern to target. A pattern is a value, a type, a function that says yes or no, or ``"_"`` for
+                all the rest; the first that fits counts. A target is a step, a list or chain of steps, a part of
+                the timeline, `back_to`, or None for going on. The steps of other ways are skipped.
+
+        Raises:
+            DefinitionError: `patterns` is no such dict.
+        """
+        self.routes.append(diverging(from_step, patterns))
+        return self
+
+    def branch(self, after: Any, condition: Any, when_true: Any, when_false: Any = None) -> Self:
+        """Take one of two ways, by a condition. What follows the step in the timeline goes on after that way.
+
+        Args:
+            after: The step whose result decides.
+            condition: Called with that result, sync or async.
+            when_true: A target as for `diverge`; None for going on.
+            when_false: The same.
+
+        Raises:
+            DefinitionError: `condition` cannot be called.
+        """
+        self.routes.append(branching(after, condition, when_true, when_false))
+        return self
 
 
 class Home(Protocol):
@@ -50,6 +77,14 @@ class Home(Protocol):
         """The session."""
 
 
+@dataclass(frozen=True)
+class ValidationReport:
+    """What `Workflow.validate` found; what cannot run is raised instead."""
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
 class Workflow:
     """A workflow: what ``@workflow`` makes of a function.
 
@@ -57,7 +92,10 @@ class Workflow:
         name: How runs, charts and the command line call it.
         executor: Where its steps run unless something nearer says otherwise; ``auto`` for no wish.
         execution_strategy: Its own map of step name or ``default`` to executor.
+        core_url: The Core that ``execute(distributed=True)`` would serve, in files written for the SDK.
     """
+
+    core_url: str | None = None
 
     def __init__(
         self,
@@ -77,36 +115,50 @@ class Workflow:
         self.__doc__ = getattr(definition, "__doc__", None)
         self.__module__ = getattr(definition, "__module__", "__main__")
 
-    def define(self) -> WorkflowDef:
+    def define(self, inside: tuple[str, ...] = ()) -> WorkflowDef:
         """The timeline as it stands now: the function is asked again each time, with each step's newest definition.
+
+        Args:
+            inside: The workflows that this one is nested in, outermost first.
 
         Raises:
             DefinitionError: The function is not a plain ``def name(wf)``, or puts something else than steps in order.
-            PlanError: The timeline is empty.
+            PlanError: The timeline is empty, or the workflow contains itself.
+        """
+        return define(self, self.build(), self._home, inside)
+
+    def build(self) -> WorkflowBuilder:
+        """What its function says, as it is written.
+
+        Raises:
+            DefinitionError: The function raises, or is no plain ``def name(wf)``.
         """
         builder = WorkflowBuilder()
-        answer = self._ask(builder)
-        if hasattr(answer, "__await__"):
-            answer.close()
-            raise DefinitionError(f"workflow {self.name!r} is an async def; a workflow is a plain def that takes wf")
-        steps = []
-        for step in builder.order.steps:
-            if not isinstance(step, StepMetadata):
-                raise DefinitionError(f"workflow {self.name!r} holds {step!r:.60}, which is not a step")
-            steps.append(self._home.newest(step).definition)
-        if not steps:
-            raise PlanError(f"workflow {self.name!r} has no steps: put some in order with wf.timeline(a >> b)")
-        return WorkflowDef(
-            self.name, tuple(steps), tuple(builder.order.follows), self.executor, self.execution_strategy
-        )
-
-    def _ask(self, builder: WorkflowBuilder) -> Any:
         try:
-            return self.definition(builder)
+            answer = self.definition(builder)
         except CerebelumError:
             raise
         except Exception as exc:
             raise DefinitionError(f"the function of workflow {self.name!r} raised {type(exc).__name__}: {exc}") from exc
+        if hasattr(answer, "__await__"):
+            answer.close()
+            raise DefinitionError(f"workflow {self.name!r} is an async def; a workflow is a plain def that takes wf")
+        return builder
+
+    def as_step(self, name: str | None = None, *, executor: str = "auto", inputs: Any = None) -> SubWorkflow:
+        """This workflow as one step of another: put it into a timeline. Its steps are called ``name/step``.
+
+        Args:
+            name: What other steps call its result; the workflow's own name by default.
+            executor: Where its steps run unless they say otherwise.
+            inputs: A step whose result its steps get as ``inputs``; None for the run's own inputs.
+
+        Raises:
+            DefinitionError: `name` cannot be a step's.
+        """
+        chosen = check_name(self.name if name is None else name)
+        source = "" if inputs is None else check_name(getattr(inputs, "name", inputs))
+        return SubWorkflow(self, chosen, executor, source)
 
     def run(
         self,
@@ -129,10 +181,23 @@ class Workflow:
         """
         return self._home.runner().run(self, inputs, strategy=execution_strategy, until=until, start_at=start_at)
 
-    async def execute(  # noqa: PLR0913  the specification's, and what `run` takes
+    def validate(self) -> ValidationReport:
+        """Check and place it without running anything.
+
+        Raises:
+            DefinitionError: It is written wrongly.
+            PlanError: It cannot run as it stands.
+        """
+        self._home.runner().plan(self)
+        return ValidationReport()
+
+    async def execute(  # noqa: PLR0913  the specification's, the SDK's in its order, and what `run` takes
         self,
         inputs: Any = None,
         executor: Any = None,
+        distributed: bool = False,  # noqa: FBT001, FBT002  the SDK's
+        max_reconnect_attempts: int = 0,  # noqa: ARG002  the SDK's
+        reconnect_max_delay: float = 60.0,  # noqa: ARG002  the SDK's
         *,
         use_local: bool | None = None,
         execution_strategy: Mapping[str, str] | None = None,
@@ -144,6 +209,9 @@ class Workflow:
         Args:
             inputs: What steps get as ``inputs``; usually a dict.
             executor: A `HybridExecutor`, `DSLLocalExecutor` or `DistributedExecutor`; None for the session's own.
+            distributed: The SDK's way to serve a Core elsewhere as a worker; not in this version.
+            max_reconnect_attempts: Goes with `distributed`.
+            reconnect_max_delay: Goes with `distributed`.
             use_local: Deprecated. True runs every step locally, False every step remotely.
             execution_strategy: Step name or ``default`` to executor, for this run.
             until: Run only this step and what it needs.
@@ -151,9 +219,15 @@ class Workflow:
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
-            StepFailed: A step failed.
+            ExecutionError: A step failed.
             RunCancelled: The run was cancelled.
+            NotYet: `distributed` is true.
         """
+        if distributed:
+            raise NotYet(
+                "distributed=True makes this process a worker of a Core elsewhere, which comes with a later version. "
+                'To run the steps on workers here, write execution_strategy={"default": "distributed"}'
+            )
         return await self._home.runner().execute(
             self,
             inputs,
@@ -176,8 +250,7 @@ class Workflow:
         Raises:
             DefinitionError: As `define`.
         """
-        builder = WorkflowBuilder()
-        self._ask(builder)
+        builder = self.build()
         return repr(Composition(tuple(stage for item in builder.order.items for stage in stages_of(item))))
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cerebelum_nb.errors import CaptureError, ExecutorError, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread
 from cerebelum_nb.model.events import ErrorInfo
-from cerebelum_nb.protocols import Attempt, Outcome, Signals
+from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
 
 if TYPE_CHECKING:  # it loads gRPC, which must not happen before Core has been started
     from cerebelum_nb.executors.core_link import Link
@@ -58,6 +58,15 @@ class CoreExecutor:
             return await link.run(attempt, signals)
         except (CaptureError, WireError, ExecutorError) as exc:
             return Outcome("error", error=ErrorInfo(type(exc).__name__, str(exc)))
+
+    async def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
+        """Tell a waiting attempt what somebody said; see `protocols.Executor.answer`.
+
+        Raises:
+            WireError: The value cannot be sent to a worker.
+        """
+        if self._link is not None and self._link.alive:
+            self._link.answer(run, task, number, answer)
 
     async def close(self) -> None:
         """Stop the steps, the workers and Core. May be called twice."""

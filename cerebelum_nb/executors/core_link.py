@@ -12,12 +12,13 @@ import grpc
 import grpc.aio
 import msgspec
 
+from cerebelum_nb.attempt import printable
 from cerebelum_nb.capture import LOUD_NBYTES, Shipped, Shipper, what_weighs
 from cerebelum_nb.codec import Encoded, decode, encode, one_line
 from cerebelum_nb.errors import PayloadRejected, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread, place
 from cerebelum_nb.model.events import ErrorInfo
-from cerebelum_nb.protocols import Attempt, Outcome, Signals
+from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
 from cerebelum_nb.seal import TAG_NBYTES, Address, seal, unseal
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
@@ -27,9 +28,14 @@ from cerebelum_nb.wire.frames import (
     Finished,
     Forget,
     Joined,
+    Left,
     Lost,
+    Paused,
     Place,
     Printed,
+    Progress,
+    Reply,
+    Resumed,
     Started,
     Submit,
     check_size,
@@ -38,15 +44,19 @@ from cerebelum_nb.wire.frames import (
 
 CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are forgotten first
 CODES_COUNT = 512
+REASON_LIMIT = 4_000  # characters of why somebody said no
+
+_OfAttempt = Started | Printed | Progress | Paused | Resumed | Finished | Lost
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running:
     attempt: Attempt
     signals: Signals
     outcome: "asyncio.Future[Outcome]"
+    asks: int = 0  # the number of the pause in which it waits for an answer; 0 when it does not
 
 
 class Link:
@@ -98,6 +108,24 @@ class Link:
             raise
         finally:
             self._running.pop(number, None)
+
+    def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
+        """Tell a waiting attempt what somebody said; see `protocols.Executor.answer`.
+
+        Raises:
+            WireError: The value cannot be sent or is too large.
+        """
+        for sent, running in self._running.items():
+            attempt = running.attempt
+            if running.asks and (attempt.run, attempt.task, attempt.number) == (run, task, number):
+                what = f"the value for step {attempt.step!r}"
+                body = encode(answer.value if answer.approved else None, what)
+                check_size(what, body.nbytes)
+                reason = printable(answer.reason)[:REASON_LIMIT]
+                reply = Reply(sent, running.asks, answer.approved, reason, body.codec, b"")
+                address = Address(run, task, number, "to worker", reply.about)
+                self._outbox.put(msgspec.structs.replace(reply, sealed=seal(self.process.key, address, body.data)))
+                return
 
     async def close(self, error: ErrorInfo) -> None:
         """End Core; attempts that still run end as cancelled."""
@@ -176,20 +204,45 @@ class Link:
     def _take(self, frame: AnyFrame) -> None:
         if isinstance(frame, Joined):
             self.workers[frame.slot] = frame.pid
-            return
-        assert isinstance(frame, Started | Printed | Finished | Lost)  # Core sends nothing else
-        running = self._running.get(frame.id)
-        if running is None or running.outcome.done():
-            return  # nobody waits for it any more
+        elif isinstance(frame, Left):
+            self.workers.pop(frame.slot, None)
+        else:
+            # Core sends nothing else
+            assert isinstance(frame, _OfAttempt)
+            running = self._running.get(frame.id)
+            if running is not None and not running.outcome.done():  # else nobody waits for it any more
+                self._tell_of(frame, running)
+
+    def _tell_of(self, frame: _OfAttempt, running: _Running) -> None:
         match frame:
             case Started():
                 _tell(running.signals.started, frame.worker)
             case Printed():
                 _tell(running.signals.output, frame.stream, frame.text)
+            case Progress():
+                _tell(running.signals.progress, frame.done, frame.text)
+            case Paused():
+                self._paused(frame, running)
+            case Resumed():
+                running.asks = 0
+                _tell(running.signals.resumed)
             case Finished():
                 running.outcome.set_result(self._outcome(frame, running.attempt))
             case Lost():
                 running.outcome.set_result(Outcome("lost", error=frame.error))
+
+    def _paused(self, frame: Paused, running: _Running) -> None:
+        attempt, asked = running.attempt, None
+        if frame.kind == "approval":
+            running.asks = frame.pause
+        if frame.codec:
+            address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.about)
+            try:
+                asked = decode(frame.codec, unseal(self.process.key, address, frame.sealed))
+            except BaseException as exc:  # noqa: BLE001  as in `_outcome`; the question can be answered all the same
+                text = f"what step {attempt.step!r} asks about cannot be read here: {one_line(exc)}\n"
+                _tell(running.signals.output, "notice", text)
+        _tell(running.signals.paused, frame.kind, frame.seconds, frame.text, asked)
 
     def _outcome(self, frame: Finished, attempt: Attempt) -> Outcome:
         address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.codec)

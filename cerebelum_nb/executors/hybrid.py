@@ -4,14 +4,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cerebelum_nb.errors import NotYet
+from cerebelum_nb.dsl import compat
+from cerebelum_nb.dsl.registry import registry
+from cerebelum_nb.errors import NotYet, PlanError
+from cerebelum_nb.model.options import ExecutorName
+from cerebelum_nb.model.typed import nearest
 
 
 class _Runs:
     """Gives each of them ``await executor.execute(workflow, inputs)``."""
 
     async def execute(self, workflow: Any, inputs: Any = None) -> Any:
-        """Run a workflow here; the same as ``workflow.execute(inputs, executor=self)``."""
+        """Run a workflow here; the same as ``workflow.execute(inputs, executor=self)``.
+
+        Args:
+            workflow: A workflow, the name of one, or what the SDK's ``execute(inputs, executor=self)`` hands over.
+            inputs: What its steps get as ``inputs``.
+
+        Raises:
+            PlanError: It is no workflow, or cannot run as it stands.
+            ExecutionError: A step failed.
+        """
+        if compat.is_built(workflow):
+            return await compat.execute(workflow, inputs, self)
+        if isinstance(workflow, str):
+            if workflow not in registry.workflows:
+                raise PlanError(f"there is no workflow {workflow!r:.80}.{nearest(workflow, registry.workflows)}")
+            workflow = registry.workflows[workflow]
+        if not hasattr(workflow, "execute"):
+            raise PlanError(f"{workflow!r:.60} is not a workflow: decorate a function that takes wf with @workflow")
         return await workflow.execute(inputs, executor=self)
 
 
@@ -22,9 +43,17 @@ class DSLLocalExecutor(_Runs):
 
 @dataclass(frozen=True)
 class DistributedExecutor(_Runs):
-    """Every step on workers of the embedded Core, which starts by itself."""
+    """Every step on workers of the embedded Core, which starts by itself.
+
+    Args:
+        core_url: Not in this version: a Core elsewhere.
+        worker_id: For files written for the SDK, which does not use it either.
+        timeout: The same.
+    """
 
     core_url: str | None = None
+    worker_id: str = "python-executor"
+    timeout: float = 30.0
 
     def __post_init__(self) -> None:
         if self.core_url is not None:
@@ -44,4 +73,4 @@ class HybridExecutor(_Runs):
 
     local_executor: DSLLocalExecutor = field(default_factory=DSLLocalExecutor)
     distributed_executor: DistributedExecutor = field(default_factory=DistributedExecutor)
-    strategy: Mapping[str, str] | None = None
+    strategy: Mapping[str, ExecutorName] | None = None

@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any, Final
 
-from cerebelum_nb.attempt import describe, emit_in_this_context, enter_capture, leave_capture
+from cerebelum_nb.attempt import describe, enter, enter_capture, leave_capture
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Outcome
@@ -243,7 +243,7 @@ class LocalExecutor:
             ctx = contextvars.copy_context()
             here.holding = (job, ticket, clock())
             try:
-                ctx.run(emit_in_this_context, job.emit_for(ticket))
+                ctx.run(enter, job.here(ticket))
                 function, args, kwargs = job.call(ticket.task, ticket.attempt)
                 coro = function(*args, **kwargs)
                 try:
@@ -291,7 +291,7 @@ class LocalExecutor:
             self._in_thread.add(key)
             ctx = contextvars.copy_context()
             try:
-                ctx.run(emit_in_this_context, job.emit_for(ticket))
+                ctx.run(enter, job.here(ticket))
                 function, args, kwargs = job.call(ticket.task, ticket.attempt)
                 value = ctx.run(function, *args, **kwargs)
             except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours

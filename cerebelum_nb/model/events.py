@@ -13,6 +13,7 @@ OutcomeKind = Literal["ok", "error", "timeout", "cancelled", "lost"]
 TaskStatus = Literal["succeeded", "failed", "skipped", "cancelled"]
 RunStatus = Literal["succeeded", "failed", "cancelled"]
 Stream = Literal["stdout", "stderr", "notice"]
+PauseKind = Literal["sleep", "approval"]
 
 
 class Placement(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -41,6 +42,14 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", array_like=True, gc=F
     at: float
 
 
+class Group(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A nested workflow: its tasks stand side by side in the plan, from `first` up to but not including `stop`."""
+
+    name: str  # as its steps' names begin: "outer/inner"
+    first: int
+    stop: int
+
+
 class RunStarted(Event, frozen=True, tag="run.started", array_like=True, gc=False):
     """Announces every task, what it needs and where it is placed."""
 
@@ -51,6 +60,8 @@ class RunStarted(Event, frozen=True, tag="run.started", array_like=True, gc=Fals
     places: tuple[Placement, ...]  # the distinct placements
     place: tuple[int, ...]  # task -> index in `places`
     parent: str = ""  # the run whose results are reused
+    groups: tuple[Group, ...] = ()  # outer before inner
+    decisions: tuple[int, ...] = ()  # tasks that choose a way
 
 
 class AttemptSubmitted(Event, frozen=True, tag="attempt.submitted", array_like=True, gc=False):
@@ -87,6 +98,40 @@ class AttemptFinished(Event, frozen=True, tag="attempt.finished", array_like=Tru
     run_s: float = 0.0
 
 
+class AttemptProgress(Event, frozen=True, tag="attempt.progress", array_like=True, gc=False):
+    """Chatter: how far a step says it is."""
+
+    task: int
+    attempt: int
+    done: float  # 0 to 1
+    text: str
+
+
+class TaskPaused(Event, frozen=True, tag="task.paused", array_like=True, gc=False):
+    """A running step sleeps, or waits for somebody's answer; it holds no place meanwhile."""
+
+    task: int
+    attempt: int
+    kind: PauseKind
+    until: float  # UTC seconds: when it goes on by itself, or gives up; 0 for never
+    text: str  # what it waits for
+
+
+class TaskResumed(Event, frozen=True, tag="task.resumed", array_like=True, gc=False):
+    """A paused step goes on."""
+
+    task: int
+    attempt: int
+
+
+class RouteTaken(Event, frozen=True, tag="route.taken", array_like=True, gc=False):
+    """A decision chose one of its ways; the steps of the others are skipped."""
+
+    task: int  # the decision
+    way: str  # as it is written in the workflow
+    again: tuple[int, ...] = ()  # a way back: tasks that go back to waiting, in plan order
+
+
 class TaskMoved(Event, frozen=True, tag="task.moved", array_like=True, gc=False):
     """A task got another placement; it and what depends on it go back to waiting."""
 
@@ -100,7 +145,7 @@ class TaskFinished(Event, frozen=True, tag="task.finished", array_like=True, gc=
 
     task: int
     status: TaskStatus
-    source: Literal["attempt", "reused", "rule"] = "attempt"
+    source: Literal["attempt", "reused", "rule", "route"] = "attempt"  # route: skipped, and what follows goes on
     reason: str = ""
 
 
@@ -116,6 +161,10 @@ AnyEvent = (
     | AttemptStarted
     | AttemptOutput
     | AttemptFinished
+    | AttemptProgress
+    | TaskPaused
+    | TaskResumed
+    | RouteTaken
     | TaskMoved
     | TaskFinished
     | RunFinished

@@ -1,11 +1,12 @@
 """A plan: a workflow with inputs and wishes, checked and placed, ready to run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from cerebelum_nb.model.events import Placement
+from cerebelum_nb.model.events import Group, Placement
+from cerebelum_nb.model.workflow import Way
 
 CONTEXT: Final = -1  # in a `Call`: the step's context
 INPUTS: Final = -2  # in a `Call`: the run's inputs
@@ -16,6 +17,7 @@ class Call(msgspec.Struct, frozen=True):
 
     positional: tuple[int, ...]
     keywords: tuple[tuple[str, int], ...] = ()
+    optional: frozenset[str] = frozenset()  # keywords that are left out where a route passed their task by
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -32,6 +34,9 @@ class Plan(msgspec.Struct, frozen=True):
     asynchronous: tuple[bool, ...]
     answer: int  # the task whose result is the run's
     left_out: frozenset[int] = frozenset()  # not needed for what was asked (`until`)
+    ways: Mapping[int, tuple[Way, ...]] = {}  # decision -> what it may choose
+    groups: tuple[Group, ...] = ()
+    inputs_of: Mapping[int, int] = {}  # tasks of a nested workflow -> the task whose result they get as inputs
 
     def number_of(self, step: str) -> int:
         """The task of a step.
@@ -41,14 +46,24 @@ class Plan(msgspec.Struct, frozen=True):
         """
         return self.names.index(step)
 
-    def below(self, task: int) -> frozenset[int]:
-        """All tasks that depend on a task, directly or not."""
+    def results(self) -> Iterator[tuple[str, int]]:
+        """Names under which results are known, each with its task; nested workflows' at the end."""
+        yield from zip(self.names, range(len(self.names)), strict=True)
+        yield from ((group.name, group.stop - 1) for group in self.groups)
+
+    def reads(self, task: int, source: int) -> bool:
+        """Whether a task cannot run without another one's result."""
+        call = self.calls[task]
+        return source in call.positional or any(n == source for name, n in call.keywords if name not in call.optional)
+
+    def below(self, *tasks: int) -> frozenset[int]:
+        """All tasks that depend on some task, directly or not."""
         children: dict[int, list[int]] = {}
         for child, needs in enumerate(self.needs):
             for need in needs:
                 children.setdefault(need, []).append(child)
         found: set[int] = set()
-        todo = list(children.get(task, ()))
+        todo = [child for task in tasks for child in children.get(task, ())]
         while todo:
             child = todo.pop()
             if child not in found:

@@ -5,11 +5,13 @@ a journal read tomorrow folds to the same state as the live one.
 
     waiting -> ready -> (submitted ->) running -> ended -> succeeded | failed | cancelled
        └────────┴─────────────────────────────────────> succeeded (reused) | skipped | cancelled
-    task.moved takes the moved task and whatever depended on it back to waiting.
+    task.moved and a route back take tasks and whatever depended on them back to waiting.
+    What a route passes by is skipped, and what follows it goes on as if it had succeeded.
 """
 
 from array import array
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -19,14 +21,20 @@ from cerebelum_nb.model.events import (
     AnyEvent,
     AttemptFinished,
     AttemptOutput,
+    AttemptProgress,
     AttemptStarted,
     AttemptSubmitted,
     ErrorInfo,
+    Group,
     OutcomeKind,
+    PauseKind,
     Placement,
+    RouteTaken,
     RunStarted,
     TaskFinished,
     TaskMoved,
+    TaskPaused,
+    TaskResumed,
 )
 
 WAITING, READY, SUBMITTED, RUNNING, ENDED, SUCCEEDED, FAILED, SKIPPED, CANCELLED = range(9)
@@ -61,6 +69,14 @@ class PastAttempt(msgspec.Struct, frozen=True):
     outcome: OutcomeKind
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """Why a running task does nothing."""
+
+    kind: PauseKind
+    until: float  # UTC seconds; 0 for never
+    text: str
+
+
 class RunState:
     """Arrays by task number, so that 100,000 tasks stay small and `apply` stays quick."""
 
@@ -86,6 +102,12 @@ class RunState:
         self.past: dict[int, tuple[PastAttempt, ...]] = {}
         self.reasons: dict[int, str] = {}  # why a rule ended a task
         self.reused: set[int] = set()
+        self.groups: tuple[Group, ...] = ()
+        self.decisions: frozenset[int] = frozenset()
+        self.passed: set[int] = set()  # tasks that a route passes by: skipped, and no hindrance to what follows
+        self.loops: dict[int, int] = {}  # decision -> how often it went back
+        self.paused: dict[int, Pause] = {}
+        self.progress: dict[int, tuple[float, str]] = {}
         self.workers: dict[int, str] = {}  # only those outside the kernel
         self.dirty: set[int] = set()  # for the view; not part of what is compared
         self._queue: list[deque[int]] = []  # task -> the queue of its lane
@@ -111,13 +133,29 @@ class RunState:
             self._task_finished(e)  # type: ignore[arg-type]
         elif kind is AttemptOutput:
             self._output(e)  # type: ignore[arg-type]
-        elif kind is TaskMoved:
-            self._task_moved(e)  # type: ignore[arg-type]
         elif kind is RunStarted:
             self._run_started(e)  # type: ignore[arg-type]
         else:
-            self._run_finished(e)
+            self._apply_rare(e)
         self.seq = e.seq
+
+    def _apply_rare(self, e: AnyEvent) -> None:
+        match e:
+            case AttemptProgress():
+                self.progress[e.task] = (e.done, e.text)
+                self.dirty.add(e.task)
+            case TaskPaused():
+                self.paused[e.task] = Pause(e.kind, e.until, e.text)
+                self.dirty.add(e.task)
+            case TaskResumed():
+                self.paused.pop(e.task, None)
+                self.dirty.add(e.task)
+            case RouteTaken():
+                self._route_taken(e)
+            case TaskMoved():
+                self._task_moved(e)
+            case _:
+                self._run_finished(e)
 
     def _leave_queue(self, task: int, attempt: int, phase: int) -> None:
         queue = self._queue[task]
@@ -141,6 +179,8 @@ class RunState:
         if not SUBMITTED <= self.phase[task] <= RUNNING or self.attempt[task] != e.attempt:
             raise InternalError(f"attempt {e.attempt} of task {task} ended while not running")
         self.phase[task], self.ended[task], self.run_s[task] = ENDED, e.at, e.run_s
+        if self.paused:
+            self.paused.pop(task, None)
         self.spent_s[self.places[task].remote] += e.run_s or e.at - (self.started[task] or self.submitted[task])
         if e.outcome != "ok":
             self._outcome[task] = e.outcome
@@ -161,7 +201,9 @@ class RunState:
         self.phase[task] = phase
         self.dirty.add(task)
         self.unfinished -= 1
-        if phase == SUCCEEDED:
+        if e.source == "route":
+            self.passed.add(task)
+        if phase == SUCCEEDED or e.source == "route":
             for child in self.children[task]:
                 self.unmet[child] -= 1
                 if not self.unmet[child] and self.phase[child] == WAITING:
@@ -180,6 +222,15 @@ class RunState:
         self._output_size[e.task] = kept
         self.dirty.add(e.task)
 
+    def _route_taken(self, e: RouteTaken) -> None:
+        self.reasons[e.task] = f"took {e.way}"
+        self.dirty.add(e.task)
+        if e.again:
+            self.loops[e.task] = self.loops.get(e.task, 0) + 1
+            for task in e.again:
+                self._back_to_waiting(task)
+            self._wait_again(e.again)
+
     def _task_moved(self, e: TaskMoved) -> None:
         if self.phase[e.task] == READY:
             self._queue[e.task].remove(e.task)
@@ -188,8 +239,11 @@ class RunState:
             self._back_to_waiting(task)
         self.places[e.task] = e.placement
         self._queue[e.task] = self.ready.setdefault(e.placement.lane, deque())
-        for task in sorted({e.task, *e.again}):
-            self.unmet[task] = sum(self.phase[need] != SUCCEEDED for need in self.needs[task])
+        self._wait_again({e.task, *e.again})
+
+    def _wait_again(self, tasks: Iterable[int]) -> None:
+        for task in sorted(tasks):
+            self.unmet[task] = sum(not self.is_met(need) for need in self.needs[task])
             if not self.unmet[task] and self.phase[task] == WAITING:
                 self._make_ready(task)
             self.dirty.add(task)
@@ -198,7 +252,7 @@ class RunState:
         phase = self.phase[task]
         if phase in (SUBMITTED, RUNNING):
             raise InternalError(f"task {task} moved back while its attempt was alive")
-        if phase == SUCCEEDED:
+        if phase == SUCCEEDED or task in self.passed:
             for child in self.children[task]:
                 self.unmet[child] += 1
                 if self.phase[child] == READY:
@@ -220,9 +274,10 @@ class RunState:
                     self._outcome.pop(task, "ok"),
                 ),
             )
-        for known in (self.errors, self.reasons, self.workers):
+        for known in (self.errors, self.reasons, self.workers, self.progress):
             known.pop(task, None)
         self.reused.discard(task)
+        self.passed.discard(task)
         self.phase[task] = WAITING
         self.submitted[task] = self.started[task] = self.ended[task] = self.run_s[task] = 0.0
 
@@ -231,6 +286,7 @@ class RunState:
         self.run, self.workflow, self.parent, self.started_at = e.run, e.workflow, e.parent, e.at
         self.status, self.unfinished = "running", n
         self.names, self.needs = e.names, e.needs
+        self.groups, self.decisions = e.groups, frozenset(e.decisions)
         self.phase, self.attempt = bytearray(n), array("H", bytes(2 * n))
         self.submitted, self.started = array("d", bytes(8 * n)), array("d", bytes(8 * n))
         self.ended, self.run_s = array("d", bytes(8 * n)), array("d", bytes(8 * n))
@@ -250,6 +306,10 @@ class RunState:
         if self.unfinished:
             raise InternalError(f"the run ended with {self.unfinished} tasks unfinished")
         self.status, self.ended_at = e.status, e.at  # type: ignore[union-attr]
+
+    def is_met(self, need: int) -> bool:
+        """What waits for a task may go on."""
+        return self.phase[need] == SUCCEEDED or need in self.passed
 
     def outcome_of(self, task: int) -> OutcomeKind:
         """How the last ended attempt of a task ended."""

@@ -5,9 +5,11 @@ error messages, no prints; those are asked for one task at a time (`details`) an
 """
 
 import re
+from typing import Literal
 
 import msgspec
 
+from cerebelum_nb.model.events import Group
 from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, RunState
 
 _LIVE = re.compile(b"[%c%c]" % (SUBMITTED, RUNNING))
@@ -30,17 +32,22 @@ class Row(msgspec.Struct, frozen=True):
 
     id: int
     step: str
-    status: str  # waiting ready submitted running succeeded failed skipped cancelled reused
+    status: str  # waiting ready submitted running sleeping approval succeeded failed skipped cancelled reused
     where: str
     remote: bool
     attempt: int
     worker: str
     reason: str  # which rule placed it, as a sentence
-    note: str  # why it was skipped or reused; empty otherwise
+    note: str  # why it was skipped or reused, which way a decision took; empty otherwise
     needs: tuple[int, ...]
     segments: tuple[Segment, ...]
     prints: int  # how many pieces of output are kept: a change means there is more to ask for
     ms: float | None  # how long the last attempt ran; None before it ended
+    kind: Literal["step", "decision"] = "step"
+    group: str = ""  # the nested workflow it belongs to: "outer/inner"
+    progress: float | None = None  # 0 to 1, as the step says
+    doing: str = ""  # what the step says it does, or what it waits for
+    until: float | None = None  # paused: when it goes on by itself, or gives up
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -53,10 +60,11 @@ class Header(msgspec.Struct, frozen=True):
     started_at: float  # UTC seconds
     now: float  # seconds since the start, when this was made; the end, once ended
     done: int  # steps that succeeded
-    total: int  # steps that were asked for
+    total: int  # steps that were asked for, and not passed by
     local_ms: float  # all attempts so far, together
     remote_ms: float
     reused_from: int  # number of the run whose results are reused; 0 for none
+    groups: tuple[Group, ...] = ()  # nested workflows, outer before inner
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -84,7 +92,10 @@ def row(state: RunState, task: int) -> Row:
     status = "reused" if reused and phase == SUCCEEDED else PHASES[phase]
     if status == "ended":
         status = "running"  # the blink between an attempt's end and its task's
-    ended = bool(state.ended[task])
+    ended, pause = bool(state.ended[task]), state.paused.get(task)
+    told = state.progress.get(task)
+    if pause is not None:
+        status = "sleeping" if pause.kind == "sleep" else "approval"
     return Row(
         id=task,
         step=state.names[task],
@@ -99,7 +110,17 @@ def row(state: RunState, task: int) -> Row:
         segments=_segments(state, task),
         prints=len(state.output.get(task, ())),
         ms=duration_s(state, task) * 1e3 if ended else None,
+        kind="decision" if task in state.decisions else "step",
+        group=_group_of(state, task),
+        progress=None if told is None else told[0],
+        doing=pause.text if pause is not None else "" if told is None else told[1],
+        until=pause.until - state.started_at if pause is not None and pause.until else None,
     )
+
+
+def _group_of(state: RunState, task: int) -> str:
+    inside = [group.name for group in state.groups if group.first <= task < group.stop]
+    return inside[-1] if inside else ""
 
 
 def _segments(state: RunState, task: int) -> tuple[Segment, ...]:
@@ -151,11 +172,12 @@ def header(state: RunState, *, number: int, now: float, total: int, reused_from:
         status=state.status,
         started_at=state.started_at,
         now=max(0.0, (state.ended_at or now) - state.started_at),
-        done=state.phase.count(SUCCEEDED),
-        total=total,
+        done=state.phase.count(SUCCEEDED) - sum(state.phase[t] == SUCCEEDED for t in state.decisions),
+        total=total - len(state.decisions) - len(state.passed.difference(state.decisions)),
         local_ms=spent[False] * 1e3,
         remote_ms=spent[True] * 1e3,
         reused_from=reused_from,
+        groups=state.groups,
     )
 
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from cerebelum_nb.model.options import StepOptions
+
 RESERVED = frozenset({"default", "inputs", "context"})
 
 
@@ -27,6 +29,35 @@ class StepDef(msgspec.Struct, frozen=True):
     executor: str  # a wish: "auto" for none
     is_async: bool
     defined_at: str  # file or cell and line, for messages
+    options: StepOptions = StepOptions()
+    scope: str = ""  # the nested workflow it belongs to, as its name begins: "outer/inner"
+    nested_wish: str = ""  # where that workflow wants it to run; empty for no wish
+
+
+class Way(msgspec.Struct, frozen=True):
+    """One way that a decision may take."""
+
+    label: str  # as it is written in the workflow
+    steps: tuple[int, ...] = ()  # these run only when it is taken
+    back_to: tuple[int, ...] = ()  # these, and all below them, run again
+    limit: int = 0  # how often it may go back
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A decision and its ways; the decision's own result is the number of the way."""
+
+    decision: int
+    ways: tuple[Way, ...]
+
+
+class GroupDef(msgspec.Struct, frozen=True):
+    """A workflow as a step of another: its steps stand side by side."""
+
+    name: str  # "outer/inner"
+    first: int
+    stop: int
+    answer: int  # the step whose result is the group's
+    inputs: str = ""  # the step whose result its steps get as `inputs`; empty for the run's
 
 
 class WorkflowDef(msgspec.Struct, frozen=True):
@@ -37,3 +68,5 @@ class WorkflowDef(msgspec.Struct, frozen=True):
     follows: tuple[tuple[int, ...], ...]  # step -> steps that the timeline puts directly before it
     executor: str = "auto"
     strategy: dict[str, str] = {}
+    routes: tuple[Route, ...] = ()
+    groups: tuple[GroupDef, ...] = ()  # outer before inner

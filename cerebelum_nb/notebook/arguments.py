@@ -4,6 +4,8 @@ Options may stand before, between or after the rest. A piece is separated by spa
 brackets, so ``%cerebelum_run wf {"who": "Ann Lee"} --detach`` is a name, an expression and an option.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -12,6 +14,7 @@ from cerebelum_nb.errors import CerebelumError, NotYet
 from cerebelum_nb.model.typed import nearest, strategy_of
 
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
+_PAIR: Final = re.compile(r"[^\W\d]\w*=(?!=)")
 Kind = Literal["text", "names", "map", "flag"]
 
 
@@ -26,11 +29,13 @@ class Option:
     Attributes:
         kind: What follows: text, names with commas, pairs with commas, or nothing.
         later: Documented, but of a later version.
+        repeats: It may stand several times; its names add up.
     """
 
     name: str
     kind: Kind = "text"
     later: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,8 @@ class _Reader:
         if option.kind != "text":  # `a, b` and `a=x , b=y` are one value
             while self.pieces and (given.endswith((",", "=")) or self.pieces[0].startswith((",", "="))):
                 given += self.pieces.pop(0)
-        self.values[name] = _unquoted(given, name, self.usage)
+        value = _unquoted(given, name, self.usage)
+        self.values[name] = f"{self.values[name]},{value}" if name in self.values else value
 
     def _option(self, name: str) -> Option:
         option = self.known.get(name)
@@ -112,7 +118,7 @@ class _Reader:
             raise UsageError(f"unknown option {name}.{nearest(name, self.known)} It takes: {offered}.\n{self.usage}")
         if option.later:
             raise NotYet(f"{name} comes with a later version of cerebelum_nb; nothing was done. Leave it out for now.")
-        if name in self.values:
+        if name in self.values and not option.repeats:
             raise UsageError(f"{name} stands twice.\n{self.usage}")
         return option
 
@@ -175,3 +181,49 @@ def _pairs(name: str, value: str, usage: str) -> dict[str, str]:
         return strategy_of(value)
     except ValueError as exc:
         raise UsageError(f"{name} {exc}.\n{usage}") from None
+
+
+def inputs_expression(words: Sequence[str], usage: str) -> str:
+    """The inputs that stand on a line as one Python expression: as it is, or made of pairs like ``who="Ann" n=3``.
+
+    Raises:
+        UsageError: Pairs and something else.
+    """
+    pairs = [bool(_PAIR.match(word)) for word in words]
+    if not any(pairs):
+        return " ".join(words)
+    if not all(pairs):
+        other = words[pairs.index(False)]
+        raise UsageError(
+            f"pairs like {words[pairs.index(True)][:40]} and {other[:40]!r} do not go together: write only pairs, with "
+            f"no spaces around = and brackets around what has spaces, or one expression.\n{usage}"
+        )
+    if empty := next((word for word in words if word.endswith("=")), None):
+        raise UsageError(f"{empty} needs a value right after it, with no space.\n{usage}")
+    return f"dict({', '.join(words)})"
+
+
+def whole(option: str, text: str | None, usage: str) -> int | None:
+    """An option's value as a whole number, 0 or more; None as it is.
+
+    Raises:
+        UsageError: It is no such number.
+    """
+    if text is None or (text.isascii() and text.isdigit()):
+        return None if text is None else int(text)
+    raise UsageError(f"{option} is a whole number, 0 or more, not {text[:40]!r}.\n{usage}")
+
+
+def seconds(option: str, text: str | None, usage: str) -> float | None:
+    """An option's value as seconds, more than 0; None as it is.
+
+    Raises:
+        UsageError: It is no such number.
+    """
+    try:
+        number = None if text is None else float(text.removesuffix("s"))
+    except ValueError:
+        number = math.nan
+    if number is None or (math.isfinite(number) and number > 0):
+        return number
+    raise UsageError(f"{option} is a number of seconds, more than 0, not {text!r:.40}.\n{usage}")

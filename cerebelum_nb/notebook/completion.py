@@ -1,6 +1,8 @@
-"""What Tab offers after our magics: verbs, options, names of steps and workflows, executors."""
+"""What Tab offers after our magics: verbs, options, names of steps and workflows, runs, executors."""
 
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from cerebelum_nb.dsl.registry import registry
@@ -8,51 +10,109 @@ from cerebelum_nb.notebook import manual
 from cerebelum_nb.notebook.arguments import Option
 from cerebelum_nb.notebook.magics import RUN_OPTIONS, STEP_OPTIONS, WORKFLOW_OPTIONS
 
-_EXECUTORS: Final = ("local", "distributed")
+_EXECUTORS: Final = ("local", "distributed")  # until a session knows better
 _OPTIONS: Final[dict[str, Sequence[Option]]] = {
     "%%cerebelum_step": STEP_OPTIONS,
     "%%cerebelum_workflow": WORKFLOW_OPTIONS,
     "%cerebelum_run": RUN_OPTIONS,
     "%%cerebelum_run": RUN_OPTIONS,
-    "%cerebelum": (Option("--executor"),),
+    "%cerebelum": (),
 }
+_LAST: Final = re.compile(r"[^=,]*$")  # of a word like `a=local,b=dis`, what is being written
 
 
 def install(ip: Any) -> None:
     """Offer completions in this notebook."""
     for magic in _OPTIONS:
-        ip.set_hook("complete_command", lambda _ip, event: offers(event.line, event.symbol), str_key=magic)
+        ip.set_hook("complete_command", lambda _ip, event: offers(event.text_until_cursor), str_key=magic)
 
 
-def offers(line: str, symbol: str) -> list[str]:
+def offers(line: str) -> list[str]:
     """What may stand where the cursor is.
 
     Args:
         line: The line up to the cursor.
-        symbol: The word that has begun there; may be empty.
     """
-    words = line.lstrip().split()
+    words = line.split()
     if not words or words[0] not in _OPTIONS:
         return []
-    magic, before = words[0], words[1:] if not symbol else words[1:-1]
+    partial = "" if line[-1:].isspace() else words.pop()
+    if not words:
+        return []
+    magic, before = words[0], words[1:]
+    option, equals, value = partial.partition("=")
+    if option.startswith("--") and equals:
+        return list(_values(option, value, before))
+    if before and (before[-1].startswith("--") or before[-1].endswith((",", "="))):
+        chosen = next((word for word in reversed(before) if word.startswith("--")), "")
+        values = list(_values(chosen, partial, before))
+        if values:
+            return values
     return [name for name in _candidates(magic, before) if name not in before]
 
 
-def _candidates(magic: str, before: Sequence[str]) -> list[str]:
-    values = {
-        "--executor": _EXECUTORS,
-        "--from": registry.steps,
-        "--until": registry.steps,
-        "--depends": registry.steps,
-        "--strategy": [f"{name}=" for name in ("default", *registry.steps)],
+def _values(option: str, partial: str, before: Sequence[str]) -> Iterable[str]:
+    """What may follow an option."""
+    head = _LAST.sub("", partial)
+    if option == "--strategy":
+        if head.endswith("="):
+            return _executors()
+        return [f"{name}=" for name in ("default", *registry.steps)]
+    if option == "--from":
+        return _steps_of_latest(before[0] if before else "") or registry.steps
+    known: dict[str, Callable[[], Iterable[str]]] = {
+        "--executor": _executors,
+        "--until": lambda: registry.steps,
+        "--depends": lambda: registry.steps,
     }
-    if before and before[-1] in values:
-        return list(values[before[-1]])
-    options = [option.name for option in _OPTIONS[magic] if not option.later]
+    return known.get(option, tuple)()
+
+
+def _candidates(magic: str, before: Sequence[str]) -> Iterable[str]:
     if magic == "%cerebelum":
-        verb = before[0] if before else ""
-        after = {"": manual.VERBS, "help": [*manual.VERBS, *manual.magic_names()], "rerun": [*registry.steps, *options]}
-        return list(after.get(verb, ()))
+        return _after_verb(before) if before else manual.VERBS
     if magic.endswith("cerebelum_run") and not before:
-        return list(registry.workflows)
-    return options
+        return registry.workflows
+    return [option.name for option in _OPTIONS[magic] if not option.later]
+
+
+def _after_verb(before: Sequence[str]) -> Iterable[str]:
+    verb, *words = before
+    if verb == "help":
+        return [*manual.VERBS, *manual.magic_names()]
+    if verb == "steps":
+        return [] if words else registry.steps
+    if verb not in ("rerun", "approve", "reject"):
+        return []
+    if not words:
+        live = [run for run in _runs() if verb == "rerun" or not run.done]
+        return [*(str(run.number) for run in reversed(live)), "last"]
+    more = ["--executor"] if verb == "rerun" else []
+    return [*_steps_of(words[0], waiting=verb != "rerun"), *more] if len(words) == 1 else more
+
+
+def _session() -> Any:
+    module = sys.modules.get("cerebelum_nb.session")
+    return module.existing() if module is not None else None
+
+
+def _runs() -> list[Any]:
+    session = _session()
+    return session.runs if session is not None else []
+
+
+def _executors() -> Sequence[str]:
+    session = _session()
+    return session.executors if session is not None else _EXECUTORS
+
+
+def _steps_of(number: str, *, waiting: bool) -> Sequence[str]:
+    runs = _runs()
+    found = runs[-1:] if number == "last" else [run for run in runs if str(run.number) == number]
+    if not found:
+        return ()
+    return [asked.step for asked in found[0].approvals] if waiting else found[0].plan.names
+
+
+def _steps_of_latest(workflow: str) -> Sequence[str]:
+    return next((run.plan.names for run in reversed(_runs()) if run.workflow == workflow), ())

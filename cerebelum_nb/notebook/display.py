@@ -69,7 +69,7 @@ class Displays:
         """Show a run and wait for its end; what steps print is written to this cell.
 
         Raises:
-            StepFailed: A step failed.
+            ExecutionError: A step failed.
             RunCancelled: Somebody else cancelled it.
             KeyboardInterrupt: The cell was interrupted; the run is cancelled.
         """

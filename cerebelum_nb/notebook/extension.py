@@ -5,9 +5,12 @@ Nothing heavy is imported here: sessions, gRPC and widgets come with the first c
 
 from typing import Any
 
+from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.runs import runs
 from cerebelum_nb.notebook import completion, failures
+from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.magics import CerebelumMagics
+from cerebelum_nb.notebook.stale import Seen
 
 
 def load(ip: Any) -> None:
@@ -19,7 +22,10 @@ def load(ip: Any) -> None:
     magics = ip.magics_manager.registry.get(CerebelumMagics.__name__)
     if magics is not None:
         return
-    magics = CerebelumMagics(ip)
+    claims, seen = Claims(ip, registry), Seen()
+    claims.install()
+    ip.events.register("post_run_cell", seen.look)
+    magics = CerebelumMagics(ip, claims, seen)
     ip.register_magics(magics)
     failures.install(ip)
     completion.install(ip)

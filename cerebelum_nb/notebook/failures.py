@@ -5,19 +5,23 @@ own exception that passes through a magic.
 """
 
 import asyncio
+import difflib
 import linecache
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
-from cerebelum_nb.errors import CerebelumError, StepFailed
+from cerebelum_nb.errors import CerebelumError, ExecutionError
 from cerebelum_nb.model.state import SUCCEEDED
 
 _FRAME: Final = re.compile(r'^(\s*)File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
 SOON_S: Final = 0.3  # a step that has not stopped by then is left to itself
 _LINES: Final = 40  # of a step's traceback
+_NO_MAGIC: Final = re.compile(r"magic(?: function)? `(?P<sign>%%?)(?P<name>\w+)")
+_OURS: Final = ("cerebelum", "cerebelum_step", "cerebelum_workflow", "cerebelum_run")
 _MAGIC_CALL: Final = (".run_line_magic(", ".run_cell_magic(")
 
 
@@ -32,8 +36,24 @@ def install(ip: Any) -> None:
     """From now on, all errors of this package look short in this notebook."""
     render = lambda error: lines_of(error, ip)  # noqa: E731  becomes a method, so it is asked with the error alone
     CerebelumError._render_traceback_ = render  # type: ignore[attr-defined]
+    ip.events.register("post_run_cell", _hint_at_magics)
     if not ip.custom_exceptions:  # IPython has one place for this; whoever came first keeps it
         ip.set_custom_exc((KeyboardInterrupt, asyncio.CancelledError), _show_interrupt)
+
+
+def _hint_at_magics(result: Any) -> None:
+    """After IPython's own word on a magic that nobody knows: the one of ours that looks like it."""
+    said = str(getattr(result, "error_in_exec", None) or "")
+    unknown = _NO_MAGIC.search(said)
+    if unknown is None:
+        return
+    written = unknown["name"]
+    ours = {**{name: name for name in _OURS}, **{name.removeprefix("cerebelum_"): name for name in _OURS}}
+    close = difflib.get_close_matches(written, ours, n=1, cutoff=0.7)
+    if close:
+        sign = "%" if ours[close[0]] in ("cerebelum", "cerebelum_run") and unknown["sign"] == "%" else "%%"
+        sign = "%" if ours[close[0]] == "cerebelum" else sign
+        print(f"Did you mean {sign}{ours[close[0]]}? %cerebelum help lists all.", file=sys.stderr)  # noqa: T201
 
 
 def _show_interrupt(ip: Any, etype: Any, value: Any, tb: TracebackType | None, tb_offset: int | None = None) -> None:
@@ -70,8 +90,8 @@ def lines_of(error: CerebelumError, ip: Any) -> list[str]:
     if isinstance(error, CellSyntaxError) and isinstance(error.__cause__, SyntaxError):
         shown: list[str] = ip.SyntaxTB.structured_traceback(SyntaxError, error.__cause__, [])
         return shown
-    lines = [f"{type(error).__name__}: {error}"]
-    if isinstance(error, StepFailed):
+    lines = [f"{type(error).__name__}: {error.told if isinstance(error, ExecutionError) else error}"]
+    if isinstance(error, ExecutionError) and error.step_name is not None:
         lines += _step_frames(error.traceback, ip)
         if error.run is not None:
             lines.append(

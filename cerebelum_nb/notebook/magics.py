@@ -6,12 +6,27 @@ from typing import Any, Final
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from cerebelum_nb.notebook import manual
-from cerebelum_nb.notebook.arguments import Option, UsageError, read_line
+from cerebelum_nb.notebook.arguments import (
+    Arguments,
+    Option,
+    UsageError,
+    inputs_expression,
+    read_line,
+    seconds,
+    whole,
+)
+from cerebelum_nb.notebook.claims import Claims
+from cerebelum_nb.notebook.stale import Seen
 
 STEP_OPTIONS: Final = (
     Option("--executor"),
     Option("--depends", "names"),
-    *(Option(f"--{name}", later=True) for name in ("retries", "timeout", "cache", "label", "run")),
+    Option("--run", "flag"),
+    Option("--inputs"),
+    Option("--retries"),
+    Option("--timeout"),
+    Option("--cache", "flag"),
+    Option("--label", "names", repeats=True),
 )
 WORKFLOW_OPTIONS: Final = (Option("--executor"), Option("--strategy", "map"))
 RUN_OPTIONS: Final = (Option("--strategy", "map"), Option("--from"), Option("--until"), Option("--detach", "flag"))
@@ -21,8 +36,9 @@ RUN_OPTIONS: Final = (Option("--strategy", "map"), Option("--from"), Option("--u
 class CerebelumMagics(Magics):
     """Steps, workflows and runs as cells. What they need is imported at the first use."""
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, claims: Claims, seen: Seen) -> None:
         super().__init__(shell)
+        self._claims, self._seen = claims, seen
         self._notebook: Any = None
 
     @property
@@ -31,7 +47,7 @@ class CerebelumMagics(Magics):
         if self._notebook is None:
             from cerebelum_nb.notebook.work import Notebook  # noqa: PLC0415  keeps %load_ext quick
 
-            self._notebook = Notebook(self.shell)
+            self._notebook = Notebook(self.shell, self._claims, self._seen)
         return self._notebook
 
     def show(self, run: Any) -> bool:
@@ -41,17 +57,23 @@ class CerebelumMagics(Magics):
 
     @no_var_expand
     @cell_magic
-    def cerebelum_step(self, line: str, cell: str) -> None:
+    def cerebelum_step(self, line: str, cell: str) -> Any:
         """Make a step of this cell; see the text that stands here when loaded."""
         args = read_line(line, STEP_OPTIONS, manual.usage("step"))
         if len(args.words) > 1:
             raise UsageError(f"one name at most, got {' '.join(args.words)}.\n{manual.usage('step')}")
         if not cell.strip():
             print(manual.hint("step"))  # noqa: T201  a magic answers in its cell
-            return
+            return None
+        if "--inputs" in args.text and "--run" not in args.flags:
+            raise UsageError(f"--inputs are for --run: add it, or leave them out.\n{manual.usage('step')}")
         name = args.words[0] if args.words else None
         source = self.notebook.source("cerebelum_step", line, cell)
-        print(self.notebook.step(source, name, args.text.get("--executor"), args.names.get("--depends")))  # noqa: T201
+        step, said = self.notebook.step(
+            source, name, args.text.get("--executor"), args.names.get("--depends"), _step_options(args)
+        )
+        print(said)  # noqa: T201
+        return self.notebook.try_step(step, args.text.get("--inputs", "")) if "--run" in args.flags else None
 
     @no_var_expand
     @cell_magic
@@ -81,9 +103,10 @@ class CerebelumMagics(Magics):
                 f"the inputs stand in the cell and again in its first line; leave one out.\n{manual.usage('run')}"
             )
         if cell is None or not cell.strip():
-            inputs = self.notebook.inputs_of_line(workflow, args.rest)
+            text = inputs_expression(args.words[1:], manual.usage("run"))
+            inputs = self.notebook.inputs_of_line(workflow.name, text)
         else:
-            inputs = self.notebook.inputs_of_cell(workflow, self.notebook.source("cerebelum_run", line, cell))
+            inputs = self.notebook.inputs_of_cell(workflow.name, self.notebook.source("cerebelum_run", line, cell))
         return self.notebook.run(
             workflow,
             inputs,
@@ -100,6 +123,18 @@ class CerebelumMagics(Magics):
         from cerebelum_nb.notebook.verbs import answer  # noqa: PLC0415  keeps %load_ext quick
 
         return answer(line, self.notebook)
+
+
+def _step_options(args: Arguments) -> dict[str, Any]:
+    """What the line says about a step besides name, place and order; as `@step` takes it."""
+    usage = manual.usage("step")
+    given = {
+        "retries": whole("--retries", args.text.get("--retries"), usage),
+        "timeout": seconds("--timeout", args.text.get("--timeout"), usage),
+        "cache": True if "--cache" in args.flags else None,
+        "labels": list(args.names["--label"]) if "--label" in args.names else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 for _name in ("step", "workflow", "run"):

@@ -4,7 +4,10 @@ from typing import Final
 
 _MAGICS: Final = {
     "step": (
-        "%%cerebelum_step [NAME] [--executor local|distributed] [--depends A,B]",
+        (
+            "%%cerebelum_step [NAME] [--executor E] [--depends A,B] [--run] [--inputs EXPR] [--retries N] "
+            "[--timeout S] [--cache] [--label L]"
+        ),
         """\
 Make a step of this cell.
 
@@ -12,6 +15,8 @@ The cell holds functions: the last one is the step, the others are helpers. What
 `context`, `inputs`, and the names of other steps.
 Or the cell holds plain statements, and NAME says how the step is called: the names of steps it uses become what it
 depends on, `inputs` and `context` are given, and its value is the last expression, or what it returns. `await` works.
+--run runs the step at once on the latest results of what it needs, and its value is the cell's. Running the cell again
+replaces the step; without the step, the cell takes it away.
 """,
         """\
 %%cerebelum_step total --executor distributed
@@ -35,18 +40,27 @@ process_payment""",
         """\
 Run a workflow and wait for it.
 
-The inputs are a Python expression, on the line or (with %%) in the cell. --from reuses the latest run's results for
-everything that is not STEP or below it; --until runs STEP and what it needs; --detach returns at once.
+The inputs are pairs like who="Ann" n=3, or a Python expression; an expression may also stand in the cell, with %%.
+--from reuses the latest run's results for everything that is not STEP or below it; --until runs STEP and what it
+needs; --detach returns at once.
 """,
         '%cerebelum_run order_workflow {"order": order} --strategy default=distributed',
     ),
 }
 VERBS: Final = {
-    "status": ("%cerebelum status", "What runs now, and where steps can run.", "%cerebelum status"),
+    "status": (
+        "%cerebelum status",
+        """\
+What runs now, and what is stale. For each workflow: which steps changed since its latest run, they or the helpers and
+globals they use, and what a re-run would run and reuse.""",
+        "%cerebelum status",
+    ),
     "steps": (
-        "%cerebelum steps",
-        "The steps that are known, where they want to run and what they need.",
-        "%cerebelum steps",
+        "%cerebelum steps [NAME]",
+        """\
+The steps that are known, where they want to run, what they need, and which cell they come from. With NAME: what that
+step closes over (helpers, modules, globals), how large it is, and whether it changed since the step last ran.""",
+        "%cerebelum steps total",
     ),
     "workflows": (
         "%cerebelum workflows",
@@ -61,11 +75,21 @@ Run a step of an earlier run again, with what depends on it; the other results a
 not succeed. RUN is a number from `%cerebelum runs`, or `last`.""",
         "%cerebelum rerun last process_payment --executor local",
     ),
+    "approve": (
+        "%cerebelum approve RUN STEP [VALUE]",
+        "Let a step go on that waits for an approval. VALUE, a Python expression, is what its wait gives back.",
+        "%cerebelum approve last publish",
+    ),
+    "reject": (
+        "%cerebelum reject RUN STEP [REASON]",
+        "Refuse an approval that a step waits for; the step fails with the reason.",
+        "%cerebelum reject last publish the numbers are old",
+    ),
     "help": ("%cerebelum help [VERB]", "This text, or one verb's.", "%cerebelum help rerun"),
 }
 LATER: Final = (
     *("show", "explain", "compare", "whatif", "replay", "trace", "report", "export", "core", "workers"),
-    *("doctor", "config", "purge", "resume", "approve"),
+    *("doctor", "config", "purge", "resume"),
 )
 
 

@@ -6,8 +6,9 @@ from typing import Any, Final
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
 from cerebelum_nb.model.typed import nearest
-from cerebelum_nb.notebook import manual
+from cerebelum_nb.notebook import listing, manual
 from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line
+from cerebelum_nb.notebook.stale import listed, report
 from cerebelum_nb.notebook.work import Notebook
 from cerebelum_nb.runtime.run import Run
 
@@ -41,16 +42,23 @@ def _status(_args: Arguments, notebook: Notebook) -> None:
     live = [run for run in session.runs if not run.done]
     lines = [f"executors: {', '.join(session.executors)}; steps: {len(registry.steps)}; runs: {len(session.runs)}"]
     lines += [f"{run!r}".strip("<>") for run in live] or ["nothing runs now"]
+    lines += report(session, notebook.seen, registry, notebook.names)
     print("\n".join(lines))  # noqa: T201  a magic answers in its cell
 
 
-def _steps(_args: Arguments, _notebook: Notebook) -> None:
-    rows = [(s.name, s.executor, ", ".join(s.depends_on) or "-", _place(s)) for s in registry.steps.values()]
-    _table(("step", "executor", "needs", "defined in"), rows, "There is no step yet: make one with %%cerebelum_step.")
-
-
-def _place(step: Any) -> str:
-    return str(step.module) if step.module != "__main__" else "notebook"
+def _steps(args: Arguments, notebook: Notebook) -> None:
+    known = registry.steps
+    if not known:
+        print("There is no step yet: make one with %%cerebelum_step.")  # noqa: T201
+        return
+    if not args.words:
+        print("\n".join(listing.steps(list(known.values()), notebook.claims)))  # noqa: T201
+        return
+    name = args.words[0]
+    if name not in known:
+        hint = nearest(name, known) or f" Steps: {listed(list(known))}."
+        raise UsageError(f"there is no step {name!r}.{hint}")
+    print("\n".join(listing.one(known[name], notebook.claims, notebook.seen)))  # noqa: T201
 
 
 def _workflows(_args: Arguments, _notebook: Notebook) -> None:
@@ -114,21 +122,42 @@ def _help(args: Arguments, _notebook: Notebook) -> None:
         raise UsageError(f"no help on {name!r}.{nearest(name, known)} There is help on: {', '.join(known)}.")
 
 
+def _approve(args: Arguments, notebook: Notebook) -> None:
+    run, step, rest = _asked("approve", args, notebook)
+    value = True if not rest else notebook.inputs_of_line(f"the approval of {step}", rest)
+    run.approve(step, value)
+    print(f"run {run.number}: {step} is approved{'' if value is True else f' with {value!r:.60}'}")  # noqa: T201
+
+
+def _reject(args: Arguments, notebook: Notebook) -> None:
+    run, step, reason = _asked("reject", args, notebook)
+    if len(reason) > 1 and reason[0] == reason[-1] and reason[0] in "'\"":
+        reason = reason[1:-1]
+    run.reject(step, reason)
+    print(f"run {run.number}: {step} is rejected{f': {reason}' if reason else ''}")  # noqa: T201
+
+
+def _asked(verb: str, args: Arguments, notebook: Notebook) -> tuple[Any, str, str]:
+    """The run, the step, and what else stands on the line."""
+    usage = f"Usage: {manual.VERBS[verb][0]}"
+    if len(args.words) < 2:
+        raise UsageError(f"{'which run, and ' if not args.words else ''}which step?\n{usage}")
+    return _find(args.words[0], notebook.session.runs), args.words[1], " ".join(args.words[2:])
+
+
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
-    if not rows:
-        print(nothing)  # noqa: T201
-        return
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())  # noqa: T201
+    print("\n".join(listing.table(head, rows)) if rows else nothing)  # noqa: T201
 
 
+_ANY: Final = 1_000  # words
 _Do = Callable[[Arguments, Notebook], Any]
 _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function, options, most words
     "status": (_status, (), 0),
-    "steps": (_steps, (), 0),
+    "steps": (_steps, (), 1),
     "workflows": (_workflows, (), 0),
     "runs": (_runs, (), 0),
     "rerun": (_rerun, (Option("--executor"),), 2),
+    "approve": (_approve, (), _ANY),
+    "reject": (_reject, (), _ANY),
     "help": (_help, (), 1),
 }

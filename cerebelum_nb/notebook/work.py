@@ -1,6 +1,7 @@
 """What the magics do once their line is read: cells become steps and workflows, workflows become runs."""
 
 import builtins
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,11 @@ from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import CerebelumError, DefinitionError, PlacementError, PlanError
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.notebook.cell import StepCell, read_cell
+from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.display import Displays
 from cerebelum_nb.notebook.failures import folded, refuse_syntax
-from cerebelum_nb.notebook.workflow_cell import make_workflow, read_timeline, show, timeline
+from cerebelum_nb.notebook.stale import Seen
+from cerebelum_nb.notebook.workflow_cell import describe, make_workflow, read_timeline, timeline
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import Session, current
 
@@ -31,9 +34,10 @@ class Source:
 class Notebook:
     """One notebook: its namespace, its session, what it shows."""
 
-    def __init__(self, ip: Any) -> None:
+    def __init__(self, ip: Any, claims: Claims, seen: Seen) -> None:
         self._ip = ip
         self.displays = Displays(ip)
+        self.claims, self.seen = claims, seen
 
     @property
     def session(self) -> Session:
@@ -41,7 +45,8 @@ class Notebook:
         return current()
 
     @property
-    def _names(self) -> dict[str, Any]:
+    def names(self) -> dict[str, Any]:
+        """The notebook's variables."""
         names: dict[str, Any] = self._ip.user_ns
         return names
 
@@ -59,8 +64,18 @@ class Notebook:
 
     # -- steps
 
-    def step(self, source: Source, name: str | None, executor: str | None, depends: Sequence[str] | None) -> str:
-        """Make a step of a cell and say so in one line.
+    def step(
+        self,
+        source: Source,
+        name: str | None,
+        executor: str | None,
+        depends: Sequence[str] | None,
+        options: Mapping[str, Any],
+    ) -> tuple[StepMetadata, str]:
+        """Make a step of a cell, and say so in one line.
+
+        Args:
+            options: Further options, as `@step` takes them.
 
         Raises:
             DefinitionError: The cell makes no step.
@@ -82,22 +97,37 @@ class Notebook:
             refuse_syntax(exc)
         made: dict[str, Any] = {}
         try:
-            exec(code, self._names, made if cell.statements else self._names)  # noqa: S102  the person's own cell
+            exec(code, self.names, made if cell.statements else self.names)  # noqa: S102  the person's own cell
         except BaseException as exc:
             folded(exc, source.filename, self._ip)
             raise
-        function = (made if cell.statements else self._names)[cell.function]
-        step = self._decorated(function, cell, name, executor, depends)
-        self._names[cell.function] = step
+        function = (made if cell.statements else self.names)[cell.function]
+        with warnings.catch_warnings(record=True) as warned:  # told in the answer's own line, not with our file's
+            warnings.simplefilter("always")
+            step = self._decorated(function, cell, name, executor, depends, options)
+        self.names[cell.function] = step
         if step.name.isidentifier():
-            self._names[step.name] = step
-        return self._describe(step, cell)
+            self.names[step.name] = step
+        notes = dict.fromkeys(str(each.message).removeprefix(f"step {step.name!r}: ") for each in warned)
+        return step, ". ".join([self._describe(step, cell), *notes])
 
-    def _decorated(
-        self, function: Any, cell: StepCell, name: str | None, executor: str | None, depends: Sequence[str] | None
+    def _decorated(  # noqa: PLR0913, PLR0917  what the magic's line says
+        self,
+        function: Any,
+        cell: StepCell,
+        name: str | None,
+        executor: str | None,
+        depends: Sequence[str] | None,
+        options: Mapping[str, Any],
     ) -> StepMetadata:
         if not isinstance(function, StepMetadata):
-            return make_step(name=cell.name, executor=executor or "auto", depends_on=cell.depends_on)(function)
+            wish = executor or "auto"
+            return make_step(name=cell.name, executor=wish, depends_on=cell.depends_on, **options)(function)
+        if options:
+            raise DefinitionError(
+                f"the cell has an @step of its own: write {', '.join(f'{k}={v!r}' for k, v in options.items())} there, "
+                "or leave the @step out"
+            )
         said = {"NAME": (name, function.name), "--executor": (executor, function.executor)}
         for option, (here, there) in said.items():
             if here is not None and here != there:
@@ -112,19 +142,21 @@ class Notebook:
         parts = [step.executor]
         if step.depends_on:
             parts.append(f"needs {', '.join(step.depends_on)}")
+        if asks := str(step.options):
+            parts.append(asks)
         if cell.valueless:
             parts.append("gives None (its last line is no expression)")
         steps = registry.steps
         others = [name for name in steps if name != step.name]
         missing = [name for name in step.depends_on if name not in steps]
         parts += [f"{name!r} is not defined yet.{nearest(name, others)}".rstrip(".") for name in missing]
-        unknown = [name for name in cell.unknown if name not in self._names and not hasattr(builtins, name)]
+        unknown = [name for name in cell.unknown if name not in self.names and not hasattr(builtins, name)]
         parts += [f"nothing is called {name!r} yet.{hint}" for name in unknown if (hint := nearest(name, others))]
         return f"step {step.name}: {', '.join(parts)}"
 
     def _step_behind(self, name: str) -> str | None:
-        if name in self._names:
-            value = self._names[name]
+        if name in self.names:
+            value = self.names[name]
             return value.name if isinstance(value, StepMetadata) else None
         return name if name in registry.steps else None
 
@@ -138,6 +170,21 @@ class Notebook:
             raise PlacementError(
                 f"there is no executor {name!r}.{nearest(name, places.known)} Known here: {', '.join(places.labels)}."
             ) from None
+
+    def try_step(self, step: StepMetadata, inputs: str = "") -> Any:
+        """Run one step on the latest results of what it needs, show the run, and give the step's value.
+
+        Args:
+            inputs: A Python expression; empty for the inputs of the run that the results come from.
+
+        Raises:
+            PlanError: Something that it needs has no result yet; nothing has run.
+            ExecutionError: The step failed.
+        """
+        run = self.session.try_step(step, self.inputs_of_line(step.name, inputs))
+        self.show(run)
+        print(f"{step.name}: {run.header().now:.2f} s")  # noqa: T201  a magic answers in its cell
+        return run.results[run.plan.answer]
 
     # -- workflows
 
@@ -153,15 +200,14 @@ class Notebook:
             elements = read_timeline(source.body, first_line=source.first_line, filename=source.filename)
         except SyntaxError as exc:
             refuse_syntax(exc)
-        made = make_workflow(name, elements, self._names, registry, executor=executor, strategy=strategy)
+        made = make_workflow(name, elements, self.names, registry, executor=executor, strategy=strategy)
         plan = self.session.plan(made)
         if name in plan.names:
             raise DefinitionError(f"workflow {name!r} has a step of the same name: give the workflow another one")
         registry.add_workflow(made)
         if name.isidentifier():
-            self._names[name] = made
-        where = {step: plan.places[plan.place[task]].label for task, step in enumerate(plan.names)}
-        return f"{name}: {show(timeline(elements, self._names, registry), where)}"
+            self.names[name] = made
+        return f"{name}: {describe(timeline(elements, self.names, registry), plan)}"
 
     def find_workflow(self, name: str) -> Workflow:
         """The workflow of a name: the notebook's variable, or the registry's.
@@ -169,7 +215,7 @@ class Notebook:
         Raises:
             PlanError: There is none; names the nearest.
         """
-        mine = self._names.get(name)
+        mine = self.names.get(name)
         if isinstance(mine, Workflow):
             return mine
         if name in registry.workflows:
@@ -187,7 +233,7 @@ class Notebook:
 
     # -- runs
 
-    def inputs_of_line(self, workflow: Workflow, text: str) -> Any:
+    def inputs_of_line(self, workflow: str, text: str) -> Any:
         """What the expression on a magic's line gives; None for no expression.
 
         Raises:
@@ -200,12 +246,12 @@ class Notebook:
         except (SyntaxError, ValueError) as exc:
             why = exc.msg if isinstance(exc, SyntaxError) else exc
             raise PlanError(
-                f"the inputs of {workflow.name} are no Python expression ({why}): {text[:80]}\n"
-                "For several lines, write them in a cell of its own under %%cerebelum_run."
+                f"the inputs of {workflow} are no Python expression ({why}): {text[:80]}\n"
+                'Write a dict, or pairs like who="Ann" n=3; for several lines a cell of its own under %%cerebelum_run.'
             ) from None
         return self._evaluate(workflow, code, "")
 
-    def inputs_of_cell(self, workflow: Workflow, source: Source) -> Any:
+    def inputs_of_cell(self, workflow: str, source: Source) -> Any:
         """What the expression in a cell gives.
 
         Raises:
@@ -219,17 +265,17 @@ class Notebook:
             refuse_syntax(exc)
         return self._evaluate(workflow, code, source.filename)
 
-    def _evaluate(self, workflow: Workflow, code: Any, filename: str) -> Any:
+    def _evaluate(self, workflow: str, code: Any, filename: str) -> Any:
         try:
-            return eval(code, self._names)  # noqa: S307  the person's own expression
+            return eval(code, self.names)  # noqa: S307  the person's own expression
         except CerebelumError:
             raise
         except Exception as exc:
-            own = [name for name in self._names if name not in self._ip.user_ns_hidden]
+            own = [name for name in self.names if name not in self._ip.user_ns_hidden]
             hint = nearest(exc.name or "", own) if isinstance(exc, NameError) else ""
             line = _line_in(exc, filename)
             at = f" (line {line})" if line else ""
-            raise PlanError(f"the inputs of {workflow.name} give {type(exc).__name__}: {exc}{at}.{hint}") from exc
+            raise PlanError(f"the inputs of {workflow} give {type(exc).__name__}: {exc}{at}.{hint}") from exc
 
     def run(  # noqa: PLR0913  the options of the magic, each by name
         self,
@@ -245,7 +291,7 @@ class Notebook:
 
         Raises:
             PlanError: It cannot run as asked; nothing has run.
-            StepFailed: A step failed.
+            ExecutionError: A step failed.
         """
         run = self.session.run(workflow, inputs, strategy=strategy, start_at=start_at, until=until)
         self.show(run, detach=detach)

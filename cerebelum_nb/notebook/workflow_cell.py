@@ -7,31 +7,36 @@ At the outer level ``>>``, a comma and a new line all mean "then", so the cell i
 import io
 import re
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Final
 
+from cerebelum_nb.dsl.nested import SubWorkflow
 from cerebelum_nb.dsl.registry import StepRegistry
+from cerebelum_nb.dsl.routes import back_to
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.timeline import Chainable, Composition, Stage, stages_of
 from cerebelum_nb.dsl.workflow import Workflow, WorkflowBuilder
-from cerebelum_nb.errors import DefinitionError, NotYet
+from cerebelum_nb.errors import DefinitionError
+from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.notebook.cell import parse, refuse_magic
 
 _SKIP: Final = (tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
-_LATER: Final = re.compile(r"(?:wf\.)?(diverge|branch)\s*\(")
+_ROUTE: Final = re.compile(r"(?:wf\.)?(?:diverge|branch)\s*\(")
 _BUILDER: Final = re.compile(r"wf\.\w+\s*\(")
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of the timeline."""
+    """One element of the timeline, or a ``diverge`` or ``branch`` line."""
 
     line: int  # in the cell
     text: str
     code: CodeType
+    is_route: bool = False
 
 
 def read_timeline(source: str, *, first_line: int, filename: str) -> tuple[Element, ...]:
@@ -45,14 +50,13 @@ def read_timeline(source: str, *, first_line: int, filename: str) -> tuple[Eleme
     Raises:
         SyntaxError: An element is not Python; the line number is the cell's.
         DefinitionError: ``>>`` with nothing on one of its sides, or something that is no expression.
-        NotYet: A ``diverge`` or ``branch`` line.
     """
     elements: list[Element] = []
     arrow: int | None = None  # the line of a `>>` that waits for its right side
     for line, piece in _pieces(source, first_line, filename):
         if isinstance(piece, str):
             if piece == ">>":
-                if arrow is not None or not elements:
+                if arrow is not None or not elements or elements[-1].is_route:
                     raise DefinitionError(f"line {line}: there is no step before this >>")
                 arrow = line
             continue
@@ -61,6 +65,8 @@ def read_timeline(source: str, *, first_line: int, filename: str) -> tuple[Eleme
         except SyntaxError as exc:
             refuse_magic(source, at=exc.lineno, first_line=first_line, what="a timeline")
             raise
+        if elements[-1].is_route and arrow is not None:
+            raise DefinitionError(f"line {line}: a choice stands in a line of its own, not after >>")
         arrow = None
     if arrow is not None:
         raise DefinitionError(f"line {arrow}: there is no step after this >>")
@@ -110,23 +116,24 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
 
 
 def _element(line: int, column: int, text: str, filename: str) -> Element:
-    if found := _LATER.match(text):
-        raise NotYet(
-            f"line {line}: {found[1]} comes with a later version of cerebelum_nb; until then decide inside a step"
-        )
-    if _BUILDER.match(text):
+    is_route = _ROUTE.match(text) is not None
+    if not is_route and _BUILDER.match(text):
         raise DefinitionError(f"line {line}: the cell is the timeline itself; write the steps without wf.timeline(...)")
     padded = "\n" * (line - 2) + "(\n" + " " * column + text + "\n)"
-    return Element(line, text, compile(padded, filename, "eval", dont_inherit=True))
+    return Element(line, text, compile(padded, filename, "eval", dont_inherit=True), is_route)
 
 
 class _Names(Mapping[str, Any]):
     """What an element's names stand for: the notebook's own first, unless it plainly cannot stand in a timeline."""
 
-    def __init__(self, namespace: Mapping[str, Any], registry: StepRegistry) -> None:
-        self._namespace, self._steps = namespace, registry.steps
+    def __init__(
+        self, namespace: Mapping[str, Any], registry: StepRegistry, given: Mapping[str, Any] | None = None
+    ) -> None:
+        self._namespace, self._steps, self._given = namespace, registry.steps, given or {}
 
     def __getitem__(self, name: str) -> Any:
+        if name in self._given:
+            return self._given[name]
         mine = self._namespace.get(name)
         if name in self._steps and not (isinstance(mine, Chainable | list | tuple) or callable(mine)):
             return self._steps[name]
@@ -149,20 +156,29 @@ def timeline(elements: Sequence[Element], namespace: dict[str, Any], registry: S
     names = _Names(namespace, registry)
     stages: list[Stage] = []
     for element in elements:
-        try:
-            stages += stages_of(eval(element.code, namespace, names))  # noqa: S307  the person's own cell
-        except NameError as exc:
-            name = exc.name or element.text
-            near = nearest(name, names)
-            raise DefinitionError(
-                f"line {element.line}: there is no step {name!r}.{near} Run its cell first, or fix the name."
-            ) from None
-        except DefinitionError as exc:
-            raise DefinitionError(f"line {element.line}: {exc}") from None
-        except Exception as exc:
-            text = " ".join(element.text.split())
-            raise DefinitionError(f"line {element.line}: {text[:60]!r} gives {type(exc).__name__}: {exc}") from exc
+        if not element.is_route:
+            stages += _looked_up(element, namespace, names, stages_of)
     return Composition(tuple(stages))
+
+
+def _looked_up(
+    element: Element, namespace: dict[str, Any], names: _Names, then: Callable[[Any], tuple[Stage, ...]] | None = None
+) -> tuple[Stage, ...]:
+    """What an element stands for just now; with a message that says in which line of the cell it stands."""
+    try:
+        value = eval(element.code, namespace, names)  # noqa: S307  the person's own cell
+        return then(value) if then is not None else ()
+    except NameError as exc:
+        name = exc.name or element.text
+        near = nearest(name, names)
+        raise DefinitionError(
+            f"line {element.line}: there is no step {name!r}.{near} Run its cell first, or fix the name."
+        ) from None
+    except DefinitionError as exc:
+        raise DefinitionError(f"line {element.line}: {exc}") from None
+    except Exception as exc:
+        text = " ".join(element.text.split())
+        raise DefinitionError(f"line {element.line}: {text[:60]!r} gives {type(exc).__name__}: {exc}") from exc
 
 
 def make_workflow(  # noqa: PLR0913  each is a part of the cell
@@ -179,9 +195,30 @@ def make_workflow(  # noqa: PLR0913  each is a part of the cell
     def define(wf: WorkflowBuilder) -> None:
         for stage in timeline(elements, namespace, registry).stages:
             wf.order.then(list(stage))
+        given = {"wf": wf, "diverge": wf.diverge, "branch": wf.branch, "back_to": back_to}
+        for element in elements:
+            if element.is_route:
+                _looked_up(element, namespace, _Names(namespace, registry, given))
 
     define.__module__ = "__main__"
     return Workflow(name, define, registry, executor=executor, execution_strategy=strategy)
+
+
+def describe(composition: Composition, plan: Plan) -> str:
+    """A timeline as one line of text, each step with the place it will run, and a line for each decision."""
+    where = {step: plan.places[plan.place[task]].label for task, step in enumerate(plan.names)}
+    lines = [show(composition, where)]
+    for decision, ways in plan.ways.items():
+        told = ", ".join(f"{way.label}: {_show_way(way, plan, where)}" for way in ways)
+        lines.append(f"  {plan.names[decision]} {told}")
+    return "\n".join(lines)
+
+
+def _show_way(way: Way, plan: Plan, where: Mapping[str, str]) -> str:
+    if way.back_to:
+        return f"back to {plan.names[way.back_to[0]]} (at most {way.limit} times)"
+    names = [plan.names[task] for task in way.steps]
+    return ", ".join(f"{name} ({where[name]})" for name in names) or "goes on"
 
 
 def show(composition: Composition, where: Mapping[str, str]) -> str:
@@ -196,4 +233,7 @@ def _show_stage(stage: Stage, where: Mapping[str, str]) -> str:
 
 def _show_step(step: Chainable, where: Mapping[str, str]) -> str:
     name = str(getattr(step, "name", step))
+    if isinstance(step, SubWorkflow):
+        inside = [n for n in where if n.startswith(f"{name}/") and not n.endswith("?")]
+        return f"{name} ({len(inside)} steps)"
     return f"{name} ({where[name]})" if name in where else name

@@ -2,9 +2,9 @@
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from cerebelum_nb.errors import ExecutionError, RunCancelled, StepFailed
+from cerebelum_nb.errors import ExecutionError, InvalidReturnValueError, RunCancelled, StepExecutionError
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
 
 
@@ -67,21 +67,49 @@ def why_not(state: RunState, called: str) -> ExecutionError:
     )
 
 
-def _step_failed(state: RunState, task: int) -> StepFailed:
-    name, told, where = state.names[task], state.errors.get(task), state.places[task].label
+def _step_failed(state: RunState, task: int) -> ExecutionError:
+    name, told = state.names[task], state.errors.get(task)
     kind, text, trace = (told.type, told.message, told.traceback) if told else ("Error", "it did not say why", "")
-    failure = StepFailed(
-        f"step {name!r} failed ({where}, attempt {state.attempt[task]}): {kind}: {text}",
-        step_name=name,
+    for marker, instead in _SDK_MARKERS.items():
+        if marker in trace:
+            text = instead
+    failure = _CLASSES.get(kind, ExecutionError)(
+        f"Step '{name}' returned error: {text or kind}",
+        name,
+        text,
         attempt=state.attempt[task],
-        executor=where,
+        executor=state.places[task].label,
         error_type=kind,
-        error=text,
         traceback=trace,
     )
     if trace:
         failure.add_note(f"\nWhere it ran:\n{trace}")
     return failure
+
+
+# The SDK raises its StepExecutionError for what is no ordinary exception, and never for anything else.
+_CLASSES: Final[dict[str, type[ExecutionError]]] = {
+    "SystemExit": StepExecutionError,
+    "KeyboardInterrupt": StepExecutionError,
+    "GeneratorExit": StepExecutionError,
+    "CancelledError": StepExecutionError,
+    "WorkerLost": StepExecutionError,
+    "CoreLost": StepExecutionError,
+    "UnserializableResult": InvalidReturnValueError,
+    "UnreadableResult": InvalidReturnValueError,
+}
+
+# What the SDK's own helpers raise to be stopped by its engine: nobody here goes on where they stood.
+_SDK_MARKERS: Final = {
+    "cerebelum.dsl.workflow_markers.SleepMarker": (
+        "it calls the SDK's sleep by a way that cannot be followed here: in the step itself write "
+        "`from cerebelum_nb import sleep`"
+    ),
+    "cerebelum.dsl.workflow_markers.ApprovalMarker": (
+        "it calls the SDK's wait_for_approval by a way that cannot be followed here: in the step itself write "
+        "`from cerebelum_nb import wait_for_approval`"
+    ),
+}
 
 
 def iso(at: float) -> str:

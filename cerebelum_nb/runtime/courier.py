@@ -1,28 +1,56 @@
 """Carries attempts of one run to an executor that is awaited, and brings outcomes back. Lives on the control loop."""
 
 import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
 
 from cerebelum_nb.attempt import describe
 from cerebelum_nb.errors import CerebelumError
-from cerebelum_nb.model.events import ErrorInfo, Stream
-from cerebelum_nb.protocols import Executor, Outcome
+from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
+from cerebelum_nb.protocols import Answer, Executor, Outcome
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.scheduler import Ticket
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pause:
+    """Why an attempt does nothing."""
+
+    kind: PauseKind
+    seconds: float | None
+    text: str
+    asked: Any
+    since: float = field(default_factory=monotonic)
+
+    def left_s(self) -> float | None:
+        """Seconds until it is over by itself, if ever."""
+        return None if self.seconds is None else max(0.0, self.since + self.seconds - monotonic())
 
 
 class _Signals:
     """What happens on the way, told to the scheduler."""
 
-    __slots__ = ("_job", "_ticket")
+    __slots__ = ("_courier", "_job", "_ticket")
 
-    def __init__(self, job: Job, ticket: Ticket) -> None:
-        self._job, self._ticket = job, ticket
+    def __init__(self, courier: "Courier", job: Job, ticket: Ticket) -> None:
+        self._courier, self._job, self._ticket = courier, job, ticket
 
     def started(self, worker: str) -> None:
         self._job.scheduler.began(self._ticket.task, self._ticket.attempt, worker)
 
     def output(self, stream: Stream, text: str) -> None:
         self._job.scheduler.printed(self._ticket.task, self._ticket.attempt, stream, text)
+
+    def progress(self, done: float, text: str) -> None:
+        self._job.progress(self._ticket, done, text)
+
+    def paused(self, kind: PauseKind, seconds: float | None, text: str, asked: Any) -> None:
+        self._courier.paused(self._ticket, _Pause(kind, seconds, text, asked))
+
+    def resumed(self) -> None:
+        self._courier.resumed(self._ticket)
 
 
 class Courier:
@@ -33,6 +61,8 @@ class Courier:
         self._rounds: set[asyncio.Task[None]] = set()
         self._at_work: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._held_back = False  # poked while all rounds were busy
+        self._paused: dict[tuple[int, int], _Pause] = {}  # by task and attempt; they lend their rounds
+        self._answers: set[asyncio.Task[None]] = set()
 
     def poke(self) -> None:
         """Work waits. From any thread."""
@@ -47,8 +77,48 @@ class Courier:
         if at_work is not None:
             at_work.cancel()
 
+    def paused(self, ticket: Ticket, pause: _Pause) -> None:
+        """An attempt does nothing for a while, so another may be carried."""
+        self._paused[ticket.task, ticket.attempt] = pause
+        self._tell(ticket, pause)
+        self._open()
+
+    def resumed(self, ticket: Ticket) -> None:
+        """It goes on. Its round works on, and ends after it where others have its place."""
+        self._paused.pop((ticket.task, ticket.attempt), None)
+        self._job.resumed(ticket)
+
+    def _tell(self, ticket: Ticket, pause: _Pause) -> None:
+        def reply(answer: Answer) -> None:
+            with contextlib.suppress(RuntimeError):  # the session was closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._answer, ticket, pause, answer)
+
+        self._job.paused(ticket, pause.kind, pause.left_s(), pause.text, pause.asked, reply)
+
+    def _answer(self, ticket: Ticket, pause: _Pause, answer: Answer) -> None:
+        if self._waits(ticket, pause):  # else it is over, and the next one is another question
+            sent = self._loop.create_task(self._send(ticket, pause, answer))
+            self._answers.add(sent)
+            sent.add_done_callback(self._answers.discard)
+
+    def _waits(self, ticket: Ticket, pause: _Pause) -> bool:
+        return self._paused.get((ticket.task, ticket.attempt)) is pause
+
+    async def _send(self, ticket: Ticket, pause: _Pause, answer: Answer) -> None:
+        try:
+            await self._executor.answer(self._job.run, ticket.task, ticket.attempt, answer)
+        except Exception as exc:  # noqa: BLE001  told where the person looks
+            text = f"the answer did not reach the step, which waits for another: {describe(exc).message}\n"
+            self._job.scheduler.printed(ticket.task, ticket.attempt, "notice", text)
+            if self._waits(ticket, pause):
+                self._job.resumed(ticket)
+                self._tell(ticket, pause)
+
+    def _busy(self) -> int:
+        return len(self._rounds) - len(self._paused)
+
     def _open(self) -> None:
-        if len(self._rounds) >= self._executor.capacity:
+        if self._busy() >= self._executor.capacity:
             self._held_back = True
             return
         made = self._loop.create_task(self._round())
@@ -75,6 +145,13 @@ class Courier:
                 outcome = await self._carry(ticket)
             finally:
                 del self._at_work[key]
+                if key in self._paused:  # stopped or lost: nobody can answer it any more
+                    self.resumed(ticket)
+            self._job.flush(ticket)
+            if self._busy() > self._executor.capacity:
+                self._held_back = True  # others have its place; what waits is taken when one of them ends
+                turn("", ticket, outcome=outcome)
+                return
             if me.cancelling():
                 turn("", ticket, outcome=outcome)
                 self._open()  # a fresh round goes on: this task is marked cancelled
@@ -84,7 +161,7 @@ class Courier:
     async def _carry(self, ticket: Ticket) -> Outcome:
         try:
             await self._executor.start()
-            return await self._executor.run(self._job.attempt(ticket), _Signals(self._job, ticket))
+            return await self._executor.run(self._job.attempt(ticket), _Signals(self, self._job, ticket))
         except asyncio.CancelledError:
             return Outcome("cancelled", error=ErrorInfo("Cancelled", "stopped on the worker"))
         except CerebelumError as exc:  # the executor's own words: no step code has failed

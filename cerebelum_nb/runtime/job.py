@@ -1,31 +1,32 @@
 """One run as its executors see it: what to call with what, and where prints go."""
 
-import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from operator import itemgetter
 from time import perf_counter
 from typing import Any, Final
 
-from cerebelum_nb.attempt import Emit
 from cerebelum_nb.context import Context, own_copy
-from cerebelum_nb.model.events import Stream
-from cerebelum_nb.model.plan import CONTEXT, INPUTS, Plan
-from cerebelum_nb.protocols import Attempt
-from cerebelum_nb.runtime.scheduler import Scheduler, Ticket
+from cerebelum_nb.model.events import PauseKind, Stream
+from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call, Plan
+from cerebelum_nb.protocols import Answer, Attempt
+from cerebelum_nb.runtime.approvals import Approval, Approvals
+from cerebelum_nb.runtime.here import LocalAttempt
+from cerebelum_nb.runtime.scheduler import MISSING, Scheduler, Ticket
 
 PRINT_LIMIT: Final = 1024 * 1024  # characters of prints kept of one attempt
 QUIET_S: Final = 0.05  # between two pieces of what an attempt prints, so that a million lines are a few hundred events
 
 
 class _Pending:
-    """What an attempt has printed and nobody has been told."""
+    """What an attempt has printed, and how far it is, and nobody has been told."""
 
-    __slots__ = ("kept", "pieces", "told_at")
+    __slots__ = ("kept", "pieces", "progress", "told_at")
 
     def __init__(self) -> None:
         self.pieces: list[tuple[Stream, str]] = []
+        self.progress: tuple[float, str] | None = None
         self.kept = 0
         self.told_at = 0.0  # on the clock of perf_counter
 
@@ -50,6 +51,7 @@ class Job:
     def __init__(self, run: str, plan: Plan, scheduler: Scheduler) -> None:
         self.run, self.plan, self.scheduler = run, plan, scheduler
         self.crash: Callable[[BaseException], None] = _nobody
+        self.approvals = Approvals()
         self._telling = False
         self._pending: dict[tuple[int, int], _Pending] = {}
         self._lock = threading.RLock()  # a finalizer may print while its own thread is in here
@@ -64,8 +66,15 @@ class Job:
         ]
         if not call.keywords:
             return plan.functions[task], args, {}
-        named = {name: self._one(n, task, number) for name, n in call.keywords}
+        named = {name: self._one(n, task, number) for name, n in self._given(call)}
         return plan.functions[task], args, named
+
+    def _given(self, call: Call) -> Iterable[tuple[str, int]]:
+        """The keywords of a call, without those whose task a route passed by: they keep their defaults."""
+        if not call.optional:
+            return call.keywords
+        values = self.scheduler.values
+        return [(k, n) for k, n in call.keywords if n < 0 or k not in call.optional or values[n] is not MISSING]
 
     def _one(self, source: int, task: int, number: int) -> Any:
         if source == CONTEXT:
@@ -75,14 +84,18 @@ class Job:
     def context(self, task: int, number: int) -> Context:
         """What the step is told about its run."""
         label = self.scheduler.state.places[task].label
-        return Context(self.plan.inputs, self.run, self.plan.workflow, self.plan.names[task], number, label)
+        return Context(self._inputs(task), self.run, self.plan.workflow, self.plan.names[task], number, label)
+
+    def _inputs(self, task: int) -> Any:
+        source = self.plan.inputs_of.get(task)
+        return self.plan.inputs if source is None else self.scheduler.values[source]
 
     def attempt(self, ticket: Ticket) -> Attempt:
         """The same, complete, for an executor that may be far away."""
         plan, task = self.plan, ticket.task
         call, values, place = plan.calls[task], self.scheduler.values, self.scheduler.state.places[task]
         args = [values[n] if n >= 0 else None if n == CONTEXT else plan.inputs for n in call.positional]
-        kwargs = {k: values[n] if n >= 0 else None if n == CONTEXT else plan.inputs for k, n in call.keywords}
+        kwargs = {k: values[n] if n >= 0 else None if n == CONTEXT else plan.inputs for k, n in self._given(call)}
         sources = [*call.positional, *(n for _, n in call.keywords)]
         return Attempt(
             run=self.run,
@@ -95,7 +108,7 @@ class Job:
             kwargs=kwargs,
             context_at=call.positional.index(CONTEXT) if CONTEXT in call.positional else None,
             fields={
-                "inputs": plan.inputs if CONTEXT in sources else None,
+                "inputs": self._inputs(task) if CONTEXT in sources else None,
                 "execution_id": self.run,
                 "workflow_name": plan.workflow,
                 "step_name": plan.names[task],
@@ -104,11 +117,48 @@ class Job:
             },
         )
 
-    def emit_for(self, ticket: Ticket) -> Emit:
-        """Where a local attempt's prints go."""
-        return functools.partial(self._printed, ticket.task, ticket.attempt)
+    def here(self, ticket: Ticket) -> LocalAttempt:
+        """A local attempt as its own code reaches it."""
+        return LocalAttempt(self, ticket)
 
-    def _printed(self, task: int, number: int, stream: Stream, text: str) -> None:
+    def paused(  # noqa: PLR0913, PLR0917  what `Signals.paused` takes, whose it is, and how to answer
+        self,
+        ticket: Ticket,
+        kind: PauseKind,
+        seconds: float | None,
+        text: str,
+        asked: Any,
+        reply: Callable[[Answer], None],
+    ) -> None:
+        """A running attempt sleeps, or waits for an answer, which `reply` takes. From any thread."""
+        with self._lock:
+            pending = self._pending.get((ticket.task, ticket.attempt))
+            if pending is not None:  # what it printed before belongs before
+                self._tell(ticket.task, ticket.attempt, pending)
+        until = 0.0 if seconds is None else self.scheduler.now() + seconds
+        if kind == "approval":
+            step, place = self.plan.names[ticket.task], self.scheduler.state.places[ticket.task]
+            self.approvals.add(ticket.task, Approval(step, text, asked, until, place.label, reply))
+        self.scheduler.paused(ticket.task, ticket.attempt, kind, until, text)
+
+    def resumed(self, ticket: Ticket) -> None:
+        """It goes on. From any thread."""
+        self.approvals.drop(ticket.task)
+        self.scheduler.resumed(ticket.task, ticket.attempt)
+
+    def progress(self, ticket: Ticket, done: float, text: str) -> None:
+        """A running attempt says how far it is. From any thread."""
+        with self._lock:
+            pending = self._pending.setdefault((ticket.task, ticket.attempt), _Pending())
+            pending.progress = done, text
+            now = perf_counter()
+            if not self._telling and now - pending.told_at >= QUIET_S:
+                pending.told_at = now
+                self._tell(ticket.task, ticket.attempt, pending)
+
+    def printed(self, ticket: Ticket, stream: Stream, text: str) -> None:
+        """A local attempt printed something. From any thread."""
+        task, number = ticket.task, ticket.attempt
         with self._lock:
             pending = self._pending.setdefault((task, number), _Pending())
             if pending.kept > PRINT_LIMIT:
@@ -145,5 +195,8 @@ class Job:
         try:
             for stream, text in pending.take():
                 self.scheduler.printed(task, number, stream, text)
+            if pending.progress is not None:
+                (done, doing), pending.progress = pending.progress, None
+                self.scheduler.progress(task, number, done, doing)
         finally:
             self._telling = False

@@ -49,31 +49,56 @@ class Wishes(msgspec.Struct, frozen=True):
     strategy: Mapping[str, str] = {}  # execution_strategy of this run, its "default" included
     workflow_executor: str = AUTO
     workflow_strategy: Mapping[str, str] = {}
+    configured: Mapping[str, str] = {}  # the strategy of this environment, its "default" included
     session_default: str = "local"
     everywhere: str = ""  # deprecated use_local: one place for all steps
 
 
-def wish(step: str, decorator: str, wishes: Wishes) -> tuple[str, str, str]:  # noqa: PLR0911  one for each rule
-    """The name that wins for a step, the rule behind it and the reason as a sentence."""
+def wish(  # noqa: C901, PLR0911  one for each rule
+    step: str, decorator: str, wishes: Wishes, scope: str = "", nested: str = ""
+) -> tuple[str, str, str]:
+    """The name that wins for a step, the rule behind it and the reason as a sentence.
+
+    Args:
+        scope: The nested workflow it belongs to, whose name in a map stands for all its steps.
+        nested: Where that workflow wants it.
+    """
     if step in wishes.person:
         return wishes.person[step], "person", f"you moved it to {wishes.person[step]!r}"
     if wishes.everywhere:
         return wishes.everywhere, "strategy", f"use_local puts every step on {wishes.everywhere!r}"
-    mine = wishes.strategy.get(step, AUTO)
+    mine = _named(step, scope, wishes.strategy)
     if mine != AUTO:
         return mine, "strategy", f"execution_strategy says {mine!r} for this step"
+    mine = _named(step, scope, wishes.configured)
+    if mine != AUTO:
+        return mine, "configuration", f"the configuration says {mine!r} for this step"
     if decorator != AUTO:
         return decorator, "decorator", f'the step says executor="{decorator}"'
     fallback = wishes.strategy.get(DEFAULT, AUTO)
     if fallback != AUTO:
         return fallback, "map-default", f"execution_strategy's default is {fallback!r}"
-    for key in (step, DEFAULT):
-        name = wishes.workflow_strategy.get(key, AUTO)
-        if name != AUTO:
-            return name, "workflow", f"the workflow's own strategy says {name!r}"
+    mine = _named(step, scope, wishes.workflow_strategy)
+    if mine == AUTO and nested:
+        return nested, "workflow", f"the nested workflow {scope!r} says {nested!r}"
+    if mine == AUTO:
+        mine = wishes.workflow_strategy.get(DEFAULT, AUTO)
+    if mine != AUTO:
+        return mine, "workflow", f"the workflow's own strategy says {mine!r}"
     if wishes.workflow_executor != AUTO:
         return wishes.workflow_executor, "workflow", f'the workflow says executor="{wishes.workflow_executor}"'
+    mine = wishes.configured.get(DEFAULT, AUTO)
+    if mine != AUTO:
+        return mine, "configuration", f"the configuration's default is {mine!r}"
     return wishes.session_default, "session", f"nothing else was asked, and the default is {wishes.session_default!r}"
+
+
+def _named(step: str, scope: str, strategy: Mapping[str, str]) -> str:
+    """What a map says of a step by name, or of the nested workflow it belongs to."""
+    mine = strategy.get(step, AUTO)
+    while mine == AUTO and scope:
+        mine, scope = strategy.get(scope, AUTO), scope.rpartition("/")[0]
+    return mine
 
 
 def place(step: str, wanted: tuple[str, str, str], places: Places, *, is_async: bool) -> Placement:

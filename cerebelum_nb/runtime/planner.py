@@ -1,16 +1,20 @@
 """From a workflow, inputs and wishes to a plan, or to one clear error before anything runs. Pure."""
 
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from cerebelum_nb.errors import PlanError
-from cerebelum_nb.model.events import Placement
+from cerebelum_nb.model.events import Group, Placement
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call, Plan
 from cerebelum_nb.model.typed import nearest
-from cerebelum_nb.model.workflow import StepDef, WorkflowDef
+from cerebelum_nb.model.workflow import GroupDef, StepDef, WorkflowDef
 from cerebelum_nb.runtime.placement import Places, Wishes, check_map, place, wish
+
+HERE: Final = ("local", "route", "a decision is made here")
+NONE: Final[frozenset[str]] = frozenset()
 
 
 def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, until: str | None = None) -> Plan:
@@ -22,33 +26,79 @@ def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, 
     """
     steps = workflow.steps
     at = _numbers(workflow)
+    names = tuple(at)
+    groups = {group.name: group for group in workflow.groups}
+    for group in workflow.groups:
+        if group.name in at:
+            raise PlanError(f"workflow {workflow.name!r} has a step and a nested workflow called {group.name!r}")
+        at[group.name] = group.answer
     check_map("execution_strategy", wishes.strategy, at)
     check_map(f"the strategy of workflow {workflow.name!r}", wishes.workflow_strategy, at)
-    calls = tuple([_call(step, at, workflow) for step in steps])
-    needs = tuple([_needs(workflow, i, call, at) for i, call in enumerate(calls)])
+    inputs_of = _inputs_of(workflow, groups, at) if groups else {}
+    scope = _Scope(workflow, at, inputs_of, routed=bool(workflow.routes))
+    calls = tuple([_call(step, i, scope) for i, step in enumerate(steps)])
+    needs = tuple([_needs(i, call, scope) for i, call in enumerate(calls)])
     if any(group and group[-1] >= i for i, group in enumerate(needs)):  # something points forward: look for a cycle
         _check_cycles(workflow, needs)
-    distinct: dict[tuple[tuple[str, str, str], bool], tuple[int, Placement]] = {}
-    place_of = []
-    for step in steps:
-        key = wish(step.name, step.executor, wishes), step.is_async
-        found = distinct.get(key)
-        if found is None:
-            found = distinct[key] = len(distinct), place(step.name, key[0], places, is_async=step.is_async)
-        place_of.append(found[0])
+    distinct, place_of = _places(workflow, wishes, places)
     made = Plan(
         workflow=workflow.name,
         inputs=inputs,
-        names=tuple(at),
+        names=names,
         needs=needs,
-        places=tuple([p for _, p in distinct.values()]),
-        place=tuple(place_of),
+        places=distinct,
+        place=place_of,
         functions=tuple([s.function for s in steps]),
         calls=calls,
         asynchronous=tuple([s.is_async for s in steps]),
         answer=len(steps) - 1,
+        ways={route.decision: route.ways for route in workflow.routes},
+        groups=tuple([Group(g.name, g.first, g.stop) for g in workflow.groups]),
+        inputs_of=inputs_of,
     )
-    return made if until is None else _until(made, until)
+    return made if until is None else _until(made, until, at)
+
+
+def _places(workflow: WorkflowDef, wishes: Wishes, places: Places) -> tuple[tuple[Placement, ...], tuple[int, ...]]:
+    """The distinct placements, and for each step which of them."""
+    decisions = {route.decision for route in workflow.routes}
+    distinct: dict[tuple[tuple[str, str, str], bool], tuple[int, Placement]] = {}
+    place_of = []
+    for i, step in enumerate(workflow.steps):
+        if i in decisions:
+            key = HERE, True
+        else:
+            key = wish(step.name, step.executor, wishes, step.scope, step.nested_wish), step.is_async
+        found = distinct.get(key)
+        if found is None:
+            found = distinct[key] = len(distinct), place(step.name, key[0], places, is_async=step.is_async)
+        place_of.append(found[0])
+    return tuple([p for _, p in distinct.values()]), tuple(place_of)
+
+
+def _inputs_of(workflow: WorkflowDef, groups: Mapping[str, GroupDef], at: Mapping[str, int]) -> dict[int, int]:
+    """Which tasks get another one's result as their inputs; the innermost nested workflow that says so counts."""
+    found: dict[int, int] = {}
+    for group in groups.values():  # outer before inner
+        if group.inputs:
+            parent = group.name.rpartition("/")[0]
+            source = _lookup(group.inputs, parent, at)
+            if source is None or group.first <= source < group.stop:
+                raise PlanError(
+                    f"nested workflow {group.name!r} takes its inputs from {group.inputs!r}, which is not a step of "
+                    f"{workflow.name!r}.{nearest(group.inputs, at)}"
+                )
+            found.update(dict.fromkeys(range(group.first, group.stop), source))
+    return found
+
+
+def _lookup(name: str, scope: str, at: Mapping[str, int]) -> int | None:
+    """A step by its name, as a step of a nested workflow means it: its own workflow's first, then those around it."""
+    while scope:
+        if (found := at.get(f"{scope}/{name}")) is not None:
+            return found
+        scope = scope.rpartition("/")[0]
+    return at.get(name)
 
 
 def _numbers(workflow: WorkflowDef) -> dict[str, int]:
@@ -72,30 +122,49 @@ def _duplicate(workflow: WorkflowDef, first: StepDef, second: StepDef) -> str:
     )
 
 
-def _call(step: StepDef, at: dict[str, int], workflow: WorkflowDef) -> Call:
+class _Scope:
+    """What names mean in a workflow."""
+
+    __slots__ = ("at", "inputs_of", "routed", "workflow")
+
+    def __init__(
+        self, workflow: WorkflowDef, at: dict[str, int], inputs_of: Mapping[int, int], *, routed: bool
+    ) -> None:
+        self.workflow, self.at, self.inputs_of, self.routed = workflow, at, inputs_of, routed
+
+    def find(self, name: str, step: StepDef) -> int | None:
+        return _lookup(name, step.scope, self.at) if step.scope else self.at.get(name)
+
+
+def _call(step: StepDef, task: int, scope: _Scope) -> Call:
     positional: list[int] = []
     keywords: list[tuple[str, int]] = []
+    optional: list[str] = []
     by_name = False
     for p in step.parameters:
         if p.kind == "context":
             source = CONTEXT
         elif p.kind == "inputs":
-            source = INPUTS
-        elif p.name in at:
-            source = at[p.name]
+            source = scope.inputs_of.get(task, INPUTS) if scope.inputs_of else INPUTS
+        elif (found := scope.find(p.name, step)) is not None:
+            source = found
+            if p.optional and scope.routed:  # a route may pass it by
+                optional.append(p.name)
+                by_name = True
         elif p.optional:
             by_name = True  # it keeps its default, so what follows goes by name
             continue
         else:
-            raise PlanError(_unknown(step, p.name, at, workflow))
+            raise PlanError(_unknown(step, p.name, scope))
         if p.keyword or by_name:
             keywords.append((p.name, source))
         else:
             positional.append(source)
-    return Call(tuple(positional), tuple(keywords))
+    return Call(tuple(positional), tuple(keywords), frozenset(optional) if optional else NONE)
 
 
-def _unknown(step: StepDef, name: str, at: dict[str, int], workflow: WorkflowDef) -> str:
+def _unknown(step: StepDef, name: str, scope: _Scope) -> str:
+    at, workflow = scope.at, scope.workflow
     others = [known for known in at if known != step.name]
     hint = nearest(name, others) or (" A step's first parameter is called context." if name in ("ctx", "self") else "")
     return (
@@ -104,18 +173,20 @@ def _unknown(step: StepDef, name: str, at: dict[str, int], workflow: WorkflowDef
     )
 
 
-def _needs(workflow: WorkflowDef, task: int, call: Call, at: dict[str, int]) -> tuple[int, ...]:
-    step, follows = workflow.steps[task], workflow.follows[task]
+def _needs(task: int, call: Call, scope: _Scope) -> tuple[int, ...]:
+    step, follows = scope.workflow.steps[task], scope.workflow.follows[task]
     data = [n for n in call.positional if n >= 0]
-    if not call.keywords and not step.depends_on and not data:
+    if not call.keywords and not step.depends_on and not data and not scope.inputs_of:
         return follows if len(follows) < 2 else tuple(sorted(set(follows)))
     found = {*follows, *data}
     found.update(n for _, n in call.keywords if n >= 0)
+    if task in scope.inputs_of:  # also what only looks at `context.inputs`
+        found.add(scope.inputs_of[task])
     for name in step.depends_on:
-        if name in at:
-            found.add(at[name])
+        if (need := scope.find(name, step)) is not None:
+            found.add(need)
         elif not any(p.name == name and p.optional for p in step.parameters):
-            raise PlanError(_unknown(step, name, at, workflow))
+            raise PlanError(_unknown(step, name, scope))
     return tuple(sorted(found))
 
 
@@ -141,11 +212,9 @@ def _backwards(workflow: WorkflowDef, needs: tuple[tuple[int, ...], ...]) -> str
     return "Take one of them out."
 
 
-def _until(made: Plan, until: str) -> Plan:
-    if until not in made.names:
-        raise PlanError(
-            f"workflow {made.workflow!r} has no step {until!r} to stop at.{nearest(until, list(made.names))}"
-        )
-    last = made.number_of(until)
+def _until(made: Plan, until: str, at: Mapping[str, int]) -> Plan:
+    if until not in at:
+        raise PlanError(f"workflow {made.workflow!r} has no step {until!r} to stop at.{nearest(until, at)}")
+    last = at[until]
     keep = {last, *made.above(last)}
     return msgspec.structs.replace(made, answer=last, left_out=frozenset(set(range(len(made.names))) - keep))

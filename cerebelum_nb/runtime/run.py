@@ -16,7 +16,9 @@ from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.answers import ExecutionResult, Preview, iso, why_not
+from cerebelum_nb.runtime.approvals import Approval, Approvals
 from cerebelum_nb.runtime.kept import Kept
 from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import Results
@@ -66,11 +68,12 @@ class Run:
         scheduler: Scheduler,
         results: Results,
         definition: Any,
+        approvals: Approvals,
         parent: "Run | None" = None,
     ) -> None:
         self.id, self.number, self.workflow, self.parent = run_id, number, plan.workflow, parent
         self.plan, self.wishes, self.definition = plan, wishes, definition
-        self.scheduler, self.results = scheduler, results
+        self.scheduler, self.results, self._approvals = scheduler, results, approvals
         self.on_end: list[Callable[[Run], None]] = []
         self._host = host
         self._done = threading.Event()
@@ -143,7 +146,7 @@ class Run:
         """Block until it has ended and return its result. An interrupt cancels the run.
 
         Raises:
-            StepFailed: A step failed.
+            ExecutionError: A step failed.
             RunCancelled: The run was cancelled.
             TimeoutError: `timeout` seconds passed; the run goes on.
         """
@@ -185,11 +188,11 @@ class Run:
         failure = self.error()
         if failure is not None:
             raise failure
-        state = self.state
+        state, answer = self.state, self.scheduler.answer()
         return ExecutionResult(
             execution_id=self.id,
             status="completed",
-            output={"ok": self.results[self.plan.answer]},
+            output=self.scheduler.envelopes.get(answer) or {"ok": self.results[answer]},
             error=None,
             started_at=iso(state.started_at),
             completed_at=iso(state.ended_at),
@@ -199,9 +202,9 @@ class Run:
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """Results so far, by step name."""
-        phase = self.state.phase
-        return {n: self.results[t] for t, n in enumerate(self.plan.names) if phase[t] == SUCCEEDED}
+        """Results so far, by step name; a nested workflow's under its own name too."""
+        phase, ways = self.state.phase, self.plan.ways
+        return {n: self.results[t] for n, t in self.plan.results() if phase[t] == SUCCEEDED and t not in ways}
 
     def error(self) -> ExecutionError | None:
         """Why it did not succeed; None while it runs and when it did."""
@@ -238,6 +241,37 @@ class Run:
                 f"executor={executor!r}) runs that step and what depends on it again"
             )
         self.moved[step] = executor
+
+    @property
+    def approvals(self) -> tuple[Approval, ...]:
+        """Steps that wait for somebody's word, who came first first."""
+        return self._approvals.all()
+
+    def approve(self, step: str, value: Any = True) -> None:  # noqa: FBT002  what most people mean
+        """Let a step that waits for approval go on.
+
+        Args:
+            value: What the step gets from ``wait_for_approval``.
+
+        Raises:
+            PlanError: That step does not wait.
+        """
+        self._answer(step, Answer(approved=True, value=value))
+
+    def reject(self, step: str, reason: str = "") -> None:
+        """Say no to a step that waits for approval: it gets `ApprovalRejected` with the reason.
+
+        Raises:
+            PlanError: That step does not wait.
+        """
+        self._answer(step, Answer(approved=False, reason=str(reason)))
+
+    def _answer(self, step: str, answer: Answer) -> None:
+        waiting = self._approvals.take(self._task(step))
+        if waiting is None:
+            others = ", ".join(a.step for a in self.approvals) or "no step"
+            raise PlanError(f"step {step!r} of run {self.number} waits for nobody's approval; {others} does")
+        waiting.reply(answer)
 
     def rerun(self, step: str | None = None, *, executor: str | None = None) -> "Run":
         """Start a new run that runs a step and what depends on it again, and reuses the other results of this one.

@@ -7,6 +7,7 @@ threads, and "one writer" is one lock, not one thread. User code never runs unde
 A ticket is the frozen event that began the attempt: a late or superseded result is known by its number.
 """
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,15 +18,20 @@ from cerebelum_nb.model.events import (
     AnyEvent,
     AttemptFinished,
     AttemptOutput,
+    AttemptProgress,
     AttemptStarted,
     AttemptSubmitted,
     ErrorInfo,
+    PauseKind,
     Placement,
+    RouteTaken,
     RunFinished,
     RunStarted,
     Stream,
     TaskFinished,
     TaskMoved,
+    TaskPaused,
+    TaskResumed,
 )
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import (
@@ -35,14 +41,19 @@ from cerebelum_nb.model.state import (
     RUNNING,
     SKIPPED,
     SUBMITTED,
+    SUCCEEDED,
     WAITING,
     RunState,
 )
+from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.protocols import Outcome
+from cerebelum_nb.runtime.envelope import opened
+from cerebelum_nb.runtime.ways import passed_by, too_often
 
 T = TypeVar("T")
 Ticket = AttemptSubmitted | AttemptStarted
 Poke = Callable[[], object]
+MISSING: Final = object()  # the value of a task that a route passed by
 INLINE: Final = frozenset({"local", "threads"})  # lanes whose taker runs the step at once, in this process
 SLICE: Final = 2000  # tasks ended in one grip, so that others get the lock in between
 
@@ -62,11 +73,14 @@ class Scheduler:
         """
         self.plan, self.state = plan, RunState()
         self.values: list[Any] = [None] * len(plan.names)
+        self.envelopes: dict[int, Any] = {}  # results that came as an envelope, as they came
         self.log: list[AnyEvent] = []
         self.late = 0  # signals of superseded attempts: counted, never written
         self._poke, self._stop, self._urgent = poke, stop, urgent
         self._coming = dict.fromkeys(poke, False)  # lane -> somebody was poked and has not taken yet
         self._cancelled = False
+        self._ways = plan.ways
+        self._stops: list[Poke] = []  # of attempts that a route ended: called without the lock
         self._lock = threading.Lock()
         self._wall = time.time() - time.perf_counter()
 
@@ -83,11 +97,14 @@ class Scheduler:
         plan = self.plan
         with self._lock:
             now = self.now()
-            self._write(RunStarted(0, now, run, plan.workflow, plan.names, plan.needs, plan.places, plan.place, parent))
+            said = plan.names, plan.needs, plan.places, plan.place, parent, plan.groups, tuple(plan.ways)
+            self._write(RunStarted(0, now, run, plan.workflow, *said))
             for task, (value, why) in sorted((reused or {}).items()):
                 self.values[task] = value
                 self._write(TaskFinished(self.state.seq + 1, now, task, "succeeded", "reused", why))
-            for task in sorted(plan.left_out):
+                if task in plan.ways:
+                    self._take(task, plan.ways[task][value], now)
+            for task in sorted(plan.left_out - self.state.passed):
                 self._write(
                     TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", "not needed for what was asked")
                 )
@@ -141,6 +158,38 @@ class Scheduler:
             else:
                 self.late += 1
 
+    def progress(self, task: int, attempt: int, done: float, text: str) -> None:
+        """A live attempt says how far it is."""
+        with self._lock:
+            if self._alive(task, attempt):
+                self._write(AttemptProgress(self.state.seq + 1, self.now(), task, attempt, done, printable(text)))
+            else:
+                self.late += 1
+
+    def paused(self, task: int, attempt: int, kind: PauseKind, until: float, text: str) -> None:
+        """A live attempt sleeps, or waits for an answer, until then (UTC seconds; 0 for ever)."""
+        with self._lock:
+            if self._alive(task, attempt):
+                self._write(TaskPaused(self.state.seq + 1, self.now(), task, attempt, kind, until, printable(text)))
+            else:
+                self.late += 1
+
+    def resumed(self, task: int, attempt: int) -> None:
+        """It goes on."""
+        with self._lock:
+            if self._alive(task, attempt) and task in self.state.paused:
+                self._write(TaskResumed(self.state.seq + 1, self.now(), task, attempt))
+            else:
+                self.late += 1
+
+    def answer(self) -> int:
+        """The task whose result is the run's: the last one, or the last that a route did not pass by."""
+        with self._lock:
+            phase, last = self.state.phase, self.plan.answer
+            while last > 0 and (phase[last] != SUCCEEDED or last in self.plan.ways):
+                last -= 1
+            return last
+
     def cancel(self) -> None:
         """End what has not begun, and ask what runs to stop; `abandon` ends those that do not."""
         self._cancelled = True
@@ -192,13 +241,8 @@ class Scheduler:
             state = self.state
             if state.status != "running" or self._cancelled or task in self.plan.left_out:
                 return False
-            again, now, stops = self._again(task), self.now(), []
-            for other in again:
-                if SUBMITTED <= state.phase[other] <= RUNNING:
-                    number = state.attempt[other]
-                    stops.append((state.places[other].lane, other, number))
-                    error = ErrorInfo("Moved", f"stopped because {self.plan.names[task]!r} was moved")
-                    self._write(AttemptFinished(state.seq + 1, now, other, number, "cancelled", error))
+            again, now = self._again(task), self.now()
+            stops = self._end_running(again, f"stopped because {self.plan.names[task]!r} was moved", now)
             self._write(TaskMoved(state.seq + 1, now, task, placement, again))
             for other in again:
                 self.values[other] = None
@@ -206,8 +250,7 @@ class Scheduler:
                 if state.phase[other] == WAITING:
                     self._skip_if_blocked(other, now)
             pokes = self._after()
-        for stop in stops:
-            self._stop(*stop)
+        _call(stops)
         _call(pokes)
         return True
 
@@ -238,10 +281,20 @@ class Scheduler:
     def _alive(self, task: int, attempt: int) -> bool:
         return SUBMITTED <= self.state.phase[task] <= RUNNING and self.state.attempt[task] == attempt
 
-    def _again(self, task: int) -> tuple[int, ...]:
-        """Tasks that a move sends back: the moved one and all below it, as far as they have begun or ended."""
-        phase, touched = self.state.phase, {task, *self.plan.below(task)} - self.plan.left_out
+    def _again(self, *tasks: int) -> tuple[int, ...]:
+        """Tasks that are sent back: those named and all below them, as far as they have begun or ended."""
+        phase, touched = self.state.phase, {*tasks, *self.plan.below(*tasks)} - self.plan.left_out
         return tuple(sorted(t for t in touched if phase[t] not in (WAITING, READY)))
+
+    def _end_running(self, tasks: Iterable[int], why: str, now: float) -> list[Poke]:
+        """End the live attempts among tasks; what is returned stops them, and is called without the lock."""
+        state, stops = self.state, list[Poke]()
+        for task in tasks:
+            if SUBMITTED <= state.phase[task] <= RUNNING:
+                number = state.attempt[task]
+                stops.append(functools.partial(self._stop, state.places[task].lane, task, number))
+                self._write(AttemptFinished(state.seq + 1, now, task, number, "cancelled", ErrorInfo("Moved", why)))
+        return stops
 
     def _write(self, e: AnyEvent) -> None:
         self.state.apply(e)
@@ -252,19 +305,51 @@ class Scheduler:
         if not SUBMITTED <= state.phase[task] <= RUNNING or state.attempt[task] != number:
             self.late += 1
             return
-        if outcome is None:
-            self.values[task] = value
-            self._write(AttemptFinished(state.seq + 1, now, task, number, "ok"))
-            self._write(TaskFinished(state.seq + 1, now, task, "succeeded"))
-            return
+        if outcome is None or outcome.kind == "ok":
+            run_s, error = 0.0, None
+            if outcome is not None:
+                value, run_s = outcome.value, outcome.run_s
+            if type(value) is dict and ("ok" in value or "error" in value):
+                value, error = self._unwrapped(task, number, value, now)
+            ways = self._ways.get(task) if self._ways else None
+            if ways is not None and error is None:
+                error = too_often(self.plan, state, task, ways[value])
+            if error is None:
+                self.values[task] = value
+                self._write(AttemptFinished(state.seq + 1, now, task, number, "ok", None, run_s))
+                self._write(TaskFinished(state.seq + 1, now, task, "succeeded"))
+                if ways is not None:
+                    self._take(task, ways[value], now)
+                return
+            outcome = Outcome("error", error=error, run_s=run_s)
         self._write(AttemptFinished(state.seq + 1, now, task, number, outcome.kind, outcome.error, outcome.run_s))
-        if outcome.kind == "ok":
-            self.values[task] = outcome.value
-            self._write(TaskFinished(state.seq + 1, now, task, "succeeded"))
-            return
         status: Any = "cancelled" if outcome.kind == "cancelled" else "failed"
         self._write(TaskFinished(state.seq + 1, now, task, status))
         self._skip_below(task, now)
+
+    def _unwrapped(self, task: int, number: int, value: dict[str, Any], now: float) -> tuple[Any, ErrorInfo | None]:
+        inner, error = opened(value)
+        if error is None and inner is not value:
+            self.envelopes[task] = value
+            if len(value) > 1:
+                text = "its result has the key 'ok', so steps that read it get only the value under that key\n"
+                self._write(AttemptOutput(self.state.seq + 1, now, task, number, "notice", text))
+        return inner, error
+
+    def _take(self, task: int, way: Way, now: float) -> None:
+        """A decision has chosen: what it does not take is passed by, or an earlier part runs again."""
+        name = self.plan.names[task]
+        if way.back_to:
+            again = self._again(*way.back_to)
+            self._stops += self._end_running(again, f"stopped because {name!r} went back", now)
+            for other in again:
+                self.values[other] = None
+            self._write(RouteTaken(self.state.seq + 1, now, task, way.label, again))
+            return
+        self._write(RouteTaken(self.state.seq + 1, now, task, way.label))
+        for other, why in passed_by(self.plan, self.state, task, way):
+            self.values[other] = MISSING
+            self._write(TaskFinished(self.state.seq + 1, now, other, "skipped", "route", why))
 
     def _skip_below(self, task: int, now: float) -> None:
         """What can no longer run is said at once."""
@@ -280,7 +365,7 @@ class Scheduler:
 
     def _skip_if_blocked(self, task: int, now: float) -> None:
         for need in self.plan.needs[task]:
-            if self.state.phase[need] in (FAILED, SKIPPED, CANCELLED):
+            if self.state.phase[need] in (FAILED, SKIPPED, CANCELLED) and need not in self.state.passed:
                 why = f"{self.plan.names[need]} did not succeed"
                 self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", why))
                 self._skip_below(task, now)
@@ -294,6 +379,8 @@ class Scheduler:
                 return [self._urgent]
             return None
         pokes: list[Poke] | None = None
+        if self._stops:
+            pokes, self._stops = self._stops, []
         for lane, queue in state.ready.items():
             if queue and not self._coming[lane]:
                 self._coming[lane] = True

@@ -1,7 +1,8 @@
 """The frames that kernel, Core and workers exchange. Core reads the fields, never the sealed bytes.
 
-Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel; Core adds Welcome.
-Worker -> Core -> kernel: Printed, Finished; Core adds Started, Joined and Lost; Ready ends at Core.
+Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel, Reply; Core adds Welcome.
+Worker -> Core -> kernel: Printed, Progress, Paused, Resumed, Finished; Core adds Started, Joined, Left and Lost; Ready
+ends at Core.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.model.events import ErrorInfo, Stream
+from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -62,6 +63,22 @@ class Welcome(Frame, frozen=True, tag=6, array_like=True, gc=False):
     place: Place
 
 
+class Reply(Frame, frozen=True, tag=7, array_like=True, gc=False):
+    """What somebody said to a step that waits for it. ``sealed`` holds the value; its seal covers the other fields."""
+
+    id: int
+    pause: int  # which of the attempt's pauses: a late answer must not be taken for the next question's
+    approved: bool
+    reason: str
+    codec: str
+    sealed: bytes
+
+    @property
+    def about(self) -> str:
+        """What the seal says beside the attempt."""
+        return f"reply {self.pause} {self.approved} {self.codec} {self.reason}"
+
+
 class Ready(Frame, frozen=True, tag=10, array_like=True, gc=False):
     """A worker has started and takes attempts. What it was sent before this frame has not begun."""
 
@@ -104,7 +121,46 @@ class Joined(Frame, frozen=True, tag=15, array_like=True, gc=False):
     pid: int
 
 
-AnyFrame = Place | Code | Forget | Submit | Cancel | Welcome | Ready | Started | Printed | Finished | Lost | Joined
+class Left(Frame, frozen=True, tag=16, array_like=True, gc=False):
+    """A slot was closed; its worker process is gone."""
+
+    slot: int
+
+
+class Progress(Frame, frozen=True, tag=17, array_like=True, gc=False):
+    """The step says how far it is."""
+
+    id: int
+    done: float  # 0 to 1
+    text: str
+
+
+class Paused(Frame, frozen=True, tag=18, array_like=True, gc=False):
+    """The step sleeps, or waits for a `Reply`. ``sealed`` holds what it asks about; empty for None."""
+
+    id: int
+    pause: int  # counts the attempt's pauses
+    kind: PauseKind
+    seconds: float | None  # None: for ever
+    text: str
+    codec: str = ""
+    sealed: bytes = b""
+
+    @property
+    def about(self) -> str:
+        """What the seal says beside the attempt."""
+        return f"paused {self.pause} {self.codec}"
+
+
+class Resumed(Frame, frozen=True, tag=19, array_like=True, gc=False):
+    """The step goes on."""
+
+    id: int
+
+
+_ToWorker = Place | Code | Forget | Submit | Cancel | Welcome | Reply
+_ToKernel = Ready | Started | Printed | Finished | Lost | Joined | Left | Progress | Paused | Resumed
+AnyFrame = _ToWorker | _ToKernel
 
 SOFT_NBYTES = 1 << 20  # frames are joined into one message up to about this size
 MAX_BODY_NBYTES = 64 << 20  # one function, one attempt's arguments, one result
@@ -138,7 +194,7 @@ def _message(frames: list[AnyFrame], nbytes: int) -> bytes:
 
 
 def _rough_nbytes(frame: AnyFrame) -> int:
-    if isinstance(frame, Submit | Finished | Code):
+    if isinstance(frame, Submit | Finished | Code | Paused | Reply):
         return len(frame.sealed) + 500
     return 4 * len(frame.text) if isinstance(frame, Printed) else 500
 

@@ -1,4 +1,4 @@
-"""A worker's life: the main thread runs one attempt after the other, the control thread listens for a stop."""
+"""A worker's life: the main thread runs one attempt after the other, the control thread listens meanwhile."""
 
 import contextlib
 import contextvars
@@ -29,6 +29,7 @@ from cerebelum_nb.wire.frames import (
     Forget,
     Place,
     Ready,
+    Reply,
     Submit,
     Welcome,
     check_size,
@@ -37,7 +38,8 @@ from cerebelum_nb.wire.line import READ_NBYTES, Splitter
 from cerebelum_nb.worker.report import Descriptors, Report, Reporter, replace_streams
 from cerebelum_nb.worker.stopping import Stopping
 
-OUTPUT_MS = 50  # what a step prints is sent this often
+OUTPUT_MS = 50  # what a step prints, and how far it is, is sent this often
+_NOW, _SOON = b"!", b"."
 
 if TYPE_CHECKING:
     from cerebelum_nb.worker.awaiting import Awaiting
@@ -51,7 +53,8 @@ class Worker:
 
     Args:
         line: Attempts and functions come here, results leave. The main thread reads it itself: no hop between threads.
-        control: Stops come here, and its end is the end of Core. The control thread reads it, also while a step runs.
+        control: Stops and answers come here, and its end is the end of Core. The control thread reads it, also while a
+            step runs.
     """
 
     def __init__(self, line: socket.socket, control: socket.socket) -> None:
@@ -70,7 +73,7 @@ class Worker:
     # control thread ------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Hand on stops, send what a step prints, and end the process when Core is gone."""
+        """Hand on stops and answers, send what a step says, and end the process when Core is gone."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._bell[0], select.POLLIN)
@@ -84,7 +87,8 @@ class Worker:
                 printed = False
                 self._reporter.flush()
             if self._bell[0] in ready:
-                os.read(self._bell[0], 1024)
+                if _NOW in os.read(self._bell[0], 1024):
+                    self._reporter.flush()
                 printed = True
             for fd in self._descriptors.fds.intersection(ready):
                 self._descriptors.drain(self._reporter)
@@ -100,6 +104,8 @@ class Worker:
         for frame in splitter.feed(data):
             if isinstance(frame, Cancel):
                 self._stopping.ask(frame.id)
+            elif isinstance(frame, Reply) and (report := self._reporter.report) is not None:
+                report.hear(frame)
 
     def _watch_or_end(self) -> None:
         try:
@@ -143,8 +149,8 @@ class Worker:
                 self._go_to(frame.place)
                 self._reporter.send(Ready())
 
-    def _ring(self) -> None:
-        os.write(self._bell[1], b"!")
+    def _ring(self, now: bool) -> None:  # noqa: FBT001  from `Report`, once per piece
+        os.write(self._bell[1], _NOW if now else _SOON)
 
     def _go_to(self, place: Place) -> None:
         sys.path[:] = map(os.fsdecode, place.path)
@@ -165,7 +171,7 @@ class Worker:
 
     def _attempt(self, submit: Submit) -> None:
         self._tidy()
-        self._reporter.report = report = Report(submit.id, self._ring)
+        self._reporter.report = report = Report(submit, self._key, self._ring)
         try:
             self._stopping.begin(submit.id)
             encoded, run_s = self._outcome(submit, report)
@@ -221,7 +227,7 @@ class Worker:
 
     def _run(self, call: Callable[[], Any], report: Report, *, is_async: bool) -> Any:
         context = contextvars.copy_context()
-        context.run(attempts.emit_in_this_context, report.emit)
+        context.run(attempts.enter, report)
         value = context.run(call)
         if not is_async:
             return value

@@ -1,4 +1,4 @@
-"""What a worker says about its attempt: what it prints, and the end; gathered so that few messages leave."""
+"""What a worker says about its attempt: prints, progress, pauses, the end; gathered so that few messages leave."""
 
 import codecs
 import io
@@ -9,33 +9,42 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import groupby
-from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
-from cerebelum_nb.model.events import Stream
-from cerebelum_nb.wire.frames import AnyFrame, Finished, Printed
+from cerebelum_nb.attempt import printable
+from cerebelum_nb.model.events import PauseKind, Stream
+from cerebelum_nb.protocols import Answer
+from cerebelum_nb.wire.frames import AnyFrame, Finished, Paused, Printed, Progress, Reply, Resumed, Submit
 from cerebelum_nb.wire.line import packed
+
+if TYPE_CHECKING:
+    from cerebelum_nb.worker.pausing import Pauses
 
 PIPE_NBYTES = 1 << 16  # what a pipe holds
 OUTPUT_LIMIT = 1 << 20  # characters that one attempt may print; the rest is counted, not sent
+TEXT_LIMIT = 1_000  # characters of what a step says about its progress or a pause
 
 
 class Report:
-    """Gathers what one attempt prints until it is sent.
+    """Gathers what one attempt says until it is sent. The attempt's `Here`.
 
     Args:
-        wake: Called with the first piece after a while: somebody should send it soon.
+        wake: Called with True when what is here should be sent now; with False when it should be soon.
     """
 
-    def __init__(self, attempt: int, wake: Callable[[], None]) -> None:
-        self.attempt = attempt
+    def __init__(self, submit: Submit, key: bytes, wake: Callable[[bool], None]) -> None:
+        self.attempt = submit.id
         self.waiting = False  # for being sent, and somebody knows
         self.forked = False  # we are in a child that the step forked
+        self._submit, self._key = submit, key
         self._wake = wake
-        self._pieces: deque[tuple[Stream, str]] = deque()
+        self._pieces: deque[tuple[Stream, str] | Paused | Resumed] = deque()
+        self._progress: deque[tuple[float, str]] = deque(maxlen=1)  # only the last counts
+        self._pauses: Pauses | None = None
         self._room = OUTPUT_LIMIT
         self._cut = 0
 
-    def emit(self, stream: Stream, text: str) -> None:
+    def __call__(self, stream: Stream, text: str) -> None:
         """Keep a piece of output. From any thread; takes no lock and sends nothing, since a stop may strike here."""
         if self.forked:
             os.write(2 if stream == "stderr" else 1, text.encode("utf-8", "replace"))
@@ -46,18 +55,50 @@ class Report:
         self._room -= len(text)
         if text:
             self._pieces.append((stream, text))
-            if not self.waiting:
-                self.waiting = True
-                self._wake()
+            self._send_soon()
+
+    def progress(self, done: float, text: str) -> None:
+        """Keep how far the step is until it is sent. From any thread; takes no lock."""
+        if not self.forked:
+            self._progress.append((done, short(text)))
+            self._send_soon()
+
+    def _send_soon(self) -> None:
+        if not self.waiting:
+            self.waiting = True
+            self._wake(False)
+
+    async def pause(self, kind: PauseKind, seconds: float | None, text: str, asked: Any) -> Answer | None:
+        """Sleep, or wait for an answer, and tell Core meanwhile; see `attempt.Here`."""
+        if self._pauses is None:
+            from cerebelum_nb.worker.pausing import Pauses  # noqa: PLC0415  it loads asyncio, which takes a while
+
+            self._pauses = Pauses(self._submit, self._key, self._say_now)
+        return await self._pauses.pause(kind, seconds, short(text), asked, alone=self.forked)
+
+    def _say_now(self, frame: Paused | Resumed) -> None:
+        if not self.forked:
+            self._pieces.append(frame)
+            self._wake(True)
+
+    def hear(self, reply: Reply) -> None:
+        """Hand on what somebody said. From the control thread."""
+        if self._pauses is not None:
+            self._pauses.hear(reply)
 
     def frames(self) -> list[AnyFrame]:
         """All that was not sent yet, in order."""
         self.waiting = False
         frames: list[AnyFrame] = []
         pieces = [self._pieces.popleft() for _ in range(len(self._pieces))]
-        for stream, group in groupby(pieces, itemgetter(0)):
-            text = "".join(text for _, text in group)
-            frames.append(Printed(self.attempt, stream, text.encode("utf-8", "replace").decode("utf-8")))
+        for stream, group in groupby(pieces, lambda piece: piece[0] if isinstance(piece, tuple) else None):
+            if stream is None:
+                frames += group  # type: ignore[arg-type]  # the pieces that are frames
+            else:
+                text = "".join(text for _, text in group)  # type: ignore[misc]
+                frames.append(Printed(self.attempt, stream, text.encode("utf-8", "replace").decode("utf-8")))
+        if self._progress:
+            frames.append(Progress(self.attempt, *self._progress.pop()))
         return frames
 
     def last_frames(self, finished: Finished) -> list[AnyFrame]:
@@ -67,6 +108,12 @@ class Report:
             text = f"the step printed {self._cut:,} characters more than the {OUTPUT_LIMIT:,} that are shown\n"
             frames.append(Printed(self.attempt, "notice", text))
         return [*frames, finished]
+
+
+def short(text: str) -> str:
+    """A text that is safe to send and to show."""
+    text = printable(text)
+    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]}…"
 
 
 class Reporter:
@@ -120,7 +167,7 @@ class Stray(io.TextIOWrapper):
     def write(self, text: str) -> int:
         """Hand the text to the attempt that runs; drop it when none does."""
         if (report := self._reporter.report) is not None:
-            report.emit(self._name, text)
+            report(self._name, text)
         return len(text)
 
 
@@ -155,7 +202,7 @@ class Descriptors:
                 if not data:
                     del self.open[fd]
                 if (report := reporter.report) is not None:
-                    report.emit(name, decoder.decode(data))
+                    report(name, decoder.decode(data))
 
 
 class NoKeyboard(io.TextIOBase):

@@ -1,4 +1,4 @@
-// A fake kernel in the page. ?case=running|finished|failed|rerun|many[&theme=light|dark][&n=10000][&silent]
+// A fake kernel in the page. ?case=running|finished|failed|rerun|paused|folded|many[&theme=light|dark][&n=10000][&silent]
 
 import { fixtures, many } from "/fixtures/snapshots.mjs";
 import create from "/widget.js";
@@ -47,6 +47,8 @@ function answer({ kind, request, step, executor }) {
   }
   if (kind === "apply")
     tell({ kind: "ack", request, ok: true, text: `${step} goes to ${executor ?? "where it was"}.` });
+  if (kind === "approve" || kind === "reject")
+    tell({ kind: "ack", request, ok: true, text: `${step} is answered. In Python: runs[7].${kind}("${step}")` });
   if (kind === "cancel") tell({ kind: "ack", request, ok: true, text: "The run is being cancelled." });
   if (kind === "details") {
     const failed = name === "failed" && step === "process_payment";
@@ -62,6 +64,7 @@ function answer({ kind, request, step, executor }) {
       error_type: failed ? "PaymentError" : "",
       error: failed ? "card declined" : "",
       traceback: failed ? 'Traceback:\n  File "cell 3", line 8, in process_payment\nPaymentError: card declined' : "",
+      asked: step === "charge_card" ? "{'order': 77, 'amount': 1240, 'currency': 'EUR', 'customer': 'C-2041'}" : "",
     });
   }
 }

@@ -53,6 +53,18 @@ def opened(page: Page, step: str) -> None:
     page.keyboard.press("Escape")
 
 
+def asked(page: Page, _step: str = "") -> None:
+    """Open the step that waits for an answer, from the header."""
+    page.click(".cb-asks")
+    page.wait_for_selector(".cb-asked:not([hidden])")
+
+
+def folds(page: Page, *groups: str) -> None:
+    """Open or close groups."""
+    for group in groups:
+        page.click(f'.cb-group[data-group="{group}"] .cb-name')
+
+
 def main(out: pathlib.Path) -> None:
     """Take every picture."""
     out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +82,16 @@ def main(out: pathlib.Path) -> None:
         ("rerun-light", "case=rerun&theme=light", 1600, lambda p: opened(p, "process_payment")),
         ("rerun-dark", "case=rerun&theme=dark", 800, None),
         ("rerun-narrow", "case=rerun&theme=light", 524, None),
+        ("paused-light", "case=paused&theme=light", 1100, None),
+        ("paused-dark", "case=paused&theme=dark", 1100, None),
+        ("paused-narrow", "case=paused&theme=light", 524, None),
+        ("ask-light", "case=paused&theme=light", 1100, asked),
+        ("ask-dark", "case=paused&theme=dark", 1100, asked),
+        ("ask-narrow", "case=paused&theme=dark", 524, asked),
+        ("folded-light", "case=folded&theme=light", 1100, lambda p: folds(p, "prepare")),
+        ("folded-dark", "case=folded&theme=dark", 1100, lambda p: folds(p, "prepare")),
+        ("unfolded-light", "case=folded&theme=light", 1100, lambda p: folds(p, "score")),
+        ("decision-dark", "case=folded&theme=dark", 1100, lambda p: opened(p, "validate?")),
         ("many-light", "case=many&theme=light", 1100, None),
         ("plain-dark", "case=finished", 900, None),
         ("empty", "case=finished&theme=light&silent&empty", 700, None),

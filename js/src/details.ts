@@ -1,11 +1,12 @@
 /** The panel of one step: where it ran and why, what a move would mean, what it printed. */
 
+import { type AskActs, AskBox } from "./askbox";
 import { button, html, show, text } from "./dom";
-import { names, times, workerName } from "./format";
+import { names, statusName, times, workerName } from "./format";
 import type { Details, Executor, Row } from "./model";
 import type { Plan } from "./viewstate";
 
-export interface PanelActs {
+export interface PanelActs extends AskActs {
   choose(row: Row, executor: string | null): void;
   apply(): void;
   drop(): void;
@@ -19,13 +20,16 @@ export interface PanelView {
   plan: Plan | null;
   message: string;
   details: Details | null;
+  answering: boolean;
 }
 
 export class DetailsPanel {
   readonly root = html("section", "cb-panel");
   private readonly title = html("b");
   private readonly status = html("span", "cb-pill");
+  private readonly ask: AskBox;
   private readonly facts = html("dl");
+  private readonly caption = html("div", "cb-mut cb-caption", "Move to");
   private readonly moves = html("div", "cb-moves");
   private readonly rerun: HTMLButtonElement;
   private readonly plan = html("div", "cb-plan");
@@ -46,6 +50,7 @@ export class DetailsPanel {
 
   constructor(private readonly acts: PanelActs) {
     this.root.setAttribute("aria-label", "Step");
+    this.ask = new AskBox(acts);
     this.rerun = button("cb-button cb-from-here", "Re-run from here", () => this.row && acts.choose(this.row, null));
     this.apply = button("cb-button cb-apply", "Run it so", () => acts.apply());
     this.drop = button("cb-button cb-drop", "Not now", () => acts.drop());
@@ -57,7 +62,7 @@ export class DetailsPanel {
     go.append(this.apply, this.drop);
     this.plan.append(this.runs, this.reuses, this.lost, this.code, go);
     const [output, error] = this.headings;
-    this.root.append(top, this.facts, html("div", "cb-mut cb-caption", "Move to"), this.moves, this.plan, this.message);
+    this.root.append(top, this.ask.root, this.facts, this.caption, this.moves, this.plan, this.message);
     this.root.append(error, this.error, output, this.output);
     this.root.addEventListener("keydown", (e) => {
       if (e.key !== "Escape") return;
@@ -72,15 +77,20 @@ export class DetailsPanel {
     this.row = row;
     this.root.dataset.step = row.step;
     text(this.title, row.step);
-    text(this.status, row.status);
+    text(this.status, statusName(row.status));
     this.status.dataset.status = row.status;
+    this.ask.draw(row, view.now, view.details?.asked ?? null, view.answering);
     const begun = row.segments.length > 0;
     const worker = workerName(row.worker);
+    const decision = row.kind === "decision";
     this.fact(row.status === "waiting" || row.status === "ready" ? "Will run on" : "Ran on", [row.where, worker]);
     this.fact("Why here", [row.reason]);
     this.fact("Attempt", [row.attempt ? String(row.attempt) : ""]);
     this.fact("Time", [begun || row.ms !== null ? times(row, view.now) : ""]);
-    this.fact("Note", [row.note]);
+    this.fact("Does", [row.status === "running" || row.status === "sleeping" ? row.doing : ""]);
+    this.fact(decision ? "Way" : "Note", [row.note]);
+    // A decision is made where the notebook is: there is nothing to move.
+    show(this.caption, !decision);
     this.drawMoves(row, view.executors, view.plan);
     this.drawPlan(view.plan);
     show(this.message, view.message !== "");
@@ -88,12 +98,16 @@ export class DetailsPanel {
     this.drawDetails(view.details);
   }
 
+  focusAsk(): void {
+    this.ask.focus();
+  }
+
   focusPlan(): void {
     if (!this.apply.hidden && !this.apply.disabled) this.apply.focus();
   }
 
   private fact(name: string, parts: readonly string[]): void {
-    const slot = name === "Will run on" ? "Ran on" : name;
+    const slot = name === "Will run on" ? "Ran on" : name === "Way" ? "Note" : name;
     let pair = this.values.get(slot);
     if (!pair) {
       pair = [html("dt"), html("dd", "cb-num")];
@@ -124,6 +138,7 @@ export class DetailsPanel {
       node.setAttribute("aria-disabled", String(here));
       node.setAttribute("aria-current", String(here));
       node.title = here ? "It is here now" : "";
+      show(node, row.kind !== "decision");
       node.classList.toggle("cb-wanted", typeof plan?.executor === "string" && plan.executor === node.dataset.executor);
     }
     this.rerun.disabled = row.status === "waiting" || row.status === "ready";

@@ -54,30 +54,73 @@ export function outcomeName(outcome: string): string {
   return names[outcome] ?? outcome;
 }
 
-/** The text beside a bar: what the colour says, and more. `extra` may go where there is little room. */
-export function barLabel(row: Row, now: number): { parts: string[]; extra: number } {
+/** How a status is called where there is room for words. */
+export function statusName(status: string): string {
+  return status === "approval" ? "waits for approval" : status === "submitted" ? "queued" : status;
+}
+
+/** A time to come, in whole seconds: a countdown that shows fractions is a nervous one. */
+export function left(seconds: number): string {
+  return duration(Math.max(1, Math.ceil(seconds)) * 1000)
+    .replace(/\.\d+ s$/, " s")
+    .replace(/ 0 s$/, "");
+}
+
+/**
+ * What stands beside a bar: the parts that must be said, then what the step itself says (it may be cut), then `extra`
+ * ones for where there is room.
+ */
+export interface Words {
+  parts: string[];
+  told: string;
+  extra: string[];
+}
+
+/** The text beside a bar: what the colour says, and more. `percent`: whether progress must be said here. */
+export function barLabel(row: Row, now: number, percent = true): Words {
   const last = row.segments.at(-1);
-  if (row.status === "waiting") return { parts: last ? ["waits to run again"] : [], extra: 0 };
-  if (row.status === "ready" || row.status === "skipped") return { parts: [row.status], extra: 0 };
-  const parts: string[] = [];
+  const words = (...parts: string[]): Words => ({ parts, told: "", extra: [] });
+  if (row.status === "waiting") return last ? words("waits to run again") : words();
+  if (row.status === "ready" || row.status === "skipped") return words(row.status);
+  if (row.kind === "decision" && row.status === "succeeded") return words(row.note || "decided");
+  const found = words();
+  const { parts, extra } = found;
   if (row.attempt > 1) parts.push(`attempt ${row.attempt}`);
-  if (row.status === "submitted") parts.push("queued");
-  else if (row.status === "failed")
+  const rest = row.until === null ? null : row.until - now;
+  if (row.status === "sleeping") {
+    parts.push(rest === null ? "sleeps" : rest > 0 ? `sleeps ${left(rest)} more` : "wakes up");
+    return { ...found, told: row.doing && ` · ${row.doing}` };
+  }
+  if (row.status === "approval") {
+    if (rest !== null) extra.push(rest > 0 ? `${left(rest)} left` : "time is up");
+    return { parts: [...parts, statusName(row.status)], told: row.doing && `: ${row.doing}`, extra };
+  }
+  if (row.status === "running" && row.progress !== null) {
+    if (percent) parts.push(percentOf(row.progress));
+  } else if (row.status === "failed") {
     parts.push(last && last.outcome !== "running" ? outcomeName(last.outcome) : "failed");
-  else if (row.status !== "succeeded") parts.push(row.status);
+  } else if (row.status !== "succeeded") parts.push(statusName(row.status));
   const took = row.ms ?? (last ? ran(last, now) : null);
   if (took !== null) parts.push(duration(took));
-  const needed = parts.length;
-  if (paint(row) === "other") parts.push(row.where);
-  if (row.worker && (row.status === "running" || row.status === "succeeded")) parts.push(workerName(row.worker));
-  return { parts, extra: parts.length - needed };
+  if (paint(row) === "other") extra.push(row.where);
+  if (row.worker && (row.status === "running" || row.status === "succeeded")) extra.push(workerName(row.worker));
+  return { ...found, told: row.status === "running" && row.doing ? ` · ${row.doing}` : "" };
+}
+
+export function percentOf(progress: number): string {
+  return `${Math.floor(progress * 100)} %`;
 }
 
 /** What a screen reader says of a row. */
 export function spoken(row: Row): string {
-  const parts = [row.step, row.where, row.status];
-  if (row.ms !== null) parts.push(duration(row.ms));
-  if (row.attempt > 1) parts.push(`attempt ${row.attempt}`);
+  const parts = [row.step];
+  if (row.kind === "decision") parts.push("decision");
+  else parts.push(row.where);
+  parts.push(row.kind === "decision" && row.note ? row.note : statusName(row.status));
+  if (row.status === "running" && row.progress !== null) parts.push(percentOf(row.progress));
+  if (row.doing && ["running", "approval", "sleeping"].includes(row.status)) parts.push(row.doing);
+  if (row.ms !== null && row.kind === "step") parts.push(duration(row.ms));
+  if (row.attempt > 1 && row.kind === "step") parts.push(`attempt ${row.attempt}`);
   return parts.join(", ");
 }
 
@@ -87,7 +130,8 @@ export function history(row: Row, now: number): string {
     const outcome = s.outcome === "ok" ? "succeeded" : outcomeName(s.outcome);
     return `attempt ${s.attempt}: ${s.where}, ${outcome}, ${duration(ran(s, now))}`;
   });
-  return [row.step, ...lines, row.note].filter(Boolean).join("\n");
+  const doing = ["running", "approval", "sleeping"].includes(row.status) ? row.doing : "";
+  return [row.step, ...(row.kind === "decision" ? [] : lines), row.note, doing].filter(Boolean).join("\n");
 }
 
 /** "queued 12 ms, ran 200 ms" of the last attempt. */

@@ -1,27 +1,32 @@
 /** The chart: axis, grid, and those rows that are in sight. */
 
+import { drawnCurves } from "./curves";
 import { attr, html, svg, text } from "./dom";
 import { history } from "./format";
 import {
   AXIS_HEIGHT,
+  begin,
+  decisionHeight,
   type Frame,
   frame,
-  type Paint,
+  groupPicture,
+  indent,
   picture,
   position,
   rowHeight,
   shortened,
   ticks,
   timeAt,
-  visible,
   zoomed,
 } from "./layout";
-import type { Row, Store } from "./model";
-import { RowView } from "./rowview";
+import { type Hatch, patterns } from "./marks";
+import type { Group, Row, Store } from "./model";
+import { groupAround, groupPlace, isOpen, type Line, Outline, type Summary, shortName, summarise } from "./outline";
+import { GroupView, type Look, RowView } from "./rowview";
 import type { ViewState } from "./viewstate";
 
-const MOST_CURVES = 160;
 const FRAME_MS = 50;
+const SLOW_FRAME_MS = 250;
 const RETRY_MS = 250;
 
 export class Gantt {
@@ -34,10 +39,16 @@ export class Gantt {
   private readonly lit = svg("path", { class: "cb-curves cb-lit" });
   private readonly nowLine = svg("path", { class: "cb-now" });
   private readonly list = svg("g");
-  private readonly views = new Map<number, RowView>();
-  private readonly spare: RowView[] = [];
-  private readonly hatch: Record<Paint, string>;
+  private readonly views = new Map<number, RowView | GroupView>();
+  private readonly spareRows: RowView[] = [];
+  private readonly spareGroups: GroupView[] = [];
+  private readonly hatch: Hatch;
+  private outline = new Outline([], [], new Map(), () => 0);
+  private folds: ReadonlyMap<string, boolean> | null = null; // those that the outline was made with
+  private summaries = new Map<number, Summary>();
+  private summed: unknown = null; // the snapshot that they are of
   private longest = 0;
+  private wordy = false;
   private frameAsked = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private inSight = true;
@@ -64,11 +75,19 @@ export class Gantt {
   }
 
   /** Everything may have changed. */
-  adopt(): void {
-    this.longest = this.store.rows.reduce((most, row) => Math.max(most, row.step.length), 0);
+  adopt(newRun = true): void {
     attr(this.sheet, "aria-label", `Steps of ${this.store.header?.workflow ?? "the workflow"}`);
-    if (!this.store.row(this.state.active)) this.state.active = this.store.rows[0]?.id ?? 0;
+    this.folds = null;
+    if (newRun) this.wordy = false;
+    this.see(this.store.rows);
+    this.layOut();
     this.schedule();
+  }
+
+  /** Rows that changed. Once a step says what it does, there is room for words until the end: no axis that jumps. */
+  see(rows: Iterable<Row>): void {
+    if (this.wordy) return;
+    for (const row of rows) this.wordy ||= row.doing !== "" || row.status === "sleeping" || row.status === "approval";
   }
 
   /** Whether anybody can see it: what nobody sees is not drawn. */
@@ -96,11 +115,51 @@ export class Gantt {
     return (this.views.get(id)?.anchor() ?? this.root).getBoundingClientRect();
   }
 
+  /** Give the focus to a line, or to the closed group that it is in. */
   focus(id: number): void {
-    this.state.active = id;
-    this.reveal(id);
+    this.layOut();
+    const line = this.outline.lines[this.outline.shown(id) ?? -1];
+    if (!line) return;
+    this.state.active = line.id;
+    this.reveal(line.id);
     this.draw();
-    this.views.get(id)?.root.focus({ preventScroll: true });
+    this.views.get(line.id)?.root.focus({ preventScroll: true });
+  }
+
+  /** Open the groups around a task, and bring it into sight. */
+  unfold(id: number): void {
+    const folds = new Map(this.state.folds);
+    for (const place of this.outline.around(id)) folds.set(this.groups[place]?.[0] ?? "", true);
+    this.state.set({ folds });
+    this.layOut();
+    this.reveal(id);
+  }
+
+  private get groups(): readonly Group[] {
+    return this.store.header?.groups ?? [];
+  }
+
+  private layOut(): void {
+    const { store, state } = this;
+    if (this.folds === state.folds) return;
+    this.folds = state.folds;
+    const total = store.rows.length;
+    const [high, slim] = [rowHeight(total), decisionHeight(total)];
+    const height = (row: Row | null): number => (row?.kind === "decision" ? slim : high);
+    this.outline = new Outline(store.rows, this.groups, state.folds, height);
+    // An indent is two characters wide. Closed groups count as if open: opening one must not move the bars.
+    this.longest = store.rows.reduce((most, row) => {
+      const depth = row.group ? row.group.split("/").length : 0;
+      return Math.max(most, shortName(row.step, row.group).length + 2 * depth);
+    }, 0);
+    for (const [name] of this.groups) {
+      const short = shortName(name, groupAround(name, this.groups));
+      this.longest = Math.max(this.longest, short.length + 2 * name.split("/").length);
+    }
+    if (this.outline.shown(state.active) === undefined) state.active = this.outline.lines[0]?.id ?? 0;
+    else if (this.outline.place(state.active) === undefined) {
+      state.active = this.outline.lines[this.outline.shown(state.active) ?? 0]?.id ?? 0;
+    }
   }
 
   zoom(factor: number): void {
@@ -116,22 +175,26 @@ export class Gantt {
       this.later(RETRY_MS);
       return;
     }
-    const rows = store.rows;
+    this.layOut();
+    const { outline } = this;
     const now = store.now();
-    const height = rowHeight(rows.length);
-    const f = frame(width, this.longest, state.zoom, now, store.running);
+    const f = frame(width, this.longest, state.zoom, now, store.running, this.wordy && store.running);
     this.f = f;
-    const sight = visible(this.root.scrollTop, this.root.clientHeight, height, rows.length);
-    const top = sight.first * height;
-    const tall = (sight.end - sight.first) * height;
-    this.space.style.height = `${rows.length * height}px`;
+    const sight = outline.visible(this.root.scrollTop, this.root.clientHeight);
+    const top = outline.top(sight.first);
+    const tall = outline.top(sight.end) - top;
+    this.space.style.height = `${outline.height}px`;
     this.sheet.style.transform = `translateY(${top}px)`;
     attr(this.sheet, "width", width);
     attr(this.sheet, "height", tall);
     this.drawTime(f, now, tall);
-    this.drawRows(f, now, sight, height);
-    this.drawCurves(f, sight, height);
-    if (store.moving) this.later(FRAME_MS);
+    this.drawRows(f, now, sight);
+    const [thin, lit] = drawnCurves(f, store, outline, sight, state.selected);
+    attr(this.curves, "d", thin);
+    attr(this.lit, "d", lit);
+    // Where a pixel is a second or more, nothing moves that needs to be drawn so often.
+    const pixelMs = ((f.to - f.from) / (f.right - f.left)) * 1000;
+    if (store.moving) this.later(Math.min(SLOW_FRAME_MS, Math.max(FRAME_MS, pixelMs / 2)));
   }
 
   private later(ms: number): void {
@@ -158,96 +221,123 @@ export class Gantt {
     attr(this.nowLine, "d", shown ? `M${x} 0V${tall}` : "");
   }
 
-  private drawRows(f: Frame, now: number, sight: { first: number; end: number }, height: number): void {
-    const { store, state } = this;
-    const wanted = store.rows.slice(sight.first, sight.end);
-    const active = store.row(state.active);
-    const place = store.place(state.active) ?? -1;
+  private drawRows(f: Frame, now: number, sight: { first: number; end: number }): void {
+    const { outline, state } = this;
+    const wanted = outline.lines.slice(sight.first, sight.end);
+    const place = outline.place(state.active) ?? -1;
+    const active = outline.lines[place];
     // The row that Tab reaches stays in the document, else the keyboard would lose its place.
     if (active && place < sight.first) wanted.unshift(active);
     else if (active && place >= sight.end) wanted.push(active);
-    const keep = new Set(wanted.map((row) => row.id));
+    const keep = new Set(wanted.map((line) => line.id));
     for (const [id, view] of this.views) {
       if (keep.has(id)) continue;
       view.root.remove();
       this.views.delete(id);
-      this.spare.push(view);
+      if (view instanceof RowView) this.spareRows.push(view);
+      else this.spareGroups.push(view);
     }
-    const find = (id: number): Row | undefined => store.row(id);
-    wanted.forEach((row, i) => {
-      let view = this.views.get(row.id);
-      if (!view) {
-        view = this.spare.pop() ?? new RowView();
-        this.views.set(row.id, view);
-      }
+    if (this.summed !== this.store.snapshot) {
+      this.summed = this.store.snapshot;
+      this.summaries = new Map();
+    }
+    wanted.forEach((line, i) => {
+      const view = line.id < 0 ? this.drawGroup(f, now, line, sight.first) : this.drawRow(f, now, line, sight.first);
       const there = this.list.children[i];
-      if (there !== view.root) this.list.insertBefore(view.root, there ?? null);
-      view.update(row, picture(f, row, now, find), {
-        y: ((store.place(row.id) ?? 0) - sight.first) * height,
-        height,
-        width: f.width,
-        name: shortened(row.step, f),
-        active: row.id === state.active,
-        selected: row.id === state.selected,
-        hatch: this.hatch,
-      });
+      if (view && there !== view.root) this.list.insertBefore(view.root, there ?? null);
     });
   }
 
-  /** What waited for what, for rows in sight: the need that ended last, and all of them for the selected row. */
-  private drawCurves(f: Frame, sight: { first: number; end: number }, height: number): void {
-    const { store, state } = this;
-    const thin: string[] = [];
-    const lit: string[] = [];
-    const y = (place: number, below: number): string =>
-      ((place - sight.first + 0.5 + 0.26 * below) * height).toFixed(1);
-    for (let i = sight.first; i < sight.end && thin.length < MOST_CURVES; i++) {
-      const row = store.rows[i];
-      const begun = row?.segments.at(-1); // its last attempt is the one that waited for its needs' last ends
-      if (!row || !begun) continue;
-      const ended = (id: number): number => store.row(id)?.segments.at(-1)?.end ?? Number.NEGATIVE_INFINITY;
-      const latest = row.needs.reduce((a, b) => (ended(b) > ended(a) ? b : a), row.needs[0] ?? -1);
-      for (const need of row.needs.length > 24 ? [latest] : row.needs) {
-        const chosen = row.id === state.selected || need === state.selected;
-        const from = store.place(need) ?? -1;
-        if ((!chosen && need !== latest) || from < sight.first || from >= sight.end) continue;
-        const [x1, x2] = [position(f, ended(need)), position(f, begun.start ?? begun.queued)];
-        if (!(x1 >= f.left) || x2 < f.left || x1 > f.width || x2 > f.width) continue;
-        const down = from < i ? 1 : -1;
-        // Along the bottom of its own row, then down: never across the bars between.
-        const turn = Math.max(x1, x2 - 8).toFixed(1);
-        const [y1, y2, b] = [y(from, down), y(i, -down), x2.toFixed(1)];
-        const d = `M${x1.toFixed(1)} ${y1}H${turn}C${Number(turn) + 7} ${y1} ${Number(b) - 5} ${y2} ${b} ${y2}`;
-        (chosen ? lit : thin).push(d);
-      }
-    }
-    attr(this.curves, "d", thin.join(""));
-    attr(this.lit, "d", lit.join(""));
+  private drawRow(f: Frame, now: number, line: Line, first: number): RowView | undefined {
+    const row = this.store.row(line.id);
+    if (!row) return undefined;
+    const known = this.views.get(line.id);
+    const view = known instanceof RowView ? known : (this.spareRows.pop() ?? new RowView());
+    this.views.set(line.id, view);
+    const name = shortName(row.step, row.group);
+    view.update(
+      row,
+      picture(f, row, now, (id) => this.store.row(id)),
+      this.look(f, line, name, first),
+    );
+    return view;
   }
 
-  private rowOf(event: Event): Row | undefined {
+  private drawGroup(f: Frame, now: number, line: Line, first: number): GroupView | undefined {
+    const group = this.groups[groupPlace(line.id)];
+    if (!group) return undefined;
+    const known = this.views.get(line.id);
+    const view = known instanceof GroupView ? known : (this.spareGroups.pop() ?? new GroupView());
+    this.views.set(line.id, view);
+    const rows = this.store.rows.slice(this.store.place(group[1]), (this.store.place(group[2] - 1) ?? Infinity) + 1);
+    const summary = this.summaries.get(line.id) ?? summarise(rows);
+    this.summaries.set(line.id, summary);
+    const open = isOpen(group, this.state.folds);
+    const at = rows[0] ? begin(rows[0], (id) => this.store.row(id)) : 0;
+    const drawn = groupPicture(f, summary, open, now, at);
+    const name = shortName(group[0], groupAround(group[0], this.groups));
+    view.update(line.id, group, summary, open, drawn, this.look(f, line, name, first));
+    return view;
+  }
+
+  private look(f: Frame, line: Line, name: string, first: number): Look {
+    const { outline, state } = this;
+    const place = outline.place(line.id) ?? 0;
+    const before = indent(line.depth);
+    return {
+      y: outline.top(place) - outline.top(first),
+      height: outline.heightOf(place),
+      width: f.width,
+      name: shortened(name, f, before),
+      indent: before,
+      active: line.id === state.active,
+      selected: line.id === state.selected,
+      hatch: this.hatch,
+    };
+  }
+
+  private lineOf(event: Event): Line | undefined {
     const node = event.target instanceof Element ? event.target.closest(".cb-row") : null;
     const id = node?.getAttribute("data-id");
-    return id === null || id === undefined ? undefined : this.store.row(Number(id));
+    return id === null || id === undefined ? undefined : this.outline.lines[this.outline.place(Number(id)) ?? -1];
   }
 
   private onClick(event: MouseEvent): void {
-    const row = this.rowOf(event);
-    if (!row) return;
-    this.focus(row.id);
-    this.pick(row);
+    const line = this.lineOf(event);
+    if (!line) return;
+    this.focus(line.id);
+    this.press(line);
+  }
+
+  private press(line: Line): void {
+    const row = this.store.row(line.id);
+    if (row) this.pick(row);
+    else this.fold(line, !this.opened(line));
+  }
+
+  private opened(line: Line): boolean {
+    const group = this.groups[groupPlace(line.id)];
+    return group !== undefined && isOpen(group, this.state.folds);
+  }
+
+  private fold(line: Line, open: boolean): void {
+    const group = this.groups[groupPlace(line.id)];
+    if (!group) return;
+    this.state.set({ folds: new Map(this.state.folds).set(group[0], open) });
+    this.focus(line.id);
   }
 
   private onHover(event: Event): void {
-    const row = this.rowOf(event);
+    const line = this.lineOf(event);
+    const row = line && this.store.row(line.id);
     if (row) this.views.get(row.id)?.hover(history(row, this.store.now()));
   }
 
   private onKey(event: KeyboardEvent): void {
-    const row = this.rowOf(event);
-    if (!row || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    const place = this.store.place(row.id) ?? 0;
-    const last = this.store.rows.length - 1;
+    const line = this.lineOf(event);
+    if (!line || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    const place = this.outline.place(line.id) ?? 0;
+    const last = this.outline.lines.length - 1;
     const targets: Record<string, number> = {
       ArrowUp: place - 1,
       ArrowDown: place + 1,
@@ -256,15 +346,27 @@ export class Gantt {
       Home: 0,
       End: last,
     };
-    const target = targets[event.key];
-    if (event.key === "Enter" || event.key === " ") this.pick(row);
+    const target = targets[event.key] ?? this.sideways(event.key, line);
+    if (event.key === "Enter" || event.key === " ") this.press(line);
     else if (event.key === "Escape" && this.state.selected !== null) this.leave();
     else if (target !== undefined) {
-      const next = this.store.rows[Math.min(last, Math.max(0, target))];
+      const next = this.outline.lines[Math.min(last, Math.max(0, target))];
       if (next) this.focus(next.id);
     } else return;
     event.preventDefault();
     event.stopPropagation(); // the notebook has its own keys
+  }
+
+  /** As in every tree: right opens and then goes in, left closes and then goes out. */
+  private sideways(key: string, line: Line): number | undefined {
+    if (key !== "ArrowRight" && key !== "ArrowLeft") return undefined;
+    const place = this.outline.place(line.id) ?? 0;
+    const open = line.id < 0 && this.opened(line);
+    if (key === "ArrowRight" && open) return place + 1;
+    if (key === "ArrowLeft" && !open) return line.parent ? this.outline.place(line.parent) : undefined;
+    if (line.id >= 0) return undefined;
+    this.fold(line, key === "ArrowRight");
+    return this.outline.place(line.id);
   }
 
   private onWheel(event: WheelEvent): void {
@@ -276,45 +378,12 @@ export class Gantt {
   }
 
   private reveal(id: number): void {
-    const place = this.store.place(id);
+    const place = this.outline.place(id);
     if (place === undefined) return;
-    const height = rowHeight(this.store.rows.length);
     const seen = this.root.clientHeight - AXIS_HEIGHT;
     if (seen <= 0) return;
-    const top = this.root.scrollTop;
-    if (place * height < top) this.root.scrollTop = place * height;
-    else if ((place + 1) * height > top + seen) this.root.scrollTop = (place + 1) * height - seen;
+    const [begins, ends] = [this.outline.top(place), this.outline.top(place + 1)];
+    if (begins < this.root.scrollTop) this.root.scrollTop = begins;
+    else if (ends > this.root.scrollTop + seen) this.root.scrollTop = ends - seen;
   }
-}
-
-/** Hatching, under names of its own: a page may hold many charts, and a hidden one must not take the others' along. */
-function patterns(): { defs: SVGDefsElement; hatch: Record<Paint, string> } {
-  const defs = svg("defs");
-  const own = `cb${Math.random().toString(36).slice(2, 10)}`;
-  const make = (name: string, ground: string, stripe: string, gap: number, turn: number): string => {
-    const id = `${own}-${name}`;
-    const size = { width: gap, height: gap };
-    const pattern = svg("pattern", {
-      id,
-      ...size,
-      patternUnits: "userSpaceOnUse",
-      patternTransform: `rotate(${turn})`,
-    });
-    pattern.append(
-      svg("rect", { ...size, fill: ground }),
-      svg("rect", { width: 1.6, height: gap, fill: stripe, opacity: 0.4 }),
-    );
-    defs.append(pattern);
-    return `url(#${id})`;
-  };
-  const hatch: Record<Paint, string> = {
-    local: "var(--cb-local)",
-    dist: make("dist", "var(--cb-dist)", "#fff", 6, 45),
-    other: make("other", "var(--cb-other)", "#fff", 6, 135),
-    bad: "var(--cb-bad)",
-    badhatch: make("bad", "var(--cb-bad)", "#fff", 6, 45),
-    grey: make("grey", "var(--cb-grey)", "#fff", 5, 135),
-    none: "none",
-  };
-  return { defs, hatch };
 }

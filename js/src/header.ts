@@ -7,6 +7,7 @@ import type { ViewState } from "./viewstate";
 
 export interface Acts {
   rerun(): void;
+  answer(): void;
   cancel(): void;
   zoom(factor: number): void;
   fit(): void;
@@ -18,6 +19,7 @@ export class HeaderBar {
   private readonly run = html("span", "cb-mut");
   private readonly status = html("span", "cb-pill");
   private readonly elapsed = html("span", "cb-num cb-elapsed");
+  private readonly asks: HTMLButtonElement;
   private readonly split = html("span", "cb-mut cb-num");
   private readonly rerun: HTMLButtonElement;
   private readonly cancel: HTMLButtonElement;
@@ -27,11 +29,12 @@ export class HeaderBar {
     private readonly state: ViewState,
     acts: Acts,
   ) {
+    this.asks = button("cb-button cb-asks", "", () => acts.answer());
     this.rerun = button("cb-button cb-rerun", "Re-run…", () => acts.rerun());
     this.cancel = button("cb-button cb-cancel", "Cancel", () => acts.cancel());
     const end = html("span", "cb-end");
     end.append(this.split, this.rerun, this.cancel);
-    this.root.append(this.name, this.run, this.status, this.elapsed, end);
+    this.root.append(this.name, this.run, this.status, this.elapsed, this.asks, end);
   }
 
   draw(): void {
@@ -42,6 +45,9 @@ export class HeaderBar {
     text(this.run, `run ${header.number}, ${timeOfDay(header.started_at)}${reuses}`);
     text(this.status, header.status);
     this.status.dataset.status = header.status;
+    const asks = this.store.asks.length;
+    text(this.asks, asks === 1 ? "1 waits for you" : `${asks} wait for you`);
+    show(this.asks, asks > 0);
     text(this.split, split(header));
     show(this.rerun, this.store.rows.length > 0 && (!this.store.running || this.state.selected !== null));
     show(this.cancel, this.store.running);
@@ -89,12 +95,14 @@ export class Legend {
   see(rows: Iterable<Row>): void {
     const least = 0.004 * this.store.now();
     for (const row of rows) {
-      for (const place of [row, ...row.segments]) {
+      // A decision has no bar: where it is made is no colour here.
+      for (const place of row.kind === "decision" ? [] : [row, ...row.segments]) {
         this.known.set(place.remote ? place.where : "local", paint(place));
       }
+      if (row.status === "sleeping" || row.status === "approval") this.known.set("paused", "pause");
       if (row.segments.some((s) => s.start === null || s.start - s.queued > least)) this.known.set("queue", "queue");
     }
-    const rank = ["local", "dist", "other", "queue"];
+    const rank = ["local", "dist", "other", "queue", "pause"];
     const list = [...this.known].sort((a, b) => rank.indexOf(a[1]) - rank.indexOf(b[1]));
     const now = JSON.stringify(list);
     if (now === this.drawn) return;

@@ -1,7 +1,8 @@
 /** Rows, width and zoom in; pixels out. Pure: no DOM, no clock. */
 
-import { barLabel, paint } from "./format";
+import { barLabel, duration, paint, percentOf, statusName, type Words } from "./format";
 import type { Row, Segment } from "./model";
+import type { Summary } from "./outline";
 
 export const AXIS_HEIGHT = 30;
 const LABEL_CHAR = 6.2; // px of an average character at 11px
@@ -26,12 +27,21 @@ export interface Tick {
 
 export type Paint = "local" | "dist" | "other" | "bad" | "badhatch" | "grey" | "none";
 
+/**
+ * bar: an attempt; track: one that says how far it is, and fill: so far; pause: one that rests, and tail: how long it
+ * will; ghost: a reused result; choice: the moment of a decision; span: a nested workflow; lane: the work in it.
+ */
+export type MarkKind =
+  | ("bar" | "track" | "fill" | "pause" | "tail" | "ghost")
+  | ("queue" | "cross" | "dot" | "choice" | "span" | "lane");
+
 export interface Mark {
-  kind: "bar" | "queue" | "cross" | "dot" | "ghost";
+  kind: MarkKind;
   x: number;
   width: number;
   paint: Paint;
   past: boolean; // an earlier attempt: paler
+  lane?: readonly [place: number, of: number];
 }
 
 export interface Label {
@@ -44,10 +54,26 @@ export interface Label {
 export interface Picture {
   marks: Mark[];
   label: Label;
+  /** Words within the bar: how far it is. */
+  inner: { text: string; x: number } | null;
+}
+
+const INNER_ROOM = 46; // px of a bar that can hold "100 %"
+const TAIL = 26; // px of a pause without an end
+const INDENT = 16; // px for each group around a line
+
+/** px before the name of a line: names of one level stand in one column, a group's twisty before it. */
+export function indent(depth: number): number {
+  return MARGIN + depth * INDENT;
 }
 
 export function rowHeight(total: number): number {
   return total <= 12 ? 34 : 26;
+}
+
+/** A decision is a moment: its line is slim. */
+export function decisionHeight(total: number): number {
+  return total <= 12 ? 26 : 22;
 }
 
 /** The next round length above `seconds`: the axis of a running run grows in steps, so that bars do not crawl back. */
@@ -58,11 +84,20 @@ export function headroom(seconds: number): number {
   return step * power;
 }
 
-export function frame(width: number, longestName: number, zoom: Zoom, now: number, running: boolean): Frame {
+/** `longestName` in characters; `wordy`: steps say what they do, which takes more room after the bars. */
+export function frame(
+  width: number,
+  longestName: number,
+  zoom: Zoom,
+  now: number,
+  running: boolean,
+  wordy = false,
+): Frame {
   const names = Math.min(longestName * NAME_CHAR + 2 * MARGIN, Math.max(96, width * 0.32), 260);
   const left = Math.round(Math.max(names, 72));
   const room = width - left;
-  const right = Math.round(width - Math.min(170, Math.max(86, room * 0.22)));
+  const after = wordy ? Math.min(310, Math.max(86, room * 0.36)) : Math.min(170, Math.max(86, room * 0.22));
+  const right = Math.round(width - after);
   const end = running ? headroom(now) : Math.max(now, 0.001);
   return { width, left, right: Math.max(right, left + 20), from: zoom?.from ?? 0, to: zoom?.to ?? end };
 }
@@ -102,19 +137,6 @@ export function ticks(f: Frame): Tick[] {
   return found;
 }
 
-/** The rows [first, end) to have in the document: those in sight, and some on both sides for a quick scroll. */
-export function visible(
-  scrollTop: number,
-  viewport: number,
-  height: number,
-  total: number,
-  overscan = 8,
-): { first: number; end: number } {
-  const first = Math.max(0, Math.min(total, Math.floor(scrollTop / height)) - overscan);
-  const end = Math.min(total, Math.ceil((scrollTop + viewport) / height) + overscan);
-  return { first, end: Math.max(first, end) };
-}
-
 /** When a row without attempts of its own would have begun: at the end of what it needs. */
 export function begin(row: Row, find: (id: number) => Row | undefined): number {
   let at: Row | undefined = row;
@@ -143,7 +165,7 @@ function clipped(f: Frame, from: number, to: number, least: number): { x: number
   return { x, width: Math.max(1, Math.min(b, limit) - x) };
 }
 
-function segmentMarks(f: Frame, segment: Segment, past: boolean, now: number): Mark[] {
+function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: number): Mark[] {
   const marks: Mark[] = [];
   const begun = segment.start ?? segment.end ?? now;
   const queue = clipped(f, segment.queued, begun, 0);
@@ -153,51 +175,132 @@ function segmentMarks(f: Frame, segment: Segment, past: boolean, now: number): M
   if (segment.start === null) return marks;
   const bar = clipped(f, segment.start, segment.end ?? now, 3);
   if (!bar) return marks;
-  marks.push({ kind: "bar", ...bar, paint: paintOf(segment), past });
+  const look = { paint: paintOf(segment), past };
+  const live = segment.end === null && !past;
+  if (live && (row.status === "sleeping" || row.status === "approval")) {
+    marks.push({ kind: "pause", ...bar, ...look });
+    const until = row.until === null ? null : position(f, Math.max(row.until, now));
+    const from = bar.x + bar.width;
+    const to = Math.min(until ?? from + TAIL, Math.max(f.right, from + TAIL));
+    if (to - from >= 2) marks.push({ kind: "tail", x: from, width: to - from, ...look });
+    return marks;
+  }
+  if (live && row.status === "running" && row.progress !== null) {
+    marks.push({ kind: "track", ...bar, ...look });
+    const width = bar.width * Math.min(1, Math.max(0, row.progress));
+    if (width >= 1) marks.push({ kind: "fill", x: bar.x, width, ...look });
+    return marks;
+  }
+  marks.push({ kind: "bar", ...bar, ...look });
   if (segment.end !== null && !["ok", "running", "cancelled"].includes(segment.outcome)) {
     marks.push({ kind: "cross", x: bar.x + bar.width, width: 0, paint: "bad", past: false });
   }
   return marks;
 }
 
+/** A decision took its way when its attempt ended; earlier ones were sent back. */
+function choiceMarks(f: Frame, row: Row, now: number): Mark[] {
+  const again = row.status === "waiting" || row.status === "ready";
+  return row.segments.flatMap((segment, i) => {
+    const at = segment.end ?? segment.start ?? now;
+    const place = clipped(f, at, at, 0);
+    const past = i < row.segments.length - 1 || again;
+    const bad = segment.outcome !== "ok" && segment.outcome !== "running";
+    return place ? [{ kind: "choice" as const, x: place.x, width: 6, paint: bad ? "bad" : "none", past } as const] : [];
+  });
+}
+
 /** After the bar if there is room, with fewer words if need be; else before it, else on it. */
-function labelAt(f: Frame, marks: readonly Mark[], words: { parts: string[]; extra: number }): Label {
+function labelAt(f: Frame, marks: readonly Mark[], { parts, told, extra }: Words): Label {
   const first = marks[0];
-  const last = marks.at(-1);
+  const last = marks.find((mark) => mark.kind === "track") ?? marks.at(-1);
   if (!first || !last) return { text: "", x: f.left, anchor: "start", inside: false };
   const after = last.x + last.width + (last.kind === "cross" ? 10 : 7);
-  let text = "";
-  for (let dropped = 0; dropped <= words.extra; dropped++) {
-    text = words.parts.slice(0, words.parts.length - dropped).join(" · ");
-    if (after + text.length * LABEL_CHAR <= f.width - 4) return { text, x: after, anchor: "start", inside: false };
+  const room = Math.floor((f.width - 4 - after) / LABEL_CHAR);
+  const needed = parts.join(" · ");
+  for (let kept = extra.length; kept >= 0; kept--) {
+    const text = [needed + told, ...extra.slice(0, kept)].filter(Boolean).join(" · ");
+    if (text.length <= room) return { text, x: after, anchor: "start", inside: false };
   }
-  if (first.x - 8 - text.length * LABEL_CHAR >= f.left) return { text, x: first.x - 8, anchor: "end", inside: false };
-  return { text, x: Math.min(last.x + last.width, f.width) - 8, anchor: "end", inside: true };
+  // A few words of what the step says are better than none.
+  if (told && room >= needed.length + 12) {
+    const text = `${(needed + told).slice(0, room - 1).trimEnd()}…`;
+    return { text, x: after, anchor: "start", inside: false };
+  }
+  if (needed.length <= room) return { text: needed, x: after, anchor: "start", inside: false };
+  const before = first.x - 8;
+  if (before - needed.length * LABEL_CHAR >= f.left) return { text: needed, x: before, anchor: "end", inside: false };
+  return { text: needed, x: Math.min(last.x + last.width, f.width) - 8, anchor: "end", inside: true };
 }
 
 /** One row as drawn. `find` gives the rows it needs: they place a row that never ran. */
 export function picture(f: Frame, row: Row, now: number, find: (id: number) => Row | undefined): Picture {
   const marks: Mark[] = [];
-  row.segments.forEach((segment, i) => {
-    const again = row.status === "waiting" || row.status === "ready" || row.status === "submitted";
-    const past = i < row.segments.length - 1 || (again && segment.end !== null);
-    marks.push(...segmentMarks(f, segment, past, now));
-  });
+  if (row.kind === "decision") marks.push(...choiceMarks(f, row, now));
+  else {
+    row.segments.forEach((segment, i) => {
+      const again = row.status === "waiting" || row.status === "ready" || row.status === "submitted";
+      const past = i < row.segments.length - 1 || (again && segment.end !== null);
+      marks.push(...segmentMarks(f, row, segment, past, now));
+    });
+  }
   if (row.status === "waiting" || row.status === "ready") {
-    const x = Math.min(Math.max(position(f, now) + 10, f.left + 8), f.width - 10);
-    marks.push({ kind: "dot", x, width: 4, paint: "none", past: false });
+    marks.push(waitingDot(f, now));
   } else if (!row.segments.length) {
-    const reused = row.status === "reused";
+    const reused = row.status === "reused" && row.kind === "step";
     const at = clipped(f, begin(row, find), begin(row, find), reused ? 14 : 4);
     if (at) marks.push({ kind: reused ? "ghost" : "dot", ...at, paint: reused ? paint(row) : "none", past: false });
   }
   if (row.status === "reused") for (const mark of marks) if (mark.kind === "bar") mark.kind = "ghost";
-  return { marks, label: labelAt(f, marks, barLabel(row, now)) };
+  const track = marks.find((mark) => mark.kind === "track");
+  const roomy = track !== undefined && track.width >= INNER_ROOM && row.progress !== null;
+  return {
+    marks,
+    label: labelAt(f, marks, barLabel(row, now, !roomy)),
+    inner: roomy ? { text: percentOf(row.progress ?? 0), x: Math.max(track.x, f.left) + 6 } : null,
+  };
+}
+
+function waitingDot(f: Frame, now: number): Mark {
+  const x = Math.min(Math.max(position(f, now) + 10, f.left + 8), f.width - 10);
+  return { kind: "dot", x, width: 4, paint: "none", past: false };
+}
+
+/** A nested workflow as one line: from its first start to its last end, and while closed, the work inside. */
+export function groupPicture(f: Frame, summary: Summary, open: boolean, now: number, at: number): Picture {
+  const { status, from, to, done, total } = summary;
+  const marks: Mark[] = [];
+  const bad = status === "failed" || status === "cancelled";
+  if (from !== null) {
+    const span = clipped(f, from, to ?? now, 6);
+    if (span) {
+      const look: Paint = bad ? "bad" : "none";
+      if (!open) {
+        summary.lanes.forEach((lane, place) => {
+          for (const [begin, end] of lane.spans) {
+            const found = clipped(f, begin, end ?? now, 2);
+            if (!found) continue;
+            marks.push({ kind: "lane", ...found, paint: lane.paint, past: false, lane: [place, summary.lanes.length] });
+          }
+        });
+      }
+      marks.push({ kind: "span", ...span, paint: look, past: false });
+    }
+  } else if (status === "waiting") marks.push(waitingDot(f, now));
+  else {
+    const place = clipped(f, at, at, 4);
+    if (place) marks.push({ kind: "dot", ...place, paint: "none", past: false });
+  }
+  const words: string[] = [];
+  if (status !== "succeeded" && status !== "waiting") words.push(statusName(status));
+  if (status !== "skipped") words.push(`${done} of ${total}`);
+  if (from !== null) words.push(duration(((to ?? now) - from) * 1000));
+  return { marks, label: labelAt(f, marks, { parts: words, told: "", extra: [] }), inner: null };
 }
 
 /** A name that fits before the bars; the whole of it is in the tooltip. */
-export function shortened(name: string, f: Frame): string {
-  const fits = Math.floor((f.left - 2 * MARGIN + 6) / NAME_CHAR);
+export function shortened(name: string, f: Frame, before = MARGIN): string {
+  const fits = Math.floor((f.left - MARGIN - before + 6) / NAME_CHAR);
   return name.length <= fits ? name : `${name.slice(0, Math.max(3, fits - 1))}…`;
 }
 

@@ -12,7 +12,8 @@ export interface Choice {
 /** What can be chosen for a row: every known executor, and to run again from here. */
 export function choices(row: Row, executors: readonly Executor[]): Choice[] {
   const begun = row.status !== "waiting" && row.status !== "ready";
-  const moves = executors.map((e) => {
+  // A decision is made where the notebook is: there is nothing to move.
+  const moves = (row.kind === "decision" ? [] : executors).map((e) => {
     const here = e.name === row.where || e.label === row.where;
     return { label: here ? `${e.label} (now)` : `Move to ${e.label}`, executor: e.name, enabled: !here };
   });

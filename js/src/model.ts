@@ -24,7 +24,15 @@ export interface Row {
   segments: readonly Segment[];
   prints: number;
   ms: number | null;
+  kind: "step" | "decision";
+  group: string;
+  progress: number | null;
+  doing: string;
+  until: number | null;
 }
+
+/** A nested workflow: its name, its first task, and the one after its last. */
+export type Group = readonly [name: string, first: number, stop: number];
 
 export interface Header {
   run: string;
@@ -38,6 +46,7 @@ export interface Header {
   local_ms: number;
   remote_ms: number;
   reused_from: number;
+  groups: readonly Group[];
 }
 
 export interface Executor {
@@ -90,6 +99,8 @@ export interface Details {
   error_type: string;
   error: string;
   traceback: string;
+  /** What a decision is about, for a step that waits for one. */
+  asked: string;
 }
 
 export type Answer = Preview | Ack | Details;
@@ -99,6 +110,8 @@ export type Command =
   | { kind: "preview"; step: string; executor: string | null }
   | { kind: "apply"; step: string; executor: string | null }
   | { kind: "details"; step: string }
+  | { kind: "approve"; step: string; value: null }
+  | { kind: "reject"; step: string; reason: string }
   | { kind: "cancel" };
 
 export type Change =
@@ -135,10 +148,24 @@ function isAnswer(value: Record<string, unknown>): value is Record<string, unkno
   return ["preview", "ack", "details"].includes(String(value.kind)) && typeof value.request === "number";
 }
 
+/** A snapshot that was saved by an older version says less. */
+function completed(snapshot: Snapshot): Snapshot {
+  const { header, rows } = snapshot;
+  const plain = { kind: "step", group: "", progress: null, doing: "", until: null } as const;
+  const known = rows[0] === undefined || rows[0].kind !== undefined;
+  return {
+    ...snapshot,
+    header: header.groups === undefined ? { ...header, groups: [] } : header,
+    rows: known ? rows : rows.map((row) => ({ ...plain, ...row })),
+  };
+}
+
 export class Store {
   snapshot: Snapshot | null = null;
   /** In the given order; the same array object until the next snapshot. */
   rows: Row[] = [];
+  /** Rows that wait for a person's answer. */
+  private readonly asking = new Set<number>();
   private readonly places = new Map<number, number>();
   private readonly listeners = new Set<(change: Change) => void>();
   private readonly waiting = new Map<number, ReturnType<typeof setTimeout>>();
@@ -191,6 +218,12 @@ export class Store {
 
   place(id: number): number | undefined {
     return this.places.get(id);
+  }
+
+  /** Rows that wait for a person's answer, in the given order. */
+  get asks(): Row[] {
+    if (!this.running) return [];
+    return [...this.asking].sort((a, b) => a - b).flatMap((id) => this.row(id) ?? []);
   }
 
   /** Seconds since the run started. */
@@ -250,13 +283,16 @@ export class Store {
     }
   };
 
-  private adopt(snapshot: Snapshot): void {
+  private adopt(saved: Snapshot): void {
+    const snapshot = completed(saved);
     const newRun = this.header?.run !== snapshot.header.run;
     this.snapshot = snapshot;
     this.rows = [...snapshot.rows];
     this.places.clear();
+    this.asking.clear();
     this.rows.forEach((row, place) => {
       this.places.set(row.id, place);
+      if (row.status === "approval") this.asking.add(row.id);
     });
     this.setNow(snapshot.header, newRun);
     this.tell({ kind: "all", newRun });
@@ -274,6 +310,8 @@ export class Store {
       const place = this.places.get(row.id);
       if (place === undefined) continue;
       this.rows[place] = row;
+      if (row.status === "approval") this.asking.add(row.id);
+      else this.asking.delete(row.id);
       ids.push(row.id);
     }
     this.snapshot = { ...known, seq: patch.seq, header: patch.header, rows: this.rows };

@@ -17,6 +17,8 @@ export class ViewState {
   /** The row that the Tab key reaches. */
   active = 0;
   zoom: Zoom = null;
+  /** Groups that a person opened or closed, by name; the others are as big as they are. */
+  folds: ReadonlyMap<string, boolean> = new Map();
   plan: Plan | null = null;
   /** The last thing the kernel said, or did not say. */
   message = "";
@@ -26,7 +28,7 @@ export class ViewState {
     this.listeners.add(listener);
   }
 
-  set(change: Partial<Pick<ViewState, "selected" | "active" | "zoom" | "plan" | "message">>): void {
+  set(change: Partial<Pick<ViewState, "selected" | "active" | "zoom" | "folds" | "plan" | "message">>): void {
     Object.assign(this, change);
     for (const listener of this.listeners) listener();
   }

@@ -6,7 +6,7 @@ import { duration } from "./format";
 import { Gantt } from "./gantt";
 import { HeaderBar, Legend } from "./header";
 import { choices, Menu } from "./menu";
-import type { Answer, Change, Details, Row, Store } from "./model";
+import type { Answer, Change, Command, Details, Row, Store } from "./model";
 import { ViewState } from "./viewstate";
 
 export const SILENT = "The kernel does not answer: run the cell again.";
@@ -31,12 +31,16 @@ export class Widget {
   private detailsTimer: ReturnType<typeof setTimeout> | undefined;
   private cancelRequest = 0;
   private applyRequest = 0;
+  private decideRequest = 0;
+  private answering: number | null = null; // the row whose answer is on its way
+  private asked: ReadonlySet<number> = new Set(); // rows that were announced
   private status = "";
   private seenPrints = "";
 
   constructor(private readonly store: Store) {
     const acts = {
       rerun: () => this.rerun(),
+      answer: () => this.answer(),
       cancel: () => this.cancel(),
       zoom: (factor: number) => this.gantt.zoom(factor),
       fit: () => this.state.set({ zoom: null }),
@@ -48,13 +52,15 @@ export class Widget {
     this.gantt = new Gantt(
       store,
       this.state,
-      (row) => this.openMenu(row),
+      (row) => (row.status === "approval" ? this.openAsk(row) : this.openMenu(row)),
       () => this.close(),
     );
     this.panel = new DetailsPanel({
       choose: (row, executor) => this.choose(row, executor),
       apply: () => this.apply(),
       drop: () => this.drop(),
+      approve: (row) => this.decide(row, { kind: "approve", step: row.step, value: null }),
+      reject: (row, reason) => this.decide(row, { kind: "reject", step: row.step, reason }),
       close: () => this.close(),
     });
     this.menu = new Menu(this.root);
@@ -117,7 +123,9 @@ export class Widget {
     if (change.kind === "all") {
       this.adopt(change.newRun);
     } else if (change.kind === "rows") {
-      this.legend.see(change.ids.map((id) => this.store.row(id)).filter((row): row is Row => row !== undefined));
+      const rows = change.ids.map((id) => this.store.row(id)).filter((row): row is Row => row !== undefined);
+      this.legend.see(rows);
+      this.gantt.see(rows);
       this.gantt.schedule();
       this.draw();
     } else if (change.kind === "answer") {
@@ -135,12 +143,14 @@ export class Widget {
       const same = kept !== undefined && kept.step === this.panel.root.dataset.step;
       Object.assign(state, { zoom: null, plan: null, selected: same ? state.selected : null });
       this.details = null;
+      this.answering = null;
+      this.asked = new Set();
       this.seenPrints = "";
     }
     const id = store.snapshot?.widget_id ?? "";
     text(this.hideStatic, /^[\w-]+$/.test(id) ? `.cb-static-${id}{display:none !important}` : "");
     this.legend.adopt();
-    this.gantt.adopt();
+    this.gantt.adopt(newRun);
     this.draw();
   }
 
@@ -156,10 +166,18 @@ export class Widget {
         this.say(`${header.workflow} ${header.status} after ${duration(header.now * 1000)}`);
       }
       this.status = header.status;
+      this.announceAsks();
     }
     this.header.draw();
     this.legend.draw();
     this.drawPanel();
+  }
+
+  private announceAsks(): void {
+    const asks = this.store.asks;
+    const fresh = asks.filter((row) => !this.asked.has(row.id));
+    this.asked = new Set(asks.map((row) => row.id));
+    if (fresh.length) this.say(fresh.map(({ step, doing }) => `${step} waits for approval: ${doing}`).join(". "));
   }
 
   private drawPanel(): void {
@@ -177,16 +195,18 @@ export class Widget {
       plan: state.plan,
       message: state.message,
       details: this.details?.step === row.step ? this.details : null,
+      answering: this.answering === row.id,
     });
   }
 
   /** What a step printed is not in the snapshot: asked for when looked at, and again when there is more. */
   private askDetails(row: Row): void {
     const failed = row.segments.some((s) => s.outcome !== "ok" && s.outcome !== "running");
-    const prints = `${row.step} ${row.attempt} ${row.prints} ${failed}`;
+    const asks = row.status === "approval";
+    const prints = `${row.step} ${row.attempt} ${row.prints} ${failed} ${asks && row.doing}`;
     if (prints === this.seenPrints || this.detailsTimer) return;
     this.seenPrints = prints;
-    if (!row.prints && !failed) return;
+    if (!row.prints && !failed && !asks) return;
     this.detailsRequest = this.store.command({ kind: "details", step: row.step });
     this.detailsTimer = setTimeout(() => {
       this.detailsTimer = undefined;
@@ -199,6 +219,30 @@ export class Widget {
     const list = choices(row, this.store.snapshot?.executors ?? []);
     const back = (): void => this.gantt.focus(row.id);
     this.menu.show(row.step, list, this.gantt.anchor(row.id), (c) => this.choose(row, c.executor), back);
+  }
+
+  /** Who is asked sees the question at once; a menu would lie over it. */
+  private openAsk(row: Row): void {
+    this.select(row);
+    this.drawPanel();
+    this.panel.focusAsk();
+  }
+
+  /** The next step that waits for an answer, after the one that is open. */
+  private answer(): void {
+    const asks = this.store.asks;
+    const row = asks[(asks.findIndex((r) => r.id === this.state.selected) + 1) % asks.length];
+    if (!row) return;
+    this.gantt.unfold(row.id);
+    this.openAsk(row);
+  }
+
+  private decide(row: Row, command: Command): void {
+    this.decideRequest = this.store.command(command);
+    this.answering = row.id;
+    // Before the buttons are disabled, which would drop the focus to nowhere.
+    this.gantt.focus(row.id);
+    this.state.set({ message: "" });
   }
 
   private select(row: Row): void {
@@ -262,7 +306,9 @@ export class Widget {
       // The new run may have been shown before the word about it comes: then there is no plan any more.
       const planned = plan?.request === answer.request;
       const refused = answer.request === this.detailsRequest && !answer.ok;
-      if (!planned && !refused && ![this.applyRequest, this.cancelRequest].includes(answer.request)) return;
+      const ours = [this.applyRequest, this.cancelRequest, this.decideRequest];
+      if (!planned && !refused && !ours.includes(answer.request)) return;
+      if (answer.request === this.decideRequest) this.answering = null;
       state.set({ plan: planned ? null : plan, message: answer.text });
       this.say(answer.text);
     }
@@ -270,8 +316,9 @@ export class Widget {
 
   private onSilence(request: number): void {
     const { state } = this;
-    const ours = request === state.plan?.request || request === this.cancelRequest || request === this.detailsRequest;
-    if (!ours) return;
+    const ours = [state.plan?.request, this.cancelRequest, this.detailsRequest, this.decideRequest];
+    if (!ours.includes(request)) return;
+    if (request === this.decideRequest) this.answering = null;
     const plan = request === state.plan?.request ? null : state.plan;
     state.set({ plan, message: SILENT });
     this.say(SILENT);

@@ -1,10 +1,12 @@
 import failed from "../fixtures/failed.json";
 import finished from "../fixtures/finished.json";
+import folded from "../fixtures/folded.json";
+import paused from "../fixtures/paused.json";
 import rerun from "../fixtures/rerun.json";
 import running from "../fixtures/running.json";
 import type { Model, Row, Snapshot } from "../src/model";
 
-const FIXTURES: Readonly<Record<string, Snapshot>> = { failed, finished, rerun, running };
+const FIXTURES: Readonly<Record<string, unknown>> = { failed, finished, folded, paused, rerun, running };
 
 /** A snapshot of `fixtures/`, fresh at every call. */
 export function fixture(name: string): Snapshot {

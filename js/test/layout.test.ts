@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { frame, headroom, picture, position, shortened, tickStep, ticks, timeAt, visible, zoomed } from "../src/layout";
+import { frame, headroom, picture, position, shortened, tickStep, ticks, timeAt, zoomed } from "../src/layout";
 import type { Row } from "../src/model";
 import { fixture } from "./fake";
 
@@ -86,20 +86,6 @@ test("ticks stand at round times, with the unit at the last", () => {
 test("a tick step is round at every scale", () => {
   expect([0.00003, 0.07, 0.2, 0.9, 3, 40, 100, 4000, 100_000].map(tickStep)).toEqual([
     0.00005, 0.1, 0.2, 1, 5, 60, 120, 7200, 172_800,
-  ]);
-});
-
-test("only rows in sight, and a few more, are drawn", () => {
-  expect([
-    visible(0, 420, 26, 10_000),
-    visible(130_000, 420, 26, 10_000),
-    visible(259_900, 420, 26, 10_000),
-    visible(0, 420, 26, 0),
-  ]).toEqual([
-    { first: 0, end: 25 },
-    { first: 4992, end: 5025 },
-    { first: 9988, end: 10_000 },
-    { first: 0, end: 0 },
   ]);
 });
 

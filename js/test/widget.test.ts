@@ -76,6 +76,7 @@ test("a row says what it is, to people, to machines and to screen readers", () =
   expect({ ...node.dataset, label: node.getAttribute("aria-label"), role: node.getAttribute("role") }).toEqual({
     step: "check_inventory",
     status: "succeeded",
+    kind: "step",
     executor: "distributed",
     attempt: "1",
     id: "1",

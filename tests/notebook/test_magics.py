@@ -102,8 +102,8 @@ def test_a_failing_step_shows_the_lines_of_its_cell(nb, top):
     line = 5 + len(top)
 
     assert answer.status == "error"
-    assert answer.ename == "StepFailed"
-    assert answer.evalue == "step 'broken' failed (local, attempt 1): ZeroDivisionError: division by zero"
+    assert answer.ename == "ExecutionError"
+    assert answer.evalue == "Execution failed at step 'broken': Step 'broken' returned error: division by zero"
     assert f"line {line + 1}, in broken\n    deep(total)" in answer.traceback
     assert f"line {line}, in deep\n    return v / 0" in answer.traceback
     assert "Cell In[" in answer.traceback
@@ -116,7 +116,7 @@ def test_a_name_nobody_knows_fails_at_its_line_when_the_step_runs(nb):
     nb("%%cerebelum_workflow wf_unknown\nunknown_name")
     answer = nb.run("%cerebelum_run wf_unknown")
 
-    assert "NameError: name 'nowhere_defined' is not defined" in answer.evalue
+    assert "NameError: name 'nowhere_defined' is not defined" in answer.traceback
     assert "line 3, in unknown_name" in answer.traceback
 
 
@@ -125,8 +125,8 @@ def test_sys_exit_in_a_step_ends_the_step_and_not_the_kernel(nb):
     nb("%%cerebelum_workflow wf_exit\nleaver")
     answer = nb.run("%cerebelum_run wf_exit")
 
-    assert answer.ename == "StepFailed"
-    assert "SystemExit" in answer.evalue
+    assert answer.ename == "StepExecutionError"
+    assert "SystemExit: sys.exit(3) was called" in answer.traceback
     assert nb("1 + 1").value == "2"
 
 
@@ -352,7 +352,7 @@ def test_an_error_in_plain_python_is_as_short_and_names_the_line_of_the_cell(nb)
     failed = nb.run("x = 1\nawait wf.execute({'rows': ['a']})")
     wrong = nb.run("x = 1\nwf.run([1])")
 
-    assert failed.ename == "StepFailed"
+    assert failed.ename == "ExecutionError"
     assert "cerebelum_nb/" not in failed.traceback
     assert "line 2\n    wf.run([1])\nPlanError:" in wrong.traceback
 

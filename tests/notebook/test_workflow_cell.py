@@ -1,9 +1,13 @@
+import re
+
 import pytest
 
 from cerebelum_nb.dsl.registry import StepRegistry
 from cerebelum_nb.dsl.step import make_step
-from cerebelum_nb.errors import DefinitionError, NotYet
-from cerebelum_nb.notebook.workflow_cell import read_timeline, show, timeline
+from cerebelum_nb.errors import DefinitionError
+from cerebelum_nb.notebook.workflow_cell import describe, make_workflow, read_timeline, show, timeline
+from cerebelum_nb.runtime.placement import Places, Wishes
+from cerebelum_nb.runtime.planner import plan
 
 
 def names():
@@ -89,7 +93,46 @@ def test_a_syntax_error_has_the_line_of_the_cell(source, line):
     assert caught.value.lineno == line
 
 
-@pytest.mark.parametrize("source", ["a\ndiverge(a, {})", "branch(a)", "wf.branch(a)"])
-def test_what_comes_later_says_so(source):
-    with pytest.raises(NotYet, match="comes with a later version"):
-        shown(source)
+def described(source: str) -> str:
+    namespace, registry = names(), StepRegistry()
+    elements = read_timeline(source, first_line=2, filename="<cell>")
+    made = make_workflow("w", elements, namespace, registry, executor="auto", strategy=None)
+    places = Places(remote=frozenset({"core"}), executors=("local", "core"))
+    return describe(timeline(elements, namespace, registry), plan(made.define(), {}, Wishes(), places))
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "a >> e\ndiverge(a, {'ok': b >> c, int: d, '_': None})",
+            "a (local) >> e (local)\n  a? 'ok': b (local), c (local), int: d (local), the rest: goes on",
+        ),
+        (
+            "a\nwf.branch(after=a, condition=lambda x: x > 1,\n  when_true=b, when_false=c)\nd",
+            "a (local) >> d (local)\n  a? true: b (local), false: c (local)",
+        ),
+        (
+            "a >> b >> c\nbranch(b, bool, None, back_to(a, limit=2))",
+            "a (local) >> b (local) >> c (local)\n  b? true: goes on, false: back to a (at most 2 times)",
+        ),
+    ],
+)
+def test_a_cell_may_choose_ways(source, text):
+    assert described(source) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("a\ndiverge(a)", "line 3: 'diverge(a)' gives TypeError: "),
+        ("a\ndiverge(a, {})", "line 3: diverge(a, ...) takes a dict of pattern to step"),
+        ("a\nbranch(a, 3, b)", "line 3: branch(after=a, ...) needs a condition"),
+        ("a\nbranch(a, bool, bee)", "line 3: there is no step 'bee'"),
+        ("branch(a, bool, b) >> c", "line 2: there is no step before this >>"),
+        ("a >> branch(a, bool, b)", "line 2: a choice stands in a line of its own"),
+    ],
+)
+def test_a_choice_that_is_written_wrongly_is_refused_with_its_line(source, message):
+    with pytest.raises(DefinitionError, match=re.escape(message)):
+        described(source)

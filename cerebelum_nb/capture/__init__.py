@@ -1,6 +1,7 @@
 """What a step closes over: ship its function with the globals it uses as they are now, and make it again elsewhere.
 
 Functions of notebook cells travel by value, with their helpers, classes and globals; functions of modules by name.
+Local modules that they use are found by name too, each in the version that is on disk (`modules`).
 """
 
 import builtins
@@ -14,13 +15,14 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import BuiltinFunctionType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import Any
 
 import msgspec
 
+from cerebelum_nb.capture import modules
 from cerebelum_nb.codec import a_kind_of, find_unpicklable, one_line, picklable, pickled
 from cerebelum_nb.errors import CaptureError
 
@@ -35,12 +37,13 @@ LIMIT_NBYTES = 16 << 20  # a larger one is refused
 
 
 class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A function on its way: by name, or as a pickle; and the text of the cells it was written in."""
+    """A function on its way: by name, or as a pickle; the text of the cells it was written in; modules it needs."""
 
     module: str
     qualname: str
     pickled: bytes
     sources: dict[str, str]
+    files: dict[str, modules.Stamp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,12 @@ class Shipped:
     Attributes:
         payload: What `opened` takes; seal it before it leaves.
         digest: SHA-256 of the payload, hex: equal digests are equal functions with equal globals.
+        files: Of the local modules it needs, as they were.
     """
 
     payload: bytes
     digest: str
+    files: dict[str, modules.Stamp] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -74,12 +79,14 @@ class Shipper:
     def ship(self, function: Callable[..., Any], step: str = "") -> Shipped:
         """See `ship`; the same answer, sooner."""
         reached = _reached(function)
-        if reached is None:
+        if reached is None or modules.by_value():
             return ship(function, step)
         known = self._known.get(id(function))
         # The remembered tuple keeps what it names alive, so an equal id is the same object.
         if known is not None and len(known[0]) == len(reached) and all(map(_same, known[0], reached)):
-            return known[1]
+            files = known[1].files
+            if not files or all(modules.stamp_of(name) == stamp for name, stamp in files.items()):
+                return known[1]
         shipped = ship(function, step)
         if shipped.nbytes <= _MEMORY_NBYTES:
             if len(self._known) >= _REMEMBERED:
@@ -96,16 +103,19 @@ def ship(function: Callable[..., Any], step: str = "") -> Shipped:
             to it.
     """
     step = step or getattr(function, "__name__", repr(function))
+    files = modules.local_modules(modules.everything_in(function, lambda f: [value for *_, value in captured(f)]))
+    if files and (lost := modules.not_importable(files)) is not None:
+        raise CaptureError(f"step {step!r} uses module {lost!r}, which workers cannot import. {modules.remedy(lost)}")
     if (name := _name_of(function)) is not None:
-        payload = Payload(*name, b"", {})
+        payload = Payload(*name, b"", {}, files)
     else:
-        payload = Payload("", "", _pickled(function, step), _sources(function))
+        payload = Payload("", "", _pickled(function, step), _sources(function), files)
     data = msgspec.msgpack.encode(payload)
     if len(data) > LIMIT_NBYTES:
         raise CaptureError(
             f"{what_weighs(function, step, len(data))} At most {LIMIT_NBYTES >> 20} MiB can go with a step's function."
         )
-    return Shipped(data, hashlib.sha256(data).hexdigest())
+    return Shipped(data, hashlib.sha256(data).hexdigest(), files)
 
 
 def opened(payload: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
@@ -114,9 +124,19 @@ def opened(payload: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
     for name, text in parts.sources.items():
         lines = text.splitlines(keepends=True)
         linecache.cache[name] = (len(text), None, lines, name)  # no time: `checkcache` leaves it alone
-    if parts.module:
-        return lambda: _by_name(parts.module, parts.qualname)
-    return lambda: pickle.loads(parts.pickled)  # noqa: S301  sealed, see above
+    return lambda: _made(parts)
+
+
+def _made(parts: Payload) -> Callable[..., Any]:
+    if parts.files:
+        modules.refresh(parts.files)
+    try:
+        if parts.module:
+            return _by_name(parts.module, parts.qualname)
+        return pickle.loads(parts.pickled)  # type: ignore[no-any-return]  # noqa: S301  sealed, see `opened`
+    except ModuleNotFoundError as exc:
+        name = exc.name or "?"
+        raise CaptureError(f"the worker cannot import module {name!r} ({exc}). {modules.remedy(name)}") from exc
 
 
 # by name ------------------------------------------------------------------------------------------------------------
@@ -124,15 +144,23 @@ def opened(payload: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
 
 def _name_of(function: Callable[..., Any]) -> tuple[str, str] | None:
     """Module and name under which a worker finds the function too, or None: cells, lambdas, nested functions."""
-    module = sys.modules.get(getattr(function, "__module__", None) or "__main__")
+    home = getattr(function, "__module__", None) or "__main__"
+    module = sys.modules.get(home)
     qualname = getattr(function, "__qualname__", "<")
     if module is None or module.__name__ == "__main__" or "<" in qualname or not _is_importable(module):
+        return None
+    if modules.travels_by_value(home):
         return None
     try:
         found = _by_name(module.__name__, qualname)
     except AttributeError:
         return None
     return (module.__name__, qualname) if found is function else None
+
+
+def travels_by_name(function: Callable[..., Any]) -> bool:
+    """Whether a worker imports the function rather than getting it."""
+    return _name_of(function) is not None
 
 
 def _by_name(module: str, qualname: str) -> Callable[..., Any]:

@@ -1,0 +1,56 @@
+"""Steps of one run that wait for somebody's word."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cerebelum_nb.protocols import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A step that waits.
+
+    Attributes:
+        type: What it asks for, in its own words.
+        data: What the decision is about: the person's own value, or None. Never stored.
+        until: UTC seconds when it gives up; 0 for never.
+        executor: Where it waits, as people say it.
+    """
+
+    step: str
+    type: str
+    data: Any
+    until: float
+    executor: str
+    reply: Callable[[Answer], None] = field(repr=False)
+
+
+class Approvals:
+    """Who waits, by task. From any thread."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Approval] = {}
+        self._lock = threading.Lock()
+
+    def add(self, task: int, approval: Approval) -> None:
+        """A step begins to wait."""
+        with self._lock:
+            self._waiting[task] = approval
+
+    def drop(self, task: int) -> None:
+        """It does not wait any more."""
+        if self._waiting:
+            with self._lock:
+                self._waiting.pop(task, None)
+
+    def all(self) -> tuple[Approval, ...]:
+        """Those who wait, who came first first."""
+        with self._lock:
+            return tuple(self._waiting.values())
+
+    def take(self, task: int) -> Approval | None:
+        """Whoever takes it answers it: a second answer finds nobody."""
+        with self._lock:
+            return self._waiting.pop(task, None)

@@ -1,0 +1,108 @@
+/** How marks become paths, and what fills them. */
+
+import { attr, svg, text } from "./dom";
+import type { Mark, MarkKind, Paint, Picture } from "./layout";
+
+export type Hatch = Readonly<Record<Paint, string>>;
+
+const FILLED: ReadonlySet<MarkKind> = new Set(["bar", "track", "fill", "pause", "ghost", "lane"]);
+
+/** What is common to rows of tasks and of groups: marks in a `<g>`, a label beside them, words within. */
+export class Strip {
+  readonly bars = svg("g");
+  readonly label = svg("text", { class: "cb-label" });
+  readonly inner = svg("text", { class: "cb-label cb-inside" });
+
+  draw(picture: Picture, height: number, hatch: Hatch): void {
+    const middle = height / 2;
+    const { marks, label, inner } = picture;
+    while (this.bars.childElementCount > marks.length) this.bars.lastElementChild?.remove();
+    marks.forEach((mark, i) => {
+      const node = this.bars.children[i] ?? this.bars.appendChild(svg("path"));
+      attr(node, "class", `cb-mark cb-${mark.kind} cb-p-${mark.paint}${mark.past ? " cb-past" : ""}`);
+      attr(node, "d", shape(mark, middle, height >= 30 ? 8 : 6.5));
+      attr(node, "fill", FILLED.has(mark.kind) ? hatch[mark.paint] : "none");
+    });
+    attr(this.label, "x", label.x.toFixed(1));
+    attr(this.label, "y", middle + 4);
+    attr(this.label, "text-anchor", label.anchor);
+    this.label.classList.toggle("cb-inside", label.inside);
+    text(this.label, label.text);
+    attr(this.inner, "x", (inner?.x ?? 0).toFixed(1));
+    attr(this.inner, "y", middle + 4);
+    text(this.inner, inner?.text ?? "");
+  }
+}
+
+function shape(mark: Mark, middle: number, half: number): string {
+  const { x, width: w } = mark;
+  switch (mark.kind) {
+    case "cross":
+      return `M${n(x - 4)} ${middle - 4}l8 8m0 -8l-8 8`;
+    case "dot":
+      return `M${n(x - 3)} ${middle}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0`;
+    case "choice":
+      return `M${n(x - 6)} ${middle}l6 -6l6 6l-6 6z`;
+    case "tail":
+      return `M${n(x + 1)} ${middle}h${n(w - 1)}`;
+    case "span": {
+      // A bracket: a thin bar, its ends turned down, so that it is not taken for work.
+      const cap = Math.min(4, w / 2);
+      const top = middle - half + 1;
+      return `M${n(x)} ${n(top)}h${n(w)}v7l${n(-cap)} -3.5h${n(2 * cap - w)}l${n(-cap)} 3.5z`;
+    }
+    case "lane": {
+      const [place, of] = mark.lane ?? [0, 1];
+      const [top, tall] = [middle - half + 5.5, 2 * half - 6.5];
+      const each = tall / of;
+      return box(x, top + place * each, w, each - (of > 1 ? 1 : 0), 1);
+    }
+    default: {
+      const h = mark.kind === "queue" || mark.kind === "ghost" || mark.kind === "pause" ? half - 0.5 : half;
+      return box(x, middle - h, w, 2 * h, 2.5);
+    }
+  }
+}
+
+function box(x: number, y: number, w: number, h: number, round: number): string {
+  const r = Math.min(round, w / 2);
+  const a = (dx: number, dy: number): string => `a${n(r)} ${n(r)} 0 0 1 ${n(dx)} ${n(dy)}`;
+  const [across, down] = [n(w - 2 * r), n(h - 2 * r)];
+  return `M${n(x + r)} ${n(y)}h${across}${a(r, r)}v${down}${a(-r, r)}h-${across}${a(-r, -r)}v-${down}${a(r, -r)}z`;
+}
+
+function n(value: number): string {
+  return String(Math.round(value * 10) / 10);
+}
+
+/** Hatching, under names of its own: a page may hold many charts, and a hidden one must not take the others' along. */
+export function patterns(): { defs: SVGDefsElement; hatch: Hatch } {
+  const defs = svg("defs");
+  const own = `cb${Math.random().toString(36).slice(2, 10)}`;
+  const make = (name: string, ground: string, stripe: string, gap: number, turn: number): string => {
+    const id = `${own}-${name}`;
+    const size = { width: gap, height: gap };
+    const pattern = svg("pattern", {
+      id,
+      ...size,
+      patternUnits: "userSpaceOnUse",
+      patternTransform: `rotate(${turn})`,
+    });
+    pattern.append(
+      svg("rect", { ...size, fill: ground }),
+      svg("rect", { width: 1.6, height: gap, fill: stripe, opacity: 0.4 }),
+    );
+    defs.append(pattern);
+    return `url(#${id})`;
+  };
+  const hatch: Record<Paint, string> = {
+    local: "var(--cb-local)",
+    dist: make("dist", "var(--cb-dist)", "#fff", 6, 45),
+    other: make("other", "var(--cb-other)", "#fff", 6, 135),
+    bad: "var(--cb-bad)",
+    badhatch: make("bad", "var(--cb-bad)", "#fff", 6, 45),
+    grey: make("grey", "var(--cb-grey)", "#fff", 5, 135),
+    none: "none",
+  };
+  return { defs, hatch };
+}

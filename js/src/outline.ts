@@ -1,0 +1,204 @@
+/** Which lines the chart has: tasks, and nested workflows that fold. Pure: no DOM, no clock. */
+
+import { paint } from "./format";
+import type { Group, Row } from "./model";
+
+/** A group of more tasks is closed until somebody opens it. */
+export const OPEN_UP_TO = 12;
+
+export interface Line {
+  /** A task's number; groups count down from -1. */
+  id: number;
+  depth: number;
+  /** The group around it, as the id of that group's line; 0 where there is none. */
+  parent: number;
+}
+
+export const groupId = (place: number): number => -1 - place;
+export const groupPlace = (id: number): number => -1 - id;
+
+export function isOpen(group: Group, folds: ReadonlyMap<string, boolean>): boolean {
+  const [name, first, stop] = group;
+  return folds.get(name) ?? stop - first <= OPEN_UP_TO;
+}
+
+/** A name without the group that it stands in. */
+export function shortName(name: string, group: string): string {
+  return group && name.startsWith(`${group}/`) ? name.slice(group.length + 1) : name;
+}
+
+export function groupAround(name: string, groups: readonly Group[]): string {
+  const cut = name.lastIndexOf("/");
+  const outer = cut < 0 ? "" : name.slice(0, cut);
+  return groups.some((g) => g[0] === outer) ? outer : "";
+}
+
+export class Outline {
+  readonly lines: Line[] = [];
+  /** Where each line begins, in px; the last one is the height of all. */
+  readonly tops: number[] = [0];
+  private readonly places = new Map<number, number>();
+
+  /** `height` gives a line's height; rows stand in plan order, their groups side by side. */
+  constructor(
+    rows: readonly Row[],
+    private readonly groups: readonly Group[],
+    folds: ReadonlyMap<string, boolean>,
+    height: (row: Row | null) => number,
+  ) {
+    const order = groups.map((_, i) => i).sort((a, b) => first(groups, a) - first(groups, b) || a - b);
+    const around: number[] = [];
+    let next = 0;
+    let hiddenUpTo = -1;
+    const add = (id: number, row: Row | null): void => {
+      const inner = around.at(-1);
+      this.places.set(id, this.lines.length);
+      this.lines.push({ id, depth: around.length, parent: inner === undefined ? 0 : groupId(inner) });
+      this.tops.push((this.tops.at(-1) ?? 0) + height(row));
+    };
+    for (const row of rows) {
+      while (around.length && stop(groups, around.at(-1)) <= row.id) around.pop();
+      for (let g = order[next]; g !== undefined && first(groups, g) <= row.id; g = order[++next]) {
+        const group = groups[g];
+        if (!group || group[2] <= row.id || row.id < hiddenUpTo) continue; // empty, or within a closed one
+        add(groupId(g), null);
+        if (isOpen(group, folds)) around.push(g);
+        else hiddenUpTo = group[2];
+      }
+      if (row.id >= hiddenUpTo) add(row.id, row);
+    }
+  }
+
+  get height(): number {
+    return this.tops.at(-1) ?? 0;
+  }
+
+  place(id: number): number | undefined {
+    return this.places.get(id);
+  }
+
+  /** The line that stands for a task or group: its own, or that of the closed group around it. */
+  shown(id: number): number | undefined {
+    const own = this.places.get(id);
+    if (own !== undefined) return own;
+    for (const group of this.around(id)) {
+      const place = this.places.get(groupId(group));
+      if (place !== undefined) return place;
+    }
+    return undefined;
+  }
+
+  /** The groups around a task or group, the innermost first, by their places. */
+  around(id: number): number[] {
+    const [, from, to] = this.groups[groupPlace(id)] ?? ["", id, id + 1];
+    const found: number[] = [];
+    this.groups.forEach(([, begin, end], place) => {
+      if (begin <= from && end >= to && groupId(place) !== id) found.unshift(place);
+    });
+    return found;
+  }
+
+  top(place: number): number {
+    return this.tops[place] ?? 0;
+  }
+
+  heightOf(place: number): number {
+    return this.top(place + 1) - this.top(place);
+  }
+
+  /** The lines [first, end) to have in the document: those in sight, and some on both sides for a quick scroll. */
+  visible(scrollTop: number, viewport: number, overscan = 8): { first: number; end: number } {
+    const total = this.lines.length;
+    const first = Math.max(0, Math.min(total, this.at(scrollTop)) - overscan);
+    const end = Math.min(total, this.at(scrollTop + viewport - 0.01) + 1 + overscan);
+    return { first, end: Math.max(first, end) };
+  }
+
+  /** The place of the line at a height. */
+  private at(y: number): number {
+    let [low, high] = [0, this.lines.length];
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.top(middle) <= y) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+function first(groups: readonly Group[], place: number): number {
+  return groups[place]?.[1] ?? 0;
+}
+
+function stop(groups: readonly Group[], place: number | undefined): number {
+  return place === undefined ? 0 : (groups[place]?.[2] ?? 0);
+}
+
+export interface Lane {
+  paint: "local" | "dist" | "other";
+  /** Seconds; an end of null is now. Ordered, without overlap. */
+  spans: (readonly [from: number, to: number | null])[];
+}
+
+/** A nested workflow as one: when it ran, how it stands, and where work was going on. */
+export interface Summary {
+  status: string;
+  from: number | null;
+  to: number | null; // null: not before now
+  done: number;
+  total: number;
+  lanes: Lane[];
+}
+
+export function summarise(rows: readonly Row[]): Summary {
+  const steps = rows.filter((row) => row.kind === "step");
+  const count = new Map<string, number>();
+  for (const row of rows) count.set(row.status, (count.get(row.status) ?? 0) + 1);
+  const has = (...all: string[]): boolean => all.some((status) => count.has(status));
+  const good = steps.filter((row) => row.status === "succeeded" || row.status === "reused").length;
+  // What a route passed by was never asked for; what a failure keeps from running was.
+  const passed = has("failed", "cancelled") ? 0 : steps.filter((row) => row.status === "skipped").length;
+  const segments = rows.flatMap((row) => row.segments);
+  const begins = segments.flatMap((s) => (s.start === null ? [] : [s.start]));
+  const live = has("submitted", "running", "sleeping", "approval");
+  const left = has("waiting", "ready");
+  let status = "succeeded";
+  if (has("approval")) status = "approval";
+  else if (has("submitted", "running")) status = "running";
+  else if (has("sleeping")) status = "sleeping";
+  else if (has("failed")) status = "failed";
+  else if (has("cancelled")) status = "cancelled";
+  else if (left) status = begins.length ? "running" : "waiting";
+  else if (good === 0 && steps.length) status = "skipped";
+  else if (count.get("reused") === good && good > 0) status = "reused";
+  const from = begins.length ? begins.reduce((a, b) => Math.min(a, b)) : null;
+  const to = segments.reduce((a, s) => Math.max(a, s.end ?? 0), from ?? 0);
+  return {
+    status,
+    from,
+    to: live || (left && status === "running") ? null : to,
+    done: good,
+    total: steps.length - passed,
+    lanes: lanes(rows),
+  };
+}
+
+function lanes(rows: readonly Row[]): Lane[] {
+  const found: Lane[] = [];
+  for (const kind of ["local", "dist", "other"] as const) {
+    const spans = rows
+      .filter((row) => row.kind === "step")
+      .flatMap((row) => row.segments)
+      .flatMap((s) => (s.start !== null && paint(s) === kind ? [[s.start, s.end] as const] : []))
+      .sort((a, b) => a[0] - b[0]);
+    const merged: (readonly [number, number | null])[] = [];
+    for (const [from, to] of spans) {
+      const last = merged.at(-1);
+      if (last && (last[1] === null || from <= last[1])) {
+        merged[merged.length - 1] = [last[0], last[1] === null || to === null ? null : Math.max(last[1], to)];
+      } else merged.push([from, to]);
+    }
+    if (merged.length) found.push({ paint: kind, spans: merged });
+  }
+  return found;
+}

@@ -1,0 +1,115 @@
+"""Where settings come from: the nearest file, the environment in it, then variables."""
+
+from pathlib import Path
+
+import pytest
+
+from cerebelum_nb import PlanError, Session, step, workflow
+from cerebelum_nb.config import Settings, from_environment
+
+FILE = """
+[tool.cerebelum]
+workers = 3
+home = "kept"
+[tool.cerebelum.strategy]
+heavy = "distributed"
+[tool.cerebelum.environments.laptop]
+workers = 1
+[tool.cerebelum.environments.laptop.strategy]
+heavy = "local"
+default = "distributed"
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    for name in ("ENV", "HOME", "WORKERS", "DEFAULT_EXECUTOR", "STRATEGY"):
+        monkeypatch.delenv(f"CEREBELUM_{name}", raising=False)
+    (tmp_path / "pyproject.toml").write_text(FILE, "utf-8")
+    inside = tmp_path / "notebooks"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    return tmp_path
+
+
+def test_without_a_file_there_are_defaults(tmp_path, project):
+    (project / "pyproject.toml").unlink()
+
+    assert from_environment() == Settings()
+
+
+def test_the_nearest_file_counts_also_from_a_folder_below(project):
+    assert from_environment() == Settings(home=project / "kept", workers=3, strategy={"heavy": "distributed"})
+
+
+def test_an_environment_goes_before_the_rest_of_the_file(project, monkeypatch):
+    monkeypatch.setenv("CEREBELUM_ENV", "laptop")
+
+    wanted = {"heavy": "local", "default": "distributed"}
+    assert from_environment() == Settings(home=project / "kept", workers=1, strategy=wanted)
+
+
+def test_variables_go_before_the_file(project, monkeypatch):
+    monkeypatch.setenv("CEREBELUM_HOME", "elsewhere")
+    monkeypatch.setenv("CEREBELUM_WORKERS", "7")
+    monkeypatch.setenv("CEREBELUM_STRATEGY", "light=distributed")
+
+    wanted = {"heavy": "distributed", "light": "distributed"}
+    assert from_environment() == Settings(home=Path("elsewhere"), workers=7, strategy=wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool.cerebelum]\nworkers = 0", "workers in [tool.cerebelum] is not a number of worker processes"),
+        ("[tool.cerebelum]\nworkers = true", "workers in [tool.cerebelum] is not a number of worker processes"),
+        ("[tool.cerebelum]\nworker = 2", "worker in [tool.cerebelum] is not known. Did you mean 'workers'?"),
+        ("[tool.cerebelum]\nstrategy = 'local'", "strategy in [tool.cerebelum] is a table of step to executor"),
+        ("[tool.cerebelum]\nhome = 3", "home in [tool.cerebelum] is text, not 3"),
+        ("[tool]\ncerebelum = 3", "[tool.cerebelum] is a table, not 3"),
+        ("[tool.cerebelum", "pyproject.toml cannot be read: "),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused_with_its_key(project, text, message):
+    (project / "pyproject.toml").write_text(text, "utf-8")
+
+    with pytest.raises(PlanError) as caught:
+        from_environment()
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ENV", "labtop", "CEREBELUM_ENV='labtop': "),
+        ("ENV", "labtop", "Did you mean 'laptop'?"),
+        ("WORKERS", "many", "CEREBELUM_WORKERS='many' is not a number of worker processes"),
+        ("STRATEGY", "heavy", "CEREBELUM_STRATEGY takes pairs like step=local"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_refused_by_name(project, monkeypatch, name, value, message):
+    monkeypatch.setenv(f"CEREBELUM_{name}", value)
+
+    with pytest.raises(PlanError) as caught:
+        from_environment()
+
+    assert message in str(caught.value)
+
+
+def test_the_configuration_is_stronger_than_a_decorator_and_weaker_than_the_run(tmp_path):
+    heavy = step(name="heavy", executor="distributed")(lambda context: None)
+    plain = step(name="plain")(lambda context: None)
+    session = Session(Settings(home=tmp_path, strategy={"heavy": "local", "default": "distributed"}))
+
+    @workflow
+    def w(wf):
+        wf.timeline(heavy, plain)
+
+    def rules(**wishes):
+        plan = session.plan(w, **wishes)
+        return [(plan.places[p].label, plan.places[p].rule) for p in plan.place]
+
+    assert rules() == [("local", "configuration"), ("distributed", "configuration")]
+    assert rules(strategy={"heavy": "distributed"})[0] == ("distributed", "strategy")
+    session.close()
