@@ -73,7 +73,7 @@ class ExecutionError(CerebelumError):
         error: The error as text, or None.
         attempt: Number of the attempt, from 1; 0 where no step failed.
         executor: Where it ran, as people name it: ``local``, ``distributed``.
-        error_type: Name of the exception's class, where it ran; empty where a step only said ``{"error": ...}``.
+        error_type: Name of the exception's class, where it ran; ``StepError`` where a step returned ``{"error": ...}``.
         traceback: The step's own frames as text, from where it ran; may hold user data.
         run: The run that ended so, to look at and to go on from; None where nothing ran.
     """

@@ -47,7 +47,7 @@ def milliseconds(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} is a number of milliseconds or a timedelta, not {value!r:.60}")
     if not 0 <= value <= LONGEST_MS:
-        raise ValueError(f"{name}={value:g} ms: it must be 0 or more, and at most a year")
+        raise ValueError(f"{name}={value:,.0f} ms: it must be 0 or more, and at most a year")
     return float(value)
 
 

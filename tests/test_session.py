@@ -368,9 +368,9 @@ class Rude(Exception):
     ("raised", "message"),
     [
         (SystemExit(3), "SystemExit: sys.exit(3) was called; a step ends with return or an exception"),
-        (KeyboardInterrupt(), "KeyboardInterrupt: "),
-        (asyncio.CancelledError(), "CancelledError: "),
-        (GeneratorExit(), "GeneratorExit: "),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (GeneratorExit(), "GeneratorExit"),
         (Rude(), "Rude: <Rude whose text raised RuntimeError>"),
         (KeyError("x"), "KeyError: 'x'"),
     ],

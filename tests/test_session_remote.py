@@ -142,7 +142,9 @@ def w(wf): wf.timeline(locked)
 """
     )
 
-    with pytest.raises(ExecutionError, match="step 'locked' uses the global 'lock', a _thread.lock, which cannot be sent"):
+    with pytest.raises(
+        ExecutionError, match="step 'locked' uses the global 'lock', a _thread.lock, which cannot be sent"
+    ):
         session.run(space["w"], {}).result(DEADLINE)
     assert session.run(space["w"], {}, everywhere="local").result(DEADLINE).output == {"ok": 1}
 

@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from cerebelum_nb.capture import modules
+from cerebelum_nb.capture.keys import looks_secret
 from cerebelum_nb.codec import a_kind_of, find_unpicklable, one_line, picklable, pickled
 from cerebelum_nb.errors import CaptureError
 
@@ -109,6 +110,7 @@ def ship(function: Callable[..., Any], step: str = "") -> Shipped:
     if (name := _name_of(function)) is not None:
         payload = Payload(*name, b"", {}, files)
     else:
+        _check_keys(function, step, set())
         payload = Payload("", "", _pickled(function, step), _sources(function), files)
     data = msgspec.msgpack.encode(payload)
     if len(data) > LIMIT_NBYTES:
@@ -178,6 +180,20 @@ def _is_importable(module: ModuleType) -> bool:
 
 
 # by value -----------------------------------------------------------------------------------------------------------
+
+
+def _check_keys(function: Callable[..., Any], step: str, seen: set[int]) -> None:
+    seen.add(id(function))
+    for what, name, value in captured(function):
+        if (plain := _plain_function(value)) is not None and _name_of(plain) is None:
+            if id(plain) not in seen:
+                _check_keys(plain, step, seen)
+        elif (where := looks_secret(name, value)) is not None:
+            raise CaptureError(
+                f"step {step!r} uses the {what} {where}, which looks like a key or password and would travel with the "
+                "step's function. Read it inside the step, as from os.environ, pass it as an input, or run the step "
+                "locally."
+            )
 
 
 def _pickled(function: Callable[..., Any], step: str) -> bytes:

@@ -12,12 +12,20 @@ from cerebelum_nb.cli.target import Refused, Request
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError
 from cerebelum_nb.model import lines
-from cerebelum_nb.model.events import AttemptOutput, AttemptStarted, AttemptSubmitted, TaskFinished
+from cerebelum_nb.model.events import (
+    AttemptOutput,
+    AttemptStarted,
+    AttemptSubmitted,
+    RouteTaken,
+    TaskFinished,
+    TaskPaused,
+)
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import current
 
 FRAME_S: Final = 0.05  # how often new events are looked for
 SLOW_S: Final = 0.1  # a local step that runs longer is announced before its end
+NAP_S: Final = 1.0  # shorter sleeps are not worth a line
 NamePlaces = Callable[[str], str]
 STOP_S: Final = 2.0  # how long a cancelled run may take to end
 
@@ -33,6 +41,7 @@ class Teller:
     def __init__(self, run: Run, marks: lines.Marks, *, running: bool) -> None:
         self._run, self._marks, self._running = run, marks, running
         self._told = 0  # events
+        self._slept: set[tuple[int, int]] = set()  # attempts whose sleep was told: a poll sleeps again and again
         self._begun: dict[int, float] = {}  # local tasks that run and are not announced yet -> since when
         self._ended = threading.Event()
 
@@ -61,6 +70,11 @@ class Teller:
                 _write(sys.stderr if event.stream == "stderr" else sys.stdout, lines.printed(step, event.text))
             elif isinstance(event, AttemptSubmitted | AttemptStarted):
                 self._starts(event)
+            elif isinstance(event, TaskPaused):
+                self._begun.pop(event.task, None)
+                self._pauses(event)
+            elif isinstance(event, RouteTaken):
+                self._decides(event)
             elif isinstance(event, TaskFinished) and event.task not in self._run.plan.left_out:
                 self._begun.pop(event.task, None)
                 self._ends(event.task)
@@ -77,8 +91,23 @@ class Teller:
         elif isinstance(event, AttemptSubmitted):
             self._say(lines.began(row, self._marks))
 
+    def _pauses(self, event: TaskPaused) -> None:
+        row = self._run.rows([event.task])[0]
+        if event.kind == "approval":
+            self._say(lines.asks(row, event.text, f'run.approve("{row.step}")', self._marks))
+        elif event.until - event.at >= NAP_S and (event.task, event.attempt) not in self._slept:
+            self._slept.add((event.task, event.attempt))
+            self._say(lines.sleeps(row, event.until - event.at, self._marks, event.text))
+
+    def _decides(self, event: RouteTaken) -> None:
+        names = self._run.plan.names
+        back_to = names[event.again[0]] if event.again else ""
+        self._say(lines.decided(names[event.task], f"took {event.way}", self._marks, back_to))
+
     def _ends(self, task: int) -> None:
         row = self._run.rows([task])[0]
+        if row.kind == "decision" and row.status == "succeeded":
+            return  # told when it was taken
         error = ""
         if row.status == "failed":
             details = self._run.details(row.step)

@@ -214,7 +214,7 @@ class Service:
         if isinstance(frame, Resumed):
             self._queue.resumed(frame.id)
         elif not self._queue.paused(frame.id):
-            text = f"{ASIDE_MOST} workers hold paused steps already: this one keeps its place until it goes on\n"
+            text = f"{ASIDE_MOST} steps are paused on workers already: this one keeps its worker's place meanwhile\n"
             self._out.put(Printed(frame.id, "notice", text))
 
     def _worker_died(self, slot: Slot, how: str) -> None:

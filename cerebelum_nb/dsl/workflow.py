@@ -10,6 +10,7 @@ from cerebelum_nb.dsl.routes import RawRoute, branching, diverging
 from cerebelum_nb.dsl.step import StepMetadata, check_name
 from cerebelum_nb.dsl.timeline import Composition, Order, stages_of
 from cerebelum_nb.errors import CerebelumError, DefinitionError, NotYet
+from cerebelum_nb.model.options import ExecutorName
 from cerebelum_nb.model.workflow import WorkflowDef
 
 
@@ -200,7 +201,7 @@ class Workflow:
         reconnect_max_delay: float = 60.0,  # noqa: ARG002  the SDK's
         *,
         use_local: bool | None = None,
-        execution_strategy: Mapping[str, str] | None = None,
+        execution_strategy: Mapping[str, ExecutorName] | None = None,
         until: str | None = None,
         start_at: str | None = None,
     ) -> Any:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from cerebelum_nb.model.view import Header, Row
 
-STEP_LINE: Final = re.compile(r"(?P<step>\S.*) \[(?P<where>[A-Z0-9_-]+)\] (?P<rest>\S.*)")
+STEP_LINE: Final = re.compile(r" *(?P<step>\S.*) \[(?P<where>[A-Z0-9_-]+)\] (?P<rest>\S.*)")
 """A line about one step in the text of a chart."""
 
 _ERROR_LIMIT: Final = 160  # characters of an error beside its step; the whole is told at the end
@@ -24,10 +24,12 @@ class Marks(NamedTuple):
     running: str = "⏳"
     skipped: str = "-"
     reused: str = "↺"
+    paused: str = "⏸"
+    decided: str = "◇"
     dots: str = "…"
 
 
-ASCII: Final = Marks("+", "x", "~", "-", "=", "...")
+ASCII: Final = Marks("+", "x", "~", "-", "=", "|", "?", "...")
 """For terminals that cannot show the others."""
 
 
@@ -57,6 +59,8 @@ def ended(row: Row, marks: Marks, error: str = "") -> str:
     Args:
         error: Why it failed; its first line is shown.
     """
+    if row.kind == "decision" and row.status == "succeeded":
+        return decided(row.step, row.note, marks)
     time = "" if row.ms is None else f" {duration(row.ms)}"
     note = f": {row.note}" if row.note else ""
     if row.status == "succeeded":
@@ -67,6 +71,33 @@ def ended(row: Row, marks: Marks, error: str = "") -> str:
     if row.status == "failed":
         return f"  {marks.failed} {_name(row)}{time} {_first_line(error, marks) or 'failed'}"
     return f"  {marks.skipped} {_name(row)} {row.status}{note}"
+
+
+def decided(step: str, note: str, marks: Marks, back_to: str = "") -> str:
+    """A decision that was made.
+
+    Args:
+        note: Which way it took.
+        back_to: The step that it goes back to; empty where it goes on.
+    """
+    return f"  {marks.decided} {step} {note or 'decided'}{f', back to {back_to}' if back_to else ''}"
+
+
+def sleeps(row: Row, seconds: float | None, marks: Marks, doing: str = "") -> str:
+    """A step that goes on by itself later."""
+    how_long = "" if seconds is None else f" {time_left(seconds)}"
+    return f"  {marks.paused} {_name(row)} sleeps{how_long}{f': {doing}' if doing else ''}"
+
+
+def asks(row: Row, doing: str, answer: str, marks: Marks) -> str:
+    """A step that waits for somebody's answer.
+
+    Args:
+        doing: What it waits for.
+        answer: What to type to say yes.
+    """
+    what = f": {_first_line(doing, marks)}" if doing else ""
+    return f"  {marks.paused} {_name(row)} waits for approval{what} - {answer}"
 
 
 def printed(step: str, text: str) -> str:
@@ -108,6 +139,12 @@ def duration(ms: float, gap: str = "") -> str:
         return f"{seconds // 60}{gap}min {seconds % 60}{gap}s"
     minutes = math.floor(seconds / 60 + 0.5)
     return f"{minutes // 60}{gap}h {minutes % 60}{gap}min"
+
+
+def time_left(seconds: float) -> str:
+    """A time to come in whole seconds: "1 s", "12 s", "5 min", "2 min 5 s", "1 h 4 min"."""
+    whole = max(1, math.ceil(seconds))
+    return f"{whole} s" if whole < 60 else duration(whole * 1e3, " ").removesuffix(" 0 s")
 
 
 def _name(row: Row) -> str:

@@ -7,13 +7,15 @@ read in a dark notebook too. Everything a person named is escaped; nothing a ste
 import base64
 import datetime as dt
 import html as markup
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.view import Header, Row, Segment
+from cerebelum_nb.notebook.outline import Line, Whole, lines
+from cerebelum_nb.notebook.wording import NO_LIMIT, lasted, paint, words, words_of_whole
 
 MOST_ROWS: Final = 60
 """Steps drawn or told one by one; the others are counted."""
@@ -27,7 +29,7 @@ _STATUS_COLOURS: Final = {
     "running": "#2f8fd0",
     "cancelled": _COLOURS["grey"],
 }
-_OUTCOMES: Final = {"error": "failed", "timeout": "timed out", "lost": "worker lost"}
+_INDENT: Final = 16.0  # px for each group around a line
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _FONT: Final = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
@@ -35,10 +37,12 @@ _FONT: Final = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-ser
 
 def svg(header: Header, rows: Sequence[Row]) -> str:
     """A standalone picture of a run: title, legend, time axis, a bar for every attempt with its label."""
-    shown = rows[:MOST_ROWS]
-    pitch = 30 if len(shown) <= 12 else 24
-    more = f"… and {len(rows) - len(shown):,} more steps" if len(rows) > len(shown) else ""
-    bottom = _TOP + pitch * len(shown)
+    shown = list(lines(rows, header.groups, MOST_ROWS))
+    pitch, slim = (30, 24) if len(shown) <= 12 else (24, 20)
+    more = f"… and {len(rows) - MOST_ROWS:,} more steps" if len(rows) > MOST_ROWS else ""
+    heights = [slim if isinstance(line.of, Row) and line.of.kind == "decision" else pitch for line in shown]
+    tops = [_TOP, *itertools.accumulate(heights, initial=_TOP)][1:]
+    bottom = tops[-1]
     height = bottom + (34 if more else 14)
     axis = _axis(header, shown)
     known = {r.id: r for r in rows}
@@ -53,7 +57,8 @@ def svg(header: Header, rows: Sequence[Row]) -> str:
         _legend(header, rows),
         _grid(axis, bottom),
     ]
-    parts += [_row(axis, r, _TOP + pitch * (i + 0.5), header.now, known) for i, r in enumerate(shown)]
+    for line, top, tall in zip(shown, tops, heights, strict=False):
+        parts.append(_line(axis, line, top + tall / 2, header.now, known))
     if more:
         parts.append(_label(_MARGIN, bottom + 18, more))
     return "".join(parts) + "</svg>"
@@ -61,12 +66,23 @@ def svg(header: Header, rows: Sequence[Row]) -> str:
 
 def alt(header: Header, rows: Sequence[Row]) -> str:
     """The run in plain text: a line for each step, then the whole."""
-    told = [(r, ", ".join(_words(r, header.now)[0]) or r.status) for r in rows[:MOST_ROWS]]
-    lines = [f"{r.step} [{r.where.upper()}] {words}" for r, words in told]
+    told = [_told(line, header.now) for line in lines(rows, header.groups, MOST_ROWS)]
     if len(rows) > MOST_ROWS:
-        lines.append(f"… and {len(rows) - MOST_ROWS:,} more steps")
-    total = f"{'So far' if header.status == 'running' else 'Total'} {_duration(header.now * 1e3)}"
-    return "\n".join([*lines, ", ".join([total, *_shares(header, rows), header.status])])
+        told.append(f"… and {len(rows) - MOST_ROWS:,} more steps")
+    total = f"{'So far' if header.status == 'running' else 'Total'} {lasted(header.now * 1e3)}"
+    return "\n".join([*told, ", ".join([total, *_shares(header, rows), header.status])])
+
+
+def _told(line: Line, now: float) -> str:
+    before = "  " * line.depth
+    if isinstance(line.of, Whole):
+        return f"{before}{line.name}: {', '.join(words_of_whole(line.of, now))}"
+    row = line.of
+    told = ", ".join(words(row, now, NO_LIMIT)[0]) or row.status
+    if row.kind == "decision":
+        return f"{before}{line.name} {told}"
+    note = f": {row.note}" if row.status == "skipped" and row.note else ""
+    return f"{before}{line.name} [{row.where.upper()}] {told}{note}"
 
 
 def html(header: Header, rows: Sequence[Row], *, css_class: str) -> str:
@@ -80,10 +96,6 @@ def html(header: Header, rows: Sequence[Row], *, css_class: str) -> str:
         f'<img class="cb-static {_text(css_class)}" alt="{_text(alt(header, rows))}" '
         f'style="max-width:100%" src="data:image/svg+xml;base64,{source}">'
     )
-
-
-def _duration(ms: float) -> str:
-    return duration(ms, " ")
 
 
 class _Axis(NamedTuple):
@@ -101,11 +113,14 @@ class _Mark(NamedTuple):
     drawn: str
 
 
-def _axis(header: Header, rows: Sequence[Row]) -> _Axis:
-    longest = max((len(r.step) for r in rows), default=0)
+def _axis(header: Header, shown: Sequence[Line]) -> _Axis:
+    rows = [line.of for line in shown if isinstance(line.of, Row)]
+    longest = max((len(line.name) + 2 * line.depth for line in shown), default=0)
+    wordy = any(row.status in ("sleeping", "approval") or (row.status == "running" and row.doing) for row in rows)
     left = min(260.0, max(96.0, longest * _NAME_CHAR + 2 * _MARGIN))
     ends = [s.end or s.start or s.queued for r in rows for s in r.segments]
-    return _Axis(left, _WIDTH - 160, max(header.now, 0.001, *ends) if ends else max(header.now, 0.001))
+    right = _WIDTH - (280 if wordy else 160)
+    return _Axis(left, right, max(header.now, 0.001, *ends) if ends else max(header.now, 0.001))
 
 
 def _text(value: str) -> str:
@@ -118,7 +133,12 @@ def _n(value: float) -> str:
 
 def _label(x: float, y: float, words: str, anchor: str = "start", kind: str = "small") -> str:
     end = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    size, fill = {"small": ("11", "#5c6570"), "name": ("12.5", "#1f2328"), "pale": ("12.5", "#5c6570")}[kind]
+    size, fill = {
+        "small": ("11", "#5c6570"),
+        "name": ("12.5", "#1f2328"),
+        "pale": ("12.5", "#5c6570"),
+        "head": ('12.5" font-weight="600', "#1f2328"),
+    }[kind]
     return f'<text x="{_n(x)}" y="{_n(y)}" fill="{fill}" font-size="{size}"{end}>{_text(words)}</text>'
 
 
@@ -138,35 +158,8 @@ def _shares(header: Header, rows: Sequence[Row]) -> list[str]:
     return [f"local {local} %", f"{labels.pop() if len(labels) == 1 else 'remote'} {100 - local} %"]
 
 
-def _paint(place: Row | Segment) -> str:
-    if not place.remote:
-        return "local"
-    return "dist" if place.where == "distributed" else "other"
-
-
-def _fill(paint: str, *, remote: bool) -> str:
-    return f"url(#{paint})" if remote or paint == "grey" else _COLOURS[paint]
-
-
-def _words(row: Row, now: float) -> tuple[list[str], list[str]]:
-    """What stands beside a bar: what must be said, and what may be added where there is room."""
-    last = row.segments[-1] if row.segments else None
-    if row.status in ("waiting", "ready", "skipped"):
-        return ([] if row.status == "waiting" else [row.status]), []
-    words = [f"attempt {row.attempt}"] if row.attempt > 1 else []
-    if row.status == "failed" and last is not None and last.outcome != "running":
-        words.append(_OUTCOMES.get(last.outcome, last.outcome))
-    elif row.status != "succeeded":
-        words.append("queued" if row.status == "submitted" else row.status)
-    if row.ms is not None:
-        words.append(_duration(row.ms))
-    elif last is not None:
-        begun = last.queued if last.start is None else last.start
-        words.append(_duration(max(0.0, (now if last.end is None else last.end) - begun) * 1e3))
-    extra = [row.where] if _paint(row) == "other" else []
-    if row.worker and row.status in ("running", "succeeded"):
-        extra.append(f"worker {row.worker}" if row.worker.isdigit() else row.worker)
-    return words, extra
+def _fill(kind: str, *, remote: bool) -> str:
+    return f"url(#{kind})" if remote or kind == "grey" else _COLOURS[kind]
 
 
 def _patterns() -> str:
@@ -191,23 +184,24 @@ def _title(header: Header) -> str:
         f'<text x="{_n(_MARGIN)}" y="27"><tspan font-size="14" font-weight="600">{_text(name)}</tspan>'
         f'<tspan dx="12" fill="#5c6570" font-size="12">{_text(facts)}</tspan></text>'
         f'<text x="{_n(_WIDTH - _MARGIN)}" y="27" text-anchor="end"><tspan fill="{colour}">\u25cf</tspan> '
-        f"{_text(header.status)} · {_duration(header.now * 1e3)}</text>"
+        f"{_text(header.status)} · {lasted(header.now * 1e3)}</text>"
         f'<path d="M1 40.5H{_n(_WIDTH - 1)}M1 66.5H{_n(_WIDTH - 1)}" stroke="#d8dde3"/>'
     )
 
 
 def _legend(header: Header, rows: Sequence[Row]) -> str:
-    places: list[Row | Segment] = [*rows, *(s for r in rows for s in r.segments)]
+    steps = [r for r in rows if r.kind == "step"]  # a decision has no bar
+    places: list[Row | Segment] = [*steps, *(s for r in steps for s in r.segments)]
     kinds = {place.where if place.remote else "local": place for place in places}
     parts, x = [], _MARGIN
     for label, place in sorted(kinds.items(), key=lambda k: (k[1].remote, k[0] != "distributed", k[0])):
-        fill = _fill(_paint(place), remote=place.remote)
+        fill = _fill(paint(place), remote=place.remote)
         parts.append(f'<rect x="{_n(x)}" y="49" width="22" height="10" rx="2" fill="{fill}"/>')
         parts.append(_label(x + 28, 58, label))
         x += 28 + len(label) * 6.4 + 18
         if x > _WIDTH * 0.6:
             break
-    if any(s.start is None or s.start - s.queued > 0.004 * header.now for r in rows for s in r.segments):
+    if any(s.start is None or s.start - s.queued > 0.004 * header.now for r in steps for s in r.segments):
         look = 'width="21" height="9" rx="2" fill="none" stroke="#5c6570" stroke-dasharray="3 2"'
         parts.append(f'<rect x="{_n(x)}" y="49.5" {look}/>{_label(x + 28, 58, "queue")}')
     whole = ", ".join([f"{header.done} of {header.total} steps", *_shares(header, rows)])
@@ -236,19 +230,52 @@ def _grid(axis: _Axis, bottom: float) -> str:
     return f'<path d="{lines}" stroke="#e3e7eb"/>{labels}'
 
 
-def _row(axis: _Axis, row: Row, y: float, now: float, known: Mapping[int, Row]) -> str:
-    fits = int((axis.left - 2 * _MARGIN + 6) / _NAME_CHAR)
-    name = row.step if len(row.step) <= fits else f"{row.step[: fits - 1]}…"
-    pale = row.status in ("waiting", "ready", "skipped")
-    marks = _marks(axis, row, y, now, known)
-    label = _beside(axis, marks, y, _words(row, now))
+def _line(axis: _Axis, line: Line, y: float, now: float, known: Mapping[int, Row]) -> str:
+    before = _MARGIN + line.depth * _INDENT
+    fits = max(3, int((axis.left - before - _MARGIN + 6) / _NAME_CHAR))
+    name = line.name if len(line.name) <= fits else f"{line.name[: fits - 1]}…"
+    if isinstance(line.of, Whole):
+        marks, said, kind = _bracket(axis, line.of, y, now), (words_of_whole(line.of, now), list[str]()), "head"
+    else:
+        row = line.of
+        kind = "pale" if row.status in ("waiting", "ready", "skipped") else "name"
+        marks, said = _marks(axis, row, y, now, known), words(row, now)
     drawn = "".join(mark.drawn for mark in marks)
-    return _label(_MARGIN, y + 4, name, kind="pale" if pale else "name") + drawn + label
+    return _label(before, y + 4, name, kind=kind) + drawn + _beside(axis, marks, y, said)
 
 
-def _beside(axis: _Axis, marks: Sequence[_Mark], y: float, words: tuple[list[str], list[str]]) -> str:
+def _bracket(axis: _Axis, whole: Whole, y: float, now: float) -> list[_Mark]:
+    """A nested workflow: a thin bar with its ends turned down, so that it is not taken for work."""
+    if whole.begin is None:
+        at = axis.x(now if whole.status == "waiting" else 0.0) + 8
+        return [_Mark(at, 4, _dot(at, y))]
+    x = axis.x(whole.begin)
+    width = max(6.0, axis.x(now if whole.end is None else whole.end) - x)
+    cap = min(4.0, width / 2)
+    fill = "#b3263e" if whole.status in ("failed", "cancelled") else "#5c6570"
+    path = f"M{_n(x)} {_n(y - 3)}h{_n(width)}v7l{_n(-cap)} -3.5h{_n(2 * cap - width)}l{_n(-cap)} 3.5z"
+    return [_Mark(x, width, f'<path d="{path}" fill="{fill}"/>')]
+
+
+def _dot(x: float, y: float) -> str:
+    return f'<circle cx="{_n(x)}" cy="{_n(y)}" r="3" fill="none" stroke="#5c6570"/>'
+
+
+def _choices(axis: _Axis, row: Row, y: float, now: float) -> list[_Mark]:
+    """A diamond at the moment of each choice; those that were sent back are paler."""
+    marks = []
+    for i, s in enumerate(row.segments):
+        x = axis.x(next(at for at in (s.end, s.start, now) if at is not None))
+        bad = s.outcome not in ("ok", "running")
+        faint = "" if i == len(row.segments) - 1 else ' opacity="0.5"'
+        look = f'fill="#fff" stroke="{"#b3263e" if bad else "#1f2328"}" stroke-width="1.4"{faint}'
+        marks.append(_Mark(x, 6, f'<path d="M{_n(x - 6)} {_n(y)}l6 -6l6 6l-6 6z" {look}/>'))
+    return marks
+
+
+def _beside(axis: _Axis, marks: Sequence[_Mark], y: float, said: tuple[list[str], list[str]]) -> str:
     """The label after its bar, with fewer words if need be; else before it, else at the edge."""
-    needed, extra = words
+    needed, extra = said
     if not marks or not needed + extra:
         return ""
     after = marks[-1].x + marks[-1].width + 7
@@ -256,6 +283,9 @@ def _beside(axis: _Axis, marks: Sequence[_Mark], y: float, words: tuple[list[str
         text = " · ".join([*needed, *extra[:kept]])
         if after + len(text) * _LABEL_CHAR <= _WIDTH - 8:
             return _label(after, y + 4, text)
+    room = int((_WIDTH - 8 - after) / _LABEL_CHAR)
+    if room >= 24:
+        return _label(after, y + 4, f"{text[: room - 1]}…")
     if marks[0].x - 8 - len(text) * _LABEL_CHAR >= axis.left:
         return _label(marks[0].x - 8, y + 4, text, anchor="end")
     return _label(_WIDTH - 8, y + 4, text, anchor="end")
@@ -264,45 +294,60 @@ def _beside(axis: _Axis, marks: Sequence[_Mark], y: float, words: tuple[list[str
 def _marks(axis: _Axis, row: Row, y: float, now: float, known: Mapping[int, Row]) -> list[_Mark]:
     again = row.status in ("waiting", "ready", "submitted")
     marks: list[_Mark] = []
-    for i, segment in enumerate(row.segments):
+    if row.kind == "decision":
+        marks += _choices(axis, row, y, now)
+    for i, segment in enumerate(() if marks else row.segments):
         past = i < len(row.segments) - 1 or (again and segment.end is not None)
-        marks += _segment(axis, segment, y, now, "past" if past else row.status)
+        marks += _segment(axis, segment, y, now, None if past else row)
     if row.status in ("waiting", "ready") or (not marks and row.status != "reused"):
         at = axis.x(now if again else _begin(row, known)) + (8 if again else 4)
-        marks.append(_Mark(at, 4, f'<circle cx="{_n(at)}" cy="{_n(y)}" r="3" fill="none" stroke="#5c6570"/>'))
+        marks.append(_Mark(at, 4, _dot(at, y)))
     elif not marks:
         at = axis.x(_begin(row, known))
         marks.append(_Mark(at, 14, _bar(at, y, 14, _outlined(row))))
     return marks
 
 
-def _segment(axis: _Axis, s: Segment, y: float, now: float, status: str) -> list[_Mark]:
+def _segment(axis: _Axis, s: Segment, y: float, now: float, row: Row | None) -> list[_Mark]:
+    """The marks of one attempt; `row` is None for one that another replaced."""
+    status = "past" if row is None else row.status
     until = now if s.end is None else s.end
     begun = until if s.start is None else s.start
-    faint = ' opacity="0.5"' if status == "past" else ""
+    faint = ' opacity="0.5"' if row is None else ""
     marks: list[_Mark] = []
     queued, at = axis.x(s.queued), axis.x(begun)
     if at - queued >= 3 or s.start is None:
-        look = f'fill="none" stroke="{_COLOURS[_paint(s)]}" stroke-dasharray="3 2.4"{faint}'
+        look = f'fill="none" stroke="{_COLOURS[paint(s)]}" stroke-dasharray="3 2.4"{faint}'
         marks.append(_Mark(queued, max(3.0, at - queued), _bar(queued, y, max(3.0, at - queued), look)))
     if s.start is None:
         return marks
-    width = max(3.0, axis.x(until) - at)
+    width, after = max(3.0, axis.x(until) - at), 0.0
+    fill = f'fill="{_fill(paint(s), remote=s.remote)}"'
     if status == "reused":
-        return [*marks, _Mark(at, width, _bar(at, y, width, _outlined(s)))]
-    if s.outcome == "cancelled":
-        look = f'fill="{_fill("grey", remote=True)}" fill-opacity="0.55"{faint}'
-        return [*marks, _Mark(at, width, _bar(at, y, width, look))]
-    if s.outcome in ("ok", "running"):
-        return [*marks, _Mark(at, width, _bar(at, y, width, f'fill="{_fill(_paint(s), remote=s.remote)}"{faint}'))]
-    look = f'fill="{_fill("bad", remote=s.remote)}" fill-opacity="0.5" stroke="{_COLOURS["bad"]}"{faint}'
-    cross = f'<path d="M{_n(at + width - 4)} {_n(y - 4)}l8 8m0 -8l-8 8" stroke="#b3263e" stroke-width="1.8"/>'
-    return [*marks, _Mark(at, width + 4, _bar(at, y, width, look) + cross)]
+        drawn = _bar(at, y, width, _outlined(s))
+    elif s.outcome == "cancelled":
+        drawn = _bar(at, y, width, f'fill="{_fill("grey", remote=True)}" fill-opacity="0.55"{faint}')
+    elif s.end is None and row is not None and status in ("sleeping", "approval"):
+        # A dotted tail: at rest. Beyond the end of the axis there is no time to show how long.
+        after = 20.0
+        look = f'stroke="{_COLOURS[paint(s)]}" stroke-width="3" stroke-dasharray="1.5 4.5" stroke-linecap="round"'
+        drawn = f'{_bar(at, y, width, _outlined(s))}<path d="M{_n(at + width + 4)} {_n(y)}h{_n(after - 4)}" {look}/>'
+    elif s.end is None and row is not None and status == "running" and row.progress is not None:
+        so_far = _bar(at, y, max(1.0, width * min(1.0, row.progress)), fill)
+        drawn = _bar(at, y, width, f'{fill} fill-opacity="0.35"') + so_far
+    elif s.outcome in ("ok", "running"):
+        drawn = _bar(at, y, width, f"{fill}{faint}")
+    else:
+        after = 4.0
+        look = f'fill="{_fill("bad", remote=s.remote)}" fill-opacity="0.5" stroke="{_COLOURS["bad"]}"{faint}'
+        cross = f'<path d="M{_n(at + width - 4)} {_n(y - 4)}l8 8m0 -8l-8 8" stroke="#b3263e" stroke-width="1.8"/>'
+        drawn = _bar(at, y, width, look) + cross
+    return [*marks, _Mark(at, width + after, drawn)]
 
 
 def _outlined(place: Row | Segment) -> str:
-    paint = _paint(place)
-    return f'fill="{_fill(paint, remote=place.remote)}" fill-opacity="0.22" stroke="{_COLOURS[paint]}"'
+    kind = paint(place)
+    return f'fill="{_fill(kind, remote=place.remote)}" fill-opacity="0.22" stroke="{_COLOURS[kind]}"'
 
 
 def _bar(x: float, y: float, width: float, look: str) -> str:

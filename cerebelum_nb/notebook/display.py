@@ -9,11 +9,14 @@ import contextlib
 import importlib
 import itertools
 import logging
+import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from cerebelum_nb.model import lines
 from cerebelum_nb.notebook import chart
 from cerebelum_nb.notebook.clicks import Clicks
 from cerebelum_nb.notebook.failures import after_interrupt, interrupted, with_cell_names
@@ -118,6 +121,8 @@ class Displays:
         self._make_room(request, cell, deleted)
         shown = Shown(cell, request, f"cerebelum-{run.id}-{next(self._count)}", waited=waited)
         shown.widget = self._widget(shown, run)
+        if not hasattr(self._ip, "kernel") and not run.done:
+            self._feeds.follow(run, _Pauses())
         if shown.widget is not None:
             self._publish(*shown.widget._repr_mimebundle_())
         self._shown[shown.display_id] = shown
@@ -198,3 +203,25 @@ class Displays:
     ) -> None:
         transient = {"display_id": display_id} if display_id else {}
         self._ip.display_pub.publish(data, metadata, transient=transient, update=update)
+
+
+class _Pauses:
+    """Says in a terminal, where nobody sees a chart, what pauses and how it goes on."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[int, int, str]] = set()
+
+    def __call__(self, run: Run, tasks: Sequence[int], _ended: bool) -> None:  # noqa: FBT001  as the feed calls it
+        paused = [task for task in tasks if task in run.state.paused]
+        for row in run.rows(paused):
+            key = row.id, row.attempt, row.status
+            if row.status not in ("sleeping", "approval") or key in self._told:
+                continue
+            self._told.add(key)
+            marks = lines.marks_for(sys.stdout.encoding)
+            if row.status == "approval":
+                line = lines.asks(row, row.doing, f"%cerebelum approve {run.number} {row.step}", marks)
+            else:
+                left = None if row.until is None else row.until - run.header().now
+                line = lines.sleeps(row, left, marks, row.doing)
+            print(line, flush=True)  # noqa: T201  a terminal

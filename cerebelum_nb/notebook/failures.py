@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 
 from cerebelum_nb.errors import CerebelumError, ExecutionError
 from cerebelum_nb.model.state import SUCCEEDED
+from cerebelum_nb.notebook.stale import old_classes
 
 _FRAME: Final = re.compile(r'^(\s*)File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
 SOON_S: Final = 0.3  # a step that has not stopped by then is left to itself
@@ -94,6 +95,7 @@ def lines_of(error: CerebelumError, ip: Any) -> list[str]:
     if isinstance(error, ExecutionError) and error.step_name is not None:
         lines += _step_frames(error.traceback, ip)
         if error.run is not None:
+            lines += old_classes(error.run, ip.user_ns)
             lines.append(
                 f"This is runs[{error.run.number}]; with the step mended, runs[{error.run.number}].rerun() goes on."
             )

@@ -1,5 +1,6 @@
 """What has changed since the runs of this notebook: steps, what they close over, classes of their results."""
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from time import perf_counter
@@ -51,8 +52,9 @@ class Seen:
                 if name in inherited:
                     found[name] = inherited[name]
             elif perf_counter() < until:
-                found[name] = digests(run.plan.functions[task])
-                self._steps[name] = run.number, found[name]
+                with contextlib.suppress(Exception):  # a look must never cost a run
+                    found[name] = digests(run.plan.functions[task])
+                    self._steps[name] = run.number, found[name]
         self._runs[run.workflow] = run.id, found
 
     def of_step(self, name: str) -> tuple[int, Digests] | None:
@@ -81,7 +83,7 @@ def _about(run: Any, session: Any, seen: Seen, registry: Any, names: Mapping[str
     functions = {step.name: step.function for step in newest.steps}
     again = [found.names[task] for task in found.runs]
     moved = _changed_captures(run, seen, functions, set(found.edited))
-    why = [f"{name} (edited)" for name in found.edited] + [f"{name} ({what} changed)" for name, what in moved.items()]
+    why = [f"{name} (edited)" for name in found.edited] + [f"{name} ({what})" for name, what in moved.items()]
     now = registry.workflows.get(run.workflow, run.definition)
     retimed = now is not run.definition and now.timeline() != run.definition.timeline()
     if not run.done:
@@ -94,7 +96,7 @@ def _about(run: Any, session: Any, seen: Seen, registry: Any, names: Mapping[str
         lines.append(f"    runs[{run.number}].rerun() runs {listed(again)}{tail}")
     also = [name for name in moved if name not in again]
     if also:
-        lines.append(f'    runs[{run.number}].rerun("{also[0]}") runs {also[0]} again, too')
+        lines.append(f'    runs[{run.number}].rerun("{also[0]}") runs {also[0]} and what depends on it again')
     if retimed:
         lines.append(f"    its timeline is another one now: %cerebelum_run {run.workflow} runs that")
     return lines + [f"    {line}" for line in old_classes(run, names)]

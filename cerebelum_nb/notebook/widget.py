@@ -18,6 +18,7 @@ import traitlets
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.notebook.clicks import Clicks
 from cerebelum_nb.notebook.feed import Feeds
+from cerebelum_nb.notebook.wording import told
 from cerebelum_nb.runtime.run import Run
 
 TEXT: Final = "cerebelum_nb run"  # the same for every run, so that notebooks can be compared
@@ -160,9 +161,12 @@ class RunWidget(anywidget.AnyWidget):
             elif kind == "details":
                 details = msgspec.to_builtins(self._run.details(step))
                 details["traceback"] = self._readable(details["traceback"])
-                self.send({"kind": "details", "request": request, **details})
+                asked = next((told(a.data) for a in self._run.approvals if a.step == step), "")
+                self.send({"kind": "details", "request": request, **details, "asked": asked})
             elif kind == "apply":
                 self._apply(request, step, executor)
+            elif kind in ("approve", "reject"):
+                self._decide(request, step, content)
             elif kind == "cancel":
                 run = self._run
                 over = run.done
@@ -190,6 +194,21 @@ class RunWidget(anywidget.AnyWidget):
         edited = f"Edited since, so it runs too: {', '.join(found.edited)}." if found.edited else ""
         plan = {"runs": found.runs, "reuses": found.reuses, "lost": found.lost or edited, "code": found.code}
         self.send({**answer, **plan, "ok": True, "text": ""})
+
+    def _decide(self, request: Any, step: str, content: dict[str, Any]) -> None:
+        run = self._run
+        if content["kind"] == "reject":
+            reason = str(content.get("reason") or "")
+            run.reject(step, reason)
+            given = f", {reason!r}" if reason else ""
+            text = f'{step} rejected. In Python: runs[{run.number}].reject("{step}"{given})'
+        elif content.get("value") is None:
+            run.approve(step)
+            text = f'{step} approved. In Python: runs[{run.number}].approve("{step}")'
+        else:
+            run.approve(step, content["value"])
+            text = f'{step} approved. In Python: runs[{run.number}].approve("{step}", {content["value"]!r:.80})'
+        self._acknowledge(request, text)
 
     def _apply(self, request: Any, step: str, executor: str | None) -> None:
         before = self._run

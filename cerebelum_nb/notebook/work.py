@@ -11,6 +11,7 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import CerebelumError, DefinitionError, PlacementError, PlanError
+from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.notebook.cell import StepCell, read_cell
 from cerebelum_nb.notebook.claims import Claims
@@ -183,7 +184,9 @@ class Notebook:
         """
         run = self.session.try_step(step, self.inputs_of_line(step.name, inputs))
         self.show(run)
-        print(f"{step.name}: {run.header().now:.2f} s")  # noqa: T201  a magic answers in its cell
+        *given, mine = run.rows()
+        sources = "".join(f", {row.step} is the {row.note}" for row in given)
+        print(f"{step.name}: {duration(mine.ms or 0.0, ' ')}{sources}")  # noqa: T201  a magic answers in its cell
         return run.results[run.plan.answer]
 
     # -- workflows

@@ -47,7 +47,7 @@ from cerebelum_nb.model.state import (
 )
 from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.envelope import opened
+from cerebelum_nb.runtime.returned import LOOK_AT, looked_at
 from cerebelum_nb.runtime.ways import passed_by, too_often
 
 T = TypeVar("T")
@@ -309,8 +309,8 @@ class Scheduler:
             run_s, error = 0.0, None
             if outcome is not None:
                 value, run_s = outcome.value, outcome.run_s
-            if type(value) is dict and ("ok" in value or "error" in value):
-                value, error = self._unwrapped(task, number, value, now)
+            if type(value) in LOOK_AT:
+                value, error = self._looked_at(task, number, value, now)
             ways = self._ways.get(task) if self._ways else None
             if ways is not None and error is None:
                 error = too_often(self.plan, state, task, ways[value])
@@ -327,14 +327,13 @@ class Scheduler:
         self._write(TaskFinished(state.seq + 1, now, task, status))
         self._skip_below(task, now)
 
-    def _unwrapped(self, task: int, number: int, value: dict[str, Any], now: float) -> tuple[Any, ErrorInfo | None]:
-        inner, error = opened(value)
-        if error is None and inner is not value:
+    def _looked_at(self, task: int, number: int, value: Any, now: float) -> tuple[Any, ErrorInfo | None]:
+        found = looked_at(self.plan.names[task], value)
+        if found.error is None and found.value is not value:
             self.envelopes[task] = value
-            if len(value) > 1:
-                text = "its result has the key 'ok', so steps that read it get only the value under that key\n"
-                self._write(AttemptOutput(self.state.seq + 1, now, task, number, "notice", text))
-        return inner, error
+        if found.notice:
+            self._write(AttemptOutput(self.state.seq + 1, now, task, number, "notice", found.notice))
+        return found.value, found.error
 
     def _take(self, task: int, way: Way, now: float) -> None:
         """A decision has chosen: what it does not take is passed by, or an earlier part runs again."""

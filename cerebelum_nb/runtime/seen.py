@@ -15,7 +15,7 @@ import msgspec
 from cerebelum_nb.capture import captured, modules, travels_by_name
 from cerebelum_nb.runtime.kept import bare
 
-ROOM_NBYTES: Final = 1 << 20  # of a value whose content is looked at
+ROOM_NBYTES: Final = 1 << 18  # of a value whose content is looked at
 _ATOMS: Final = (type(None), bool, int, float, complex)
 _BY_REPR: Final = frozenset({"datetime", "decimal", "fractions", "uuid", "pathlib", "zoneinfo"})
 
@@ -79,8 +79,9 @@ def _items(function: Callable[..., Any], via: tuple[str, ...], seen: set[int]) -
 def digest_of(value: Any) -> tuple[str, bool]:
     """A value's digest, and whether it is of the content."""
     digest = _Digest()
-    if digest.take(value):
-        return digest.hex(), True
+    with contextlib.suppress(Exception):  # a person's objects may do anything
+        if digest.take(value):
+            return digest.hex(), True
     size = ""
     with contextlib.suppress(Exception):  # a person's __len__ may do anything
         size = f"{getattr(value, 'shape', '') or len(value)}"
@@ -98,10 +99,10 @@ def _plain(value: Any) -> FunctionType | None:
 class _Digest:
     """Takes values in until there are too many of them, or one whose content it does not know."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_the_way: frozenset[int] = frozenset()) -> None:
         self._hash = hashlib.blake2b(digest_size=4)
         self._room = ROOM_NBYTES
-        self._open: set[int] = set()  # containers on the way down
+        self._open = set(on_the_way)  # containers on the way down
 
     def hex(self) -> str:
         return self._hash.hexdigest()
@@ -134,7 +135,8 @@ class _Digest:
         if kind is dict:
             return self.feed("dict") and all(self.take(k) and self.take(v) for k, v in list(value.items()))
         if kind in (set, frozenset):
-            return self.feed("set") and all(self.feed(each) for each in sorted(digest_of(item)[0] for item in value))
+            parts = [self._part(item) for item in value]
+            return all(parts) and self.feed("set") and all(map(self.feed, sorted(parts)))
         if (plain := _plain(value)) is not None:
             return self._take_function(plain)
         if isinstance(value, ModuleType):
@@ -158,11 +160,14 @@ class _Digest:
     def _take_class(self, value: type) -> bool:
         if value.__module__ != "__main__":
             return self.feed(f"class {value.__module__}.{value.__qualname__} {modules.stamp_of(value.__module__)}")
-        parts = {
-            k: getattr(v, "__func__", getattr(v, "fget", v)) for k, v in vars(value).items() if k not in _PER_CLASS
-        }
-        known = {k: v for k, v in parts.items() if isinstance(v, FunctionType | type) or digest_of(v)[1]}
-        return self.feed(f"class {value.__qualname__} {[b.__qualname__ for b in value.__mro__]}") and self.take(known)
+        own = {k: v for k, v in vars(value).items() if k not in _PER_CLASS}
+        parts = {k: self._part(getattr(v, "__func__", getattr(v, "fget", v))) for k, v in own.items()}
+        return self.feed(f"class {value.__qualname__} {[b.__qualname__ for b in value.__mro__]} {parts}")
+
+    def _part(self, value: Any) -> str:
+        """A digest of its own; empty for what has no known content."""
+        digest = _Digest(frozenset(self._open))
+        return digest.hex() if digest.take(value) else ""
 
 
 _PER_CLASS: Final = frozenset({"__dict__", "__weakref__", "__module__", "__firstlineno__", "__static_attributes__"})

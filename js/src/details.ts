@@ -83,8 +83,11 @@ export class DetailsPanel {
     const begun = row.segments.length > 0;
     const worker = workerName(row.worker);
     const decision = row.kind === "decision";
-    this.fact(row.status === "waiting" || row.status === "ready" ? "Will run on" : "Ran on", [row.where, worker]);
-    this.fact("Why here", [row.reason]);
+    this.fact(
+      row.status === "waiting" || row.status === "ready" ? "Will run on" : "Ran on",
+      decision ? [] : [row.where, worker],
+    );
+    this.fact("Why here", [decision ? "" : row.reason]);
     this.fact("Attempt", [row.attempt ? String(row.attempt) : ""]);
     this.fact("Time", [begun || row.ms !== null ? times(row, view.now) : ""]);
     this.fact("Does", [row.status === "running" || row.status === "sleeping" ? row.doing : ""]);

@@ -143,7 +143,7 @@ export class Gantt {
     const { store, state } = this;
     if (this.folds === state.folds) return;
     this.folds = state.folds;
-    const total = store.rows.length;
+    const total = store.rows.length + this.groups.length;
     const [high, slim] = [rowHeight(total), decisionHeight(total)];
     const height = (row: Row | null): number => (row?.kind === "decision" ? slim : high);
     this.outline = new Outline(store.rows, this.groups, state.folds, height);

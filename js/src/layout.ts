@@ -181,7 +181,8 @@ function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: 
     marks.push({ kind: "pause", ...bar, ...look });
     const until = row.until === null ? null : position(f, Math.max(row.until, now));
     const from = bar.x + bar.width;
-    const to = Math.min(until ?? from + TAIL, Math.max(f.right, from + TAIL));
+    // Where it ends beyond the axis, there is no telling how far.
+    const to = until !== null && until <= f.right ? until : from + TAIL;
     if (to - from >= 2) marks.push({ kind: "tail", x: from, width: to - from, ...look });
     return marks;
   }
@@ -284,7 +285,8 @@ export function groupPicture(f: Frame, summary: Summary, open: boolean, now: num
           }
         });
       }
-      marks.push({ kind: "span", ...span, paint: look, past: false });
+      const over = open ? {} : { lane: [0, summary.lanes.length] as const };
+      marks.push({ kind: "span", ...span, paint: look, past: false, ...over });
     }
   } else if (status === "waiting") marks.push(waitingDot(f, now));
   else {

@@ -46,16 +46,15 @@ function shape(mark: Mark, middle: number, half: number): string {
     case "tail":
       return `M${n(x + 1)} ${middle}h${n(w - 1)}`;
     case "span": {
-      // A bracket: a thin bar, its ends turned down, so that it is not taken for work.
+      // Open, a bracket: its ends turned down, so that it is not taken for work. Closed, a line above the lanes.
+      if (mark.lane) return box(x, middle - half - 1, w, 3, 1.5);
       const cap = Math.min(4, w / 2);
-      const top = middle - half + 1;
-      return `M${n(x)} ${n(top)}h${n(w)}v7l${n(-cap)} -3.5h${n(2 * cap - w)}l${n(-cap)} 3.5z`;
+      return `M${n(x)} ${n(middle - 3)}h${n(w)}v7l${n(-cap)} -3.5h${n(2 * cap - w)}l${n(-cap)} 3.5z`;
     }
     case "lane": {
       const [place, of] = mark.lane ?? [0, 1];
-      const [top, tall] = [middle - half + 5.5, 2 * half - 6.5];
-      const each = tall / of;
-      return box(x, top + place * each, w, each - (of > 1 ? 1 : 0), 1);
+      const each = (2 * half - 2) / of;
+      return box(x, middle - half + 3.5 + place * each, w, each - (of > 1 ? 1 : 0), 1.5);
     }
     default: {
       const h = mark.kind === "queue" || mark.kind === "ghost" || mark.kind === "pause" ? half - 0.5 : half;

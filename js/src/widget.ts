@@ -238,6 +238,7 @@ export class Widget {
   }
 
   private decide(row: Row, command: Command): void {
+    if (this.answering === row.id) return;
     this.decideRequest = this.store.command(command);
     this.answering = row.id;
     // Before the buttons are disabled, which would drop the focus to nowhere.

@@ -1,12 +1,16 @@
 import { expect, test } from "vitest";
-import { barLabel, duration, names, split, spoken, times } from "../src/format";
+import { barLabel, duration, left, names, split, spoken, times, type Words } from "../src/format";
 import type { Row } from "../src/model";
 import { fixture } from "./fake";
 
 function label(name: string, step: string): string {
   const { rows, header } = fixture(name);
   const row = rows.find((r) => r.step === step) as Row;
-  return barLabel(row, header.now).parts.join(" · ");
+  return said(barLabel(row, header.now));
+}
+
+function said({ parts, told, extra }: Words): string {
+  return [parts.join(" · ") + told, ...extra].filter(Boolean).join(" · ");
 }
 
 test("a duration is read in two or three figures", () => {
@@ -30,7 +34,7 @@ test("a duration is read in two or three figures", () => {
 test("every bar says in words what its colour says", () => {
   const { rows, header } = fixture("rerun");
 
-  expect(rows.map((row) => barLabel(row, header.now).parts.join(" · "))).toEqual([
+  expect(rows.map((row) => said(barLabel(row, header.now)))).toEqual([
     "reused",
     "reused · 200 ms",
     "2 ms",
@@ -53,6 +57,52 @@ test("a row is spoken as step, executor, status, duration", () => {
   const row = fixture("finished").rows[1] as Row;
 
   expect(spoken(row)).toBe("check_inventory, distributed, succeeded, 200 ms");
+});
+
+test("what pauses says what for and how long, what runs how far it is", () => {
+  const words = ["ship", "carrier_opens", "charge_card", "validate?", "refund"].map((step) => label("paused", step));
+
+  expect(words).toEqual([
+    "42 % · 19.2 s · parcel 21 of 50 · worker 2",
+    "sleeps 3 s more",
+    "waits for approval: charge 1,240 EUR to the card of order 77 · 5 min left",
+    "took 'ship'",
+    "skipped",
+  ]);
+});
+
+test("a pause whose time has come says so, and one without an end counts nothing", () => {
+  const row = fixture("paused").rows[8] as Row;
+  const at = (until: number | null, status: string): string => said(barLabel({ ...row, until, status }, 31));
+
+  expect([at(31, "sleeping"), at(null, "sleeping"), at(null, "approval"), at(30, "approval")]).toEqual([
+    "wakes up",
+    "sleeps",
+    "waits for approval",
+    "waits for approval · time is up",
+  ]);
+});
+
+test("time left is told in whole seconds, minutes, hours", () => {
+  expect([0.1, 1, 11.2, 59.5, 61, 125, 3600].map(left)).toEqual([
+    "1 s",
+    "1 s",
+    "12 s",
+    "1 min",
+    "1 min 1 s",
+    "2 min 5 s",
+    "1 h 0 min",
+  ]);
+});
+
+test("a decision, a question and progress are spoken", () => {
+  const { rows } = fixture("paused");
+
+  expect([5, 7, 9].map((id) => spoken(rows[id] as Row))).toEqual([
+    "validate?, decision, took 'ship'",
+    "ship, distributed, running, 42 %, parcel 21 of 50",
+    "charge_card, local, waits for approval, charge 1,240 EUR to the card of order 77",
+  ]);
 });
 
 test("time is told as waiting and running", () => {

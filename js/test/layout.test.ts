@@ -48,6 +48,62 @@ test("a reused step, a queued one and a cancelled one look different", () => {
   ]).toEqual([["ghost local 100+14"], ["queue dist 505+25"], ["queue dist 110+4", "bar grey 114+136"]]);
 });
 
+test("a decision is a diamond at the moment of the choice, paler where it was sent back", () => {
+  const at = { ...WIDE, to: 40 };
+  const found = (name: string, id: number): string[] => {
+    const { rows, header } = fixture(name);
+    const made = picture(at, rows[id] as Row, header.now, (need) => rows[need]);
+    return made.marks.map((m) => `${m.kind} ${m.paint} ${Math.round(m.x)}${m.past ? " past" : ""}`);
+  };
+
+  expect([found("paused", 5), found("folded", 5), found("paused", 6)]).toEqual([
+    ["choice none 328"],
+    ["choice none 328 past", "choice none 408"],
+    ["dot none 328"],
+  ]);
+});
+
+test("what pauses rests in outline, with a tail as long as it will", () => {
+  const { rows, header } = fixture("paused");
+  const marksOf = (id: number): string[] =>
+    picture({ ...WIDE, to: 40 }, rows[id] as Row, header.now, () => undefined).marks.map(
+      (m) => `${m.kind} ${Math.round(m.x)}+${Math.round(m.width)}`,
+    );
+
+  expect([marksOf(8), marksOf(9)]).toEqual([
+    ["pause 329+391", "tail 720+48"],
+    ["pause 329+391", "tail 720+26"],
+  ]);
+});
+
+test("how far a step is fills its bar, and is said in it where there is room", () => {
+  const { rows, header } = fixture("paused");
+  const made = (width: number): unknown[] => {
+    const f = { ...WIDE, right: width, width: 1000, to: 40 };
+    const { marks: all, inner, label } = picture(f, rows[7] as Row, header.now, () => undefined);
+    return [
+      all.filter((m) => m.kind !== "queue").map((m) => `${m.kind} ${Math.round(m.width)}`),
+      inner?.text,
+      label.text,
+    ];
+  };
+
+  expect(made(900)).toEqual([["track 384", "fill 161"], "42 %", "19.2 s · parcel 21 of 50 · worker 2"]);
+  expect(made(160)).toEqual([["track 29", "fill 12"], undefined, "42 % · 19.2 s · parcel 21 of 50 · worker 2"]);
+});
+
+test("what a step says is cut before it is left out", () => {
+  const { rows, header } = fixture("paused");
+  const said = (width: number): string =>
+    picture({ ...WIDE, to: 40, width }, rows[9] as Row, header.now, () => undefined).label.text;
+
+  expect([said(1240), said(1120), said(870)]).toEqual([
+    "waits for approval: charge 1,240 EUR to the card of order 77 · 5 min left",
+    "waits for approval: charge 1,240 EUR to the c…",
+    "waits for approval",
+  ]);
+});
+
 test("a label with no room after its bar loses words before it moves", () => {
   const row = fixture("finished").rows[3] as Row;
   const at = (width: number): string => {

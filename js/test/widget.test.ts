@@ -5,59 +5,9 @@ import create from "../src/index";
 import type { Row, Snapshot } from "../src/model";
 import { SILENT } from "../src/widget";
 import { FakeModel, fixture, patch } from "./fake";
+import { click, fresh, one, press, row, settle, shown } from "./host";
 
-beforeEach(() => {
-  vi.useFakeTimers({
-    toFake: [
-      "setTimeout",
-      "clearTimeout",
-      "setInterval",
-      "clearInterval",
-      "requestAnimationFrame",
-      "cancelAnimationFrame",
-    ],
-  });
-  document.body.replaceChildren();
-  // jsdom has no layout: the chart is as wide and as high as it would be.
-  Object.defineProperty(Element.prototype, "clientWidth", { configurable: true, get: () => 900 });
-  Object.defineProperty(Element.prototype, "clientHeight", { configurable: true, get: () => 420 });
-  return () => vi.useRealTimers();
-});
-
-function shown(snapshot: Snapshot | object): { model: FakeModel; el: HTMLElement; cb: HTMLElement } {
-  const model = new FakeModel(snapshot);
-  const el = document.createElement("div");
-  document.body.append(el);
-  const widget = create();
-  widget.initialize({ model });
-  widget.render({ model, el });
-  settle();
-  return { model, el, cb: el.querySelector(".cb") as HTMLElement };
-}
-
-function settle(): void {
-  vi.advanceTimersByTime(40);
-}
-
-function one(cb: HTMLElement, selector: string): HTMLElement {
-  const found = cb.querySelector(selector);
-  if (!found) throw new Error(`nothing matches ${selector}`);
-  return found as HTMLElement;
-}
-
-function press(node: Element | null, key: string): void {
-  node?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-  settle();
-}
-
-function click(node: Element): void {
-  node.dispatchEvent(new MouseEvent("click", { bubbles: true }));
-  settle();
-}
-
-function row(cb: HTMLElement, step: string): HTMLElement {
-  return one(cb, `.cb-row[data-step="${step}"]`);
-}
+beforeEach(() => fresh());
 
 function previewOf(model: FakeModel, more: object = {}): object {
   const { request, step, executor } = model.asked("preview").at(-1) as {

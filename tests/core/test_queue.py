@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from cerebelum_nb.core.queue import KILL_AFTER_S, TERMINATE_AFTER_S, Death, Given, Queue
+from cerebelum_nb.core.queue import ASIDE_MOST, KILL_AFTER_S, TERMINATE_AFTER_S, Death, Given, Queue
 
 
 @pytest.fixture
@@ -143,6 +143,198 @@ def test_what_has_not_begun_gets_no_signal():
     assert queue.died(1).lost == 11
     queue.joined(1)
     assert queue.give() == []  # 12 was stopped: it does not come back
+
+
+def start(queue, *slots):
+    for slot in slots:
+        queue.joined(slot)
+        queue.ready(slot)
+    return queue.give()
+
+
+def test_a_paused_step_lends_its_place_to_a_slot_that_is_opened_when_something_waits(queue):
+    add(queue, 10, 11)
+
+    assert queue.paused(10)
+    assert (queue.give(), queue.opened()) == ([], [])  # nothing waits: no worker is started for nothing
+
+    assert add(queue, 12, 13) == []
+    assert queue.opened() == [3]
+    assert queue.opened() == []
+    assert queue.give() == []  # its worker is not there yet
+    assert start(queue, 3) == [Given(3, 12)]
+
+
+def test_a_step_that_goes_on_before_anybody_took_its_place_has_it_again(queue):
+    add(queue, 10, 11)
+    queue.paused(10)
+    queue.resumed(10)
+
+    assert (add(queue, 12), queue.opened()) == ([], [])
+    queue.finish(10)
+    assert (queue.closed(), queue.give()) == ([], [Given(1, 12)])
+
+
+def test_a_worker_whose_place_was_taken_gets_no_more_work_and_is_let_go_when_its_step_ends(queue):
+    add(queue, 10, 11)
+    queue.paused(10)
+    add(queue, 12, 13)
+    start(queue, *queue.opened())
+    queue.resumed(10)
+
+    assert queue.closed() == []  # it still works
+    queue.finish(10)
+
+    assert (queue.closed(), queue.closed()) == ([1], [])
+    assert (queue.give(), queue.opened()) == ([], [])
+    queue.finish(12)
+    assert (queue.closed(), queue.give()) == ([], [Given(3, 13)])
+
+
+def test_the_number_of_a_closed_slot_is_free_when_its_worker_is_gone(queue):
+    add(queue, 10, 11)
+    queue.paused(10)
+    add(queue, 12)
+    start(queue, *queue.opened())
+    queue.finish(10)
+    assert queue.closed() == [1]
+    queue.paused(11)
+    add(queue, 13)
+    assert queue.opened() == [4]  # the worker of slot 1 is still there
+    start(queue, 4)
+
+    assert queue.died(1) == Death(None, wanted=False, broken=False, closed=True)
+
+    queue.paused(12)
+    add(queue, 14)
+    assert queue.opened() == [1]
+
+
+def test_a_paused_worker_that_dies_is_lost_and_replaced_only_if_nobody_has_its_place(queue):
+    add(queue, 10, 11)
+    queue.paused(10)
+    queue.paused(11)
+    add(queue, 12)
+    start(queue, *queue.opened())
+
+    assert queue.died(1) == Death(10, wanted=True, broken=False)
+    assert queue.died(2) == Death(11, wanted=True, broken=False, closed=True)
+    assert [queue.where(n) for n in (10, 11, 12)] == [None, None, 3]
+
+
+def test_a_step_that_is_stopped_while_it_is_paused_meets_the_same_ladder(queue):
+    add(queue, 10)
+    queue.paused(10)
+    add(queue, 11, 12)
+    start(queue, *queue.opened())
+
+    assert queue.cancel(10, now=0.0) == 1
+    assert [queue.overdue(t) for t in (0.0, TERMINATE_AFTER_S, KILL_AFTER_S)] == [[], [(1, "terminate")], [(1, "kill")]]
+    assert queue.died(1) == Death(10, wanted=False, broken=False, closed=True)
+
+
+def test_only_so_many_workers_are_set_aside_and_the_next_paused_step_keeps_its_place():
+    queue = Queue(range(1, 2))
+    queue.ready(1)
+    for n in range(ASIDE_MOST):
+        add(queue, n)
+        start(queue, *queue.opened())
+        assert queue.paused(n)
+    add(queue, 100)
+    start(queue, *queue.opened())
+
+    assert not queue.paused(100)
+
+    add(queue, 101)
+    assert queue.opened() == []
+    queue.resumed(100)
+    queue.finish(100)
+    assert (queue.closed(), queue.give()) == ([], [Given(65, 101)])
+
+
+def test_a_worker_that_holds_more_than_the_paused_step_is_not_set_aside():
+    queue = Queue(range(1, 2), window=2)
+    queue.ready(1)
+    add(queue, 10, 11)
+
+    assert not queue.paused(10)
+
+
+def test_pausing_what_has_ended_does_nothing(queue):
+    add(queue, 10)
+    queue.finish(10)
+
+    queue.paused(10)
+    queue.resumed(10)
+
+    assert (queue.opened(), queue.closed()) == ([], [])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_pauses_or_dies_no_more_than_the_slots_get_work_and_all_ends_with_as_many_workers(seed):
+    dice = random.Random(seed)
+    queue, fresh, running, paused, vacant, leaving, ended = (
+        Queue(range(1, 4)),
+        list(range(200)),
+        {},
+        set(),
+        set(),
+        set(),
+        [],
+    )
+    workers = {1, 2, 3}
+    for slot in workers:
+        queue.ready(slot)
+
+    def end(attempt):
+        ended.append(attempt)
+        del running[attempt]
+        paused.discard(attempt)
+
+    while fresh or running or len(ended) < 200:
+        match dice.randrange(7):
+            case 0 | 1 if fresh:
+                queue.add(fresh.pop())
+            case 2 if running:
+                attempt = dice.choice(list(running))
+                if queue.begins(running[attempt]) == attempt:
+                    assert queue.finish(attempt)
+                    end(attempt)
+            case 3 if running:
+                attempt = dice.choice(list(running))
+                if queue.begins(running[attempt]) == attempt and attempt not in paused:
+                    assert queue.paused(attempt)
+                    paused.add(attempt)
+            case 4 if paused:
+                queue.resumed(attempt := paused.pop())
+            case 5 if dice.random() < 0.2 and (there := workers - vacant):
+                slot = dice.choice(sorted(there))
+                death = queue.died(slot)
+                held = [a for a, s in running.items() if s == slot]
+                for attempt in held:
+                    end(attempt) if attempt == death.lost else running.pop(attempt)
+                (workers.discard if death.closed else vacant.add)(slot)
+            case 6 if leaving:
+                assert queue.died(leaving.pop()).closed
+        for slot in queue.closed():
+            workers.remove(slot)
+            leaving.add(slot)
+        opened = queue.opened()
+        assert not workers & set(opened)
+        workers.update(opened)
+        vacant.update(opened)
+        for slot in list(vacant):
+            if dice.random() < 0.5:
+                vacant.remove(slot)
+                queue.joined(slot)
+                queue.ready(slot)
+        for given in queue.give():
+            assert given.slot not in vacant | set(running.values())
+            running[given.attempt] = given.slot
+        assert len(workers - set(running.values())) <= 3
+
+    assert sorted(ended) == list(range(200))
+    assert len(workers) == 3
 
 
 @pytest.mark.parametrize("seed", range(20))

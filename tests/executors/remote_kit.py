@@ -20,8 +20,9 @@ class Heard:
     """Signals that keep what they hear."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, str]] = []
+        self.heard: list[tuple[str, Any]] = []
         self.begun = asyncio.Event()
+        self.waits = asyncio.Event()
 
     def started(self, worker: str) -> None:
         self.heard.append(("started", worker))
@@ -29,6 +30,17 @@ class Heard:
 
     def output(self, stream: str, text: str) -> None:
         self.heard.append((stream, text))
+
+    def progress(self, done: float, text: str) -> None:
+        self.heard.append(("progress", (done, text)))
+
+    def paused(self, kind: str, seconds: float | None, text: str, asked: Any) -> None:
+        self.heard.append(("paused", (kind, seconds, text, asked)))
+        self.waits.set()
+
+    def resumed(self) -> None:
+        self.heard.append(("resumed", None))
+        self.waits.clear()
 
     def text(self, stream: str = "stdout") -> str:
         return "".join(text for name, text in self.heard if name == stream)

@@ -39,7 +39,7 @@ def test_the_text_of_a_run_is_a_line_for_each_step_and_the_whole():
 def test_the_text_names_what_did_not_go_well():
     assert chart.alt(*fixture("failed")).splitlines()[3:] == [
         "process_payment [DISTRIBUTED] failed, 74 ms",
-        "finalize_order [LOCAL] skipped",
+        "finalize_order [LOCAL] skipped: process_payment failed",
         "Total 291 ms, local 2 %, distributed 98 %, failed",
     ]
 

@@ -1,13 +1,22 @@
 import pytest
 
 from cerebelum_nb.errors import NotYet
-from cerebelum_nb.notebook.arguments import Option, UsageError, read_line, split
+from cerebelum_nb.notebook.arguments import (
+    Option,
+    UsageError,
+    inputs_expression,
+    read_line,
+    seconds,
+    split,
+    whole,
+)
 
 OPTIONS = (
     Option("--executor"),
     Option("--depends", "names"),
     Option("--strategy", "map"),
     Option("--detach", "flag"),
+    Option("--label", "names", repeats=True),
     Option("--retries", later=True),
 )
 
@@ -87,3 +96,46 @@ def test_a_wrong_line_says_what_is_wrong_and_how_it_is_used(line, said):
 def test_an_option_of_a_later_version_is_never_silently_ignored():
     with pytest.raises(NotYet, match="--retries comes with a later version"):
         read("wf --retries 3")
+
+
+@pytest.mark.parametrize(
+    "line", ["wf --label a --label b,c", "wf --label a,b --label c", "--label=a --label=b wf --label c"]
+)
+def test_an_option_that_may_repeat_adds_up(line):
+    assert read(line).names["--label"] == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("words", "expression"),
+    [
+        ((), ""),
+        (("{'a': 1}",), "{'a': 1}"),
+        (("x", "if", "a==b", "else", "y"), "x if a==b else y"),
+        (("a=1",), "dict(a=1)"),
+        (("who='Ann Lee'", "n=[1, 2]"), "dict(who='Ann Lee', n=[1, 2])"),
+        (("dict(a=1)",), "dict(a=1)"),
+    ],
+)
+def test_inputs_on_a_line_are_one_expression_or_pairs(words, expression):
+    assert inputs_expression(words, "Usage: x") == expression
+
+
+@pytest.mark.parametrize("words", [("a=1", "{}"), ("{}", "a=1"), ("a=", "1"), ("a=b", "+", "c"), ("a=",)])
+def test_pairs_with_anything_else_are_refused(words):
+    with pytest.raises(UsageError, match="Usage: x"):
+        inputs_expression(words, "Usage: x")
+
+
+def test_numbers_are_read_strictly():
+    assert (whole("--retries", "3", ""), whole("--retries", None, "")) == (3, None)
+    assert (seconds("--timeout", "2.5", ""), seconds("--timeout", "2s", ""), seconds("--timeout", None, "")) == (
+        2.5,
+        2.0,
+        None,
+    )
+    for wrong in ("-1", "1.0", "x", ""):
+        with pytest.raises(UsageError, match="--retries is a whole number"):
+            whole("--retries", wrong, "")
+    for wrong in ("0", "-1", "nan", "inf", "x", "5 parsecs"):
+        with pytest.raises(UsageError, match="--timeout is a number of seconds"):
+            seconds("--timeout", wrong, "")

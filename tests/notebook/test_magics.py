@@ -140,11 +140,14 @@ WRONG = [
     ("%%cerebelum_step s1 --executor distribued\n1", "PlacementError", "Did you mean 'distributed'?", ""),
     ("%%cerebelum_step s1 --exeuctor local\n1", "UsageError", "Did you mean '--executor'?", ""),
     ("%%cerebelum_step s1 --executor\n1", "UsageError", "--executor needs a value", ""),
-    ("%%cerebelum_step s1 --retries 3\n1", "NotYet", "--retries comes with a later version", ""),
-    ("%%cerebelum_step s1 --timeout 3\n1", "NotYet", "--timeout comes", ""),
-    ("%%cerebelum_step s1 --cache\n1", "NotYet", "--cache comes", ""),
-    ("%%cerebelum_step s1 --label pii\n1", "NotYet", "--label comes", ""),
-    ("%%cerebelum_step s1 --run\n1", "NotYet", "--run comes", ""),
+    ("%%cerebelum_step s1 --retries many\n1", "UsageError", "--retries is a whole number", ""),
+    ("%%cerebelum_step s1 --retries 9999\n1", "DefinitionError", "0 to 1000", ""),
+    ("%%cerebelum_step s1 --timeout soon\n1", "UsageError", "--timeout is a number of seconds", ""),
+    ("%%cerebelum_step s1 --timeout 0\n1", "UsageError", "more than 0", ""),
+    ("%%cerebelum_step s1 --cache yes\n1", "UsageError", "one name at most", ""),
+    ("%%cerebelum_step s1 --label\n1", "UsageError", "--label needs a value", ""),
+    ("%%cerebelum_step s1 --inputs {}\n1", "UsageError", "--inputs are for --run", ""),
+    ("%%cerebelum_step s1 --cache\n@step\ndef s1(context): ...", "DefinitionError", "write cache=True there", ""),
     ("%%cerebelum_step s1 s2\n1", "UsageError", "one name at most", ""),
     ("%%cerebelum_step\n1 + 1", "DefinitionError", "needs a name", ""),
     ("%%cerebelum_step s1\nx = 1\n!ls", "DefinitionError", "line 3: '!ls'", ""),
@@ -166,7 +169,12 @@ WRONG = [
     ("%cerebelum_run wff", "PlanError", "Did you mean 'wf'?", ""),
     ("%cerebelum_run load", "PlanError", "is a step, not a workflow", ""),
     ("%cerebelum_run wf {'rows': [1}", "PlanError", "no Python expression", ""),
-    ("%cerebelum_run wf rows=1", "PlanError", "no Python expression", ""),
+    ("%cerebelum_run wf rows=[1] {'a': 1}", "UsageError", "do not go together", ""),
+    ("%cerebelum_run wf rows = [1]", "PlanError", "no Python expression", ""),
+    ("%cerebelum_run wf rows= [1]", "UsageError", "do not go together", ""),
+    ("%cerebelum_run wf rows=", "UsageError", "needs a value right after it", ""),
+    ("%cerebelum_run wf rows=[1] rows=[2]", "PlanError", "keyword argument repeated", ""),
+    ("%%cerebelum_run wf rows=[1]\n{}", "UsageError", "again in its first line", ""),
     ("%cerebelum_run wf {'rows': nope}", "PlanError", "NameError: name 'nope' is not defined", ""),
     ("%cerebelum_run wf [1, 2]", "PlanError", "inputs is a dict", ""),
     ("%cerebelum_run wf {} --from nowhere", "PlanError", "no", ""),
@@ -180,7 +188,12 @@ WRONG = [
     ("%%cerebelum_run wf\n{'rows':\n  nope}", "PlanError", "NameError: name 'nope' is not defined (line 3)", ""),
     ("%%cerebelum_run wf {}\n{}", "UsageError", "again in its first line", ""),
     ("%cerebelum sttus", "UsageError", "Did you mean 'status'?", ""),
-    ("%cerebelum steps now", "UsageError", "'now'", ""),
+    ("%cerebelum steps now", "UsageError", "no step 'now'", ""),
+    ("%cerebelum steps totl", "UsageError", "Did you mean 'total'?", ""),
+    ("%cerebelum approve", "UsageError", "which run, and which step?", ""),
+    ("%cerebelum approve 1", "UsageError", "which step?", ""),
+    ("%cerebelum approve 999 total", "PlanError", "no run '999'", ""),
+    ("%cerebelum reject 999 total", "PlanError", "no run '999'", ""),
     ("%cerebelum runs --all", "UsageError", "unknown option --all", ""),
     ("%cerebelum show 1", "NotYet", "later version", ""),
     ("%cerebelum doctor", "NotYet", "later version", ""),
@@ -282,6 +295,8 @@ def test_a_run_that_is_kept_is_shown_once(nb):
         "%cerebelum_run wf {'rows': [n for n in numbers if n > 1]}",
         "%cerebelum_run --strategy default=local wf {'rows': [n for n in numbers if n > 1], 'say': 'a --from b }'}",
         "%cerebelum_run wf dict(rows=[2, 3])",
+        "%cerebelum_run wf rows=[2, 3]",
+        "%cerebelum_run wf --strategy default=local rows=my_inputs['rows'] who='Ann Lee' --until total",
         "%%cerebelum_run wf\n\n# the rows\n{\n  'rows': [n for n in numbers if n > 1],\n}\n",
         "%%cerebelum_run wf --strategy default=local\nmy_inputs",
     ],
@@ -377,26 +392,46 @@ def test_verbs_answer(nb):
 
 
 def test_every_verb_of_the_manual_has_an_example(nb):
-    for verb in ("status", "steps", "workflows", "runs", "rerun", "help"):
+    for verb in ("status", "steps", "workflows", "runs", "rerun", "approve", "reject", "help"):
         assert "Example:" in nb(f"%cerebelum help {verb}").out
 
 
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
+        ("%cerebelum ", "status"),
         ("%cerebelum sta", "status"),
+        ("%cerebelum steps to", "total"),
+        ("%cerebelum help appr", "approve"),
+        ("%cerebelum rerun ", "1"),
+        ("%cerebelum rerun la", "last"),
+        ("%cerebelum rerun 1 to", "total"),
+        ("%cerebelum rerun 1 total --executor ", "local"),
         ("%cerebelum_run w", "wf"),
         ("%cerebelum_run wf --st", "--strategy"),
         ("%cerebelum_run wf --from to", "total"),
+        ("%cerebelum_run wf --from ", "load"),
+        ("%cerebelum_run wf --until to", "total"),
+        ("%cerebelum_run wf --strategy to", "total="),
+        ("%cerebelum_run wf --strategy total=", "distributed"),
+        ("%cerebelum_run wf --strategy total=local,lo", "load="),
+        ("%cerebelum_run wf --strategy total=local,load=dis", "distributed"),
+        ("%%cerebelum_step x --executor ", "distributed"),
         ("%%cerebelum_step x --executor dis", "distributed"),
+        ("%%cerebelum_step x --executor=dis", "distributed"),
         ("%%cerebelum_step x --dep", "--depends"),
+        ("%%cerebelum_step x --depends load,to", "total"),
+        ("%%cerebelum_step x --ru", "--run"),
+        ("%%cerebelum_workflow x --ex", "--executor"),
+        ("%%cereb", "%%cerebelum_step"),
     ],
 )
 def test_tab_completes(nb, line, offered):
+    nb("%cerebelum_run wf {'rows': [1]}")
     request = nb.client.complete(line, len(line))
     matches = nb.reply(request)["content"]["matches"]
 
-    assert any(offered in match for match in matches)
+    assert any(match.endswith(offered) for match in matches), matches
 
 
 # -- the extension

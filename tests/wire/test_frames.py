@@ -10,10 +10,15 @@ from cerebelum_nb.wire.frames import (
     Finished,
     Forget,
     Joined,
+    Left,
     Lost,
+    Paused,
     Place,
     Printed,
+    Progress,
     Ready,
+    Reply,
+    Resumed,
     Started,
     Submit,
     Welcome,
@@ -36,6 +41,12 @@ ALL = [
     Finished(1, "json", b"sealed", 0.25),
     Lost(1, ErrorInfo("WorkerLost", "m", "t")),
     Joined(1, 4711),
+    Left(1),
+    Progress(1, 0.5, "half é"),
+    Paused(1, 1, "sleep", 0.5, ""),
+    Paused(1, 2, "approval", None, "go?", "json", b"sealed"),
+    Resumed(1),
+    Reply(1, 2, True, "", "json", b"sealed"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,19 @@ from cerebelum_nb.codec import decode, encode
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.seal import Address, new_key, seal, unseal
-from cerebelum_nb.wire.frames import Cancel, Code, Finished, Place, Printed, Ready, Submit, Welcome
+from cerebelum_nb.wire.frames import (
+    Cancel,
+    Code,
+    Finished,
+    Paused,
+    Place,
+    Printed,
+    Ready,
+    Reply,
+    Resumed,
+    Submit,
+    Welcome,
+)
 from cerebelum_nb.wire.line import Splitter, packed
 
 KEY = new_key()
@@ -35,6 +48,11 @@ class Line:
 
     def stop(self, attempt):
         self.process.control.sendall(packed([Cancel(attempt)]))
+
+    def reply(self, reply, address=None):
+        address = address or Address("r", reply.id, 1, "to worker", reply.about)
+        sealed = seal(KEY, address, encode(reply.sealed).data)
+        self.process.control.sendall(packed([msgspec.structs.replace(reply, sealed=sealed)]))
 
     def hear(self):
         while not self._frames:
@@ -159,3 +177,70 @@ def test_an_interrupt_between_steps_does_nothing(line):
         assert finished.codec == "json" or error(finished).type == "KeyboardInterrupt"
 
     assert line.process.popen.poll() is None
+
+
+ASKS = """
+from cerebelum_nb.helpers import wait_for_approval
+async def step():
+    try: return await wait_for_approval("go?")
+    except Exception as exc: return type(exc).__name__
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "about"),
+    [
+        (Reply(1, 1, True, "", "json", 7), "reply 1 False json "),  # a no made into a yes
+        (Reply(1, 1, True, "", "json", 7), "reply 2 True json "),  # for another question
+        (Reply(1, 1, False, "why", "json", 7), "reply 1 False json because"),
+        (Reply(1, 1, True, "", "pickle", 7), "reply 1 True json "),
+    ],
+)
+def test_an_answer_whose_seal_is_not_for_it_is_refused_unread(line, said, about):
+    shipped = function(ASKS)
+    line.send(code(shipped), submit(1, shipped))
+    assert line.hear() == Paused(1, 1, "approval", None, "go?")
+
+    line.reply(said, Address("r", 1, 1, "to worker", about))
+
+    assert line.hear() == Resumed(1)
+    assert value(line.hear()) == "PayloadRejected"
+
+
+def test_answers_to_other_questions_and_attempts_are_not_heard(line):
+    shipped = function(ASKS)
+    line.reply(Reply(1, 1, True, "", "json", "early"))
+    line.send(code(shipped), submit(1, shipped))
+    assert line.hear() == Paused(1, 1, "approval", None, "go?")
+
+    line.reply(Reply(2, 1, True, "", "json", "of another attempt"))
+    line.reply(Reply(1, 2, True, "", "json", "of another question"))
+    line.reply(Reply(1, 1, True, "", "json", "right"))
+    line.reply(Reply(1, 1, True, "", "json", "again"))
+
+    assert line.hear() == Resumed(1)
+    assert value(line.hear()) == "right"
+
+
+def test_it_ends_at_once_when_core_hangs_up_while_its_step_sleeps(line):
+    shipped = function("from cerebelum_nb.helpers import sleep\nasync def step(): await sleep(600_000)")
+    line.send(code(shipped), submit(1, shipped))
+    assert line.hear() == Paused(1, 1, "sleep", 600.0, "")
+
+    line.process.control.close()
+    began = time.monotonic()
+    line.ended()
+
+    assert time.monotonic() - began < 1
+
+
+def test_it_ends_cleanly_after_its_step_when_nothing_follows(line):
+    shipped = function("from cerebelum_nb.helpers import sleep\nasync def step(): await sleep(100)\n")
+    line.send(code(shipped), submit(1, shipped))
+    line.process.line.shutdown(socket.SHUT_WR)
+
+    said = [line.hear() for _ in range(3)]
+
+    assert said[:2] == [Paused(1, 1, "sleep", 0.1, ""), Resumed(1)]
+    assert value(said[2]) is None
+    assert line.ended() == 0

@@ -1,0 +1,232 @@
+"""A run whose steps pause on workers, through the session; and how a courier shares its rounds."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from cerebelum_nb import step, workflow
+from cerebelum_nb.executors.core import CoreExecutor
+from cerebelum_nb.model.events import (
+    AttemptFinished,
+    AttemptProgress,
+    AttemptStarted,
+    AttemptSubmitted,
+    TaskFinished,
+    TaskPaused,
+    TaskResumed,
+)
+from cerebelum_nb.model.state import RunState
+from cerebelum_nb.protocols import Answer, Outcome
+from cerebelum_nb.runtime import journal
+
+pytestmark = pytest.mark.timeout(90)
+DEADLINE = 30
+
+
+def flow(source):
+    space = {"__name__": "__main__", "step": step, "workflow": workflow}
+    exec(f"import os\nfrom cerebelum_nb.helpers import *\n{source}", space)
+    return space["flow"]
+
+
+def until(condition):
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.005)  # a poll, not a pause
+
+
+ASKS = """
+@step(executor="distributed")
+async def ask():
+    print("before")
+    ProgressReporter().update(50, "half")
+    await sleep(100)
+    return await wait_for_approval("go on?", data={"n": 1})
+@workflow
+def flow(wf): wf.timeline(ask)
+"""
+
+
+def test_a_remote_steps_pauses_and_progress_are_told_in_order_and_fold_to_the_live_state(session):
+    run = session.run(flow(ASKS))
+    until(lambda: run.approvals)
+    (asked,) = run.approvals
+    run.approve("ask", (1, 2))
+
+    assert run.result(DEADLINE).outputs["ask"] == (1, 2)
+    assert (asked.step, asked.type, asked.data, asked.until, asked.executor) == (
+        "ask",
+        "go on?",
+        {"n": 1},
+        0.0,
+        "distributed",
+    )
+    told = [type(e) for e in run.events if getattr(e, "task", None) == 0]
+    assert [kind for kind in told if kind.__name__ != "AttemptOutput"] == [
+        AttemptSubmitted,
+        AttemptStarted,
+        AttemptProgress,
+        TaskPaused,
+        TaskResumed,
+        TaskPaused,
+        TaskResumed,
+        AttemptFinished,
+        TaskFinished,
+    ]
+    state = RunState()
+    for event in journal.read(session.journal_path, run.id):
+        state.apply(event)
+    assert state == run.state
+
+
+def test_an_answer_that_cannot_be_sent_is_told_and_the_step_asks_again(session):
+    run = session.run(flow(ASKS))
+    until(lambda: run.approvals)
+    (first,) = run.approvals
+
+    run.approve("ask", (n for n in "a"))
+    until(lambda: run.approvals and run.approvals[0] is not first)
+    run.approve("ask", "fits")
+
+    assert run.result(DEADLINE).outputs["ask"] == "fits"
+    (notice,) = [text for _, stream, text in run.printed()[1] if stream == "notice"]
+    assert notice.startswith(
+        "the answer did not reach the step, which waits for another: the value for step 'ask' is a"
+    )
+
+
+def test_an_answer_to_a_question_that_is_over_does_not_answer_the_next(session):
+    source = """
+@step(executor="distributed")
+async def ask():
+    try: await wait_for_approval("first", timeout_ms=200)
+    except ApprovalTimeout: pass
+    return await wait_for_approval("second")
+@workflow
+def flow(wf): wf.timeline(ask)
+"""
+    run = session.run(flow(source))
+    until(lambda: run.approvals)
+    (first,) = run.approvals
+    until(lambda: [a.type for a in run.approvals] == ["second"])
+
+    first.reply(Answer(True, "late"))
+    run.reject("ask", "no")
+
+    assert run.wait(DEADLINE)
+    assert run.error().error if callable(run.error) else str(run.error).endswith("'second' was rejected: no")
+
+
+@pytest.mark.parametrize("how", ["killed", "cancelled"])
+def test_who_is_killed_or_cancelled_while_it_waits_asks_no_more(session, how, tmp_path):
+    source = f"""
+@step(executor="distributed")
+async def ask():
+    open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
+    return await wait_for_approval("go on?")
+@workflow
+def flow(wf): wf.timeline(ask)
+"""
+    run = session.run(flow(source))
+    until(lambda: run.approvals)
+    if how == "killed":
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    else:
+        run.cancel()
+
+    assert run.wait(DEADLINE)
+    until(lambda: run.approvals == ())
+    assert run.status == ("failed" if how == "killed" else "cancelled")
+
+
+class Narrow:
+    """An executor of one place in this process; what its attempts await is one's own doing."""
+
+    name, crosses_boundary, capacity = "core", True, 1
+
+    def __init__(self):
+        self.at_work: list[str] = []
+        self.most = 0
+
+    async def start(self):
+        pass
+
+    async def run(self, attempt, signals):
+        signals.started("here")
+        self._work(attempt.step)
+        if attempt.step == "naps":
+            signals.paused("sleep", None, "", None)
+            self.at_work.remove(attempt.step)
+            await self.nap.wait()
+            self._work(attempt.step)
+            signals.resumed()
+        elif attempt.step == "last":
+            await asyncio.sleep(0)
+        else:
+            self.nap.set()
+            await asyncio.sleep(0.05)
+        self.at_work.remove(attempt.step)
+        return Outcome("ok", attempt.step)
+
+    def _work(self, step):
+        self.at_work.append(step)
+        self.most = max(self.most, len(self.at_work))
+
+    async def answer(self, run, task, number, answer):
+        pass
+
+    async def close(self):
+        pass
+
+
+def test_a_paused_attempt_lends_its_round_and_afterwards_there_are_as_many_as_before(session):
+    narrow = Narrow()
+    narrow.nap = asyncio.Event()
+    session._remote["core"] = narrow
+    several = "".join(
+        f'@step(executor="distributed")\nasync def {name}(): pass\n' for name in ("naps", "a", "b", "c", "last")
+    )
+    run = session.run(
+        flow(f"{several}@workflow\ndef flow(wf): wf.timeline([naps], a) if False else wf.timeline(naps, [a])\n")
+    )
+    run.cancel()
+    run.wait(DEADLINE)
+    narrow.at_work.clear()
+    narrow.most = 0
+
+    run = session.run(
+        flow(
+            f"{several}@workflow\ndef flow(wf): wf.timeline(start >> [naps, a, b, c] >> last)\n".replace(
+                "@workflow", "@step(executor='local')\ndef start(): pass\n@workflow"
+            )
+        )
+    )
+    result = run.result(DEADLINE)
+
+    assert set(result.outputs) == {"start", "naps", "a", "b", "c", "last"}
+    assert narrow.most == 2  # the one that woke, and the one that had its place
+
+
+def test_more_steps_may_sleep_on_workers_than_the_executor_takes_at_once(session, tmp_path):
+    session._remote["core"] = core = CoreExecutor(slots=1)
+    core.capacity = 2
+    source = f"""
+import pathlib, uuid
+folder = pathlib.Path({str(tmp_path / "here")!r})
+@step
+def start(): folder.mkdir()
+async def nap():
+    (folder / uuid.uuid4().hex).touch()
+    while len(list(folder.iterdir())) < 5: await sleep(50)
+naps = [step(name="nap%d" % n, executor="distributed")(nap) for n in range(5)]
+@workflow
+def flow(wf): wf.timeline(start >> naps)
+"""
+
+    result = session.run(flow(source)).result(DEADLINE)
+
+    assert len(result.outputs) == 6  # none could end before all had begun
