@@ -21,7 +21,7 @@ import msgspec
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.typed import nearest, strategy_of
 
-_KEYS: Final = ("home", "workers", "default_executor", "strategy")
+_KEYS: Final = ("home", "workers", "default_executor", "keep_results", "strategy")
 _MOST_WORKERS: Final = 256
 
 
@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True):
         workers: Worker processes of the embedded Core.
         runs_in_memory: Ended runs that keep their results in memory; those of older ones go to files.
         default_executor: Where steps run when nothing says otherwise.
+        keep_results: Whether results are written to `home`, for later sessions.
         strategy: Step, nested workflow or ``default`` to executor, for every workflow in this environment; weaker than
             what a run says, stronger than a step's decorator. Its ``default`` is weaker than all that names a place.
     """
@@ -41,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
     workers: int = 2
     runs_in_memory: int = 20
     default_executor: str = "local"
+    keep_results: bool = True
     strategy: Mapping[str, str] = {}
 
 
@@ -110,6 +112,10 @@ def _checked(table: Any, name: str, path: Path | None, also: tuple[str, ...] = (
             if not isinstance(value, str) or not value:
                 raise PlanError(f"{where} is text, not {value!r:.40}")
             found[key] = (path.parent / value) if key == "home" and path is not None else value
+        elif key == "keep_results":
+            if not isinstance(value, bool):
+                raise PlanError(f"{where} is true or false, not {value!r:.40}")
+            found[key] = value
         elif key not in also:
             raise PlanError(f"{where} is not known.{nearest(key, (*_KEYS, *also))} There are: {', '.join(_KEYS)}.")
     return found

@@ -28,8 +28,8 @@ class ApprovalRejected(CerebelumError):
     """Somebody said no."""
 
 
-class RetryExhaustedError(CerebelumError):
-    """`poll` or `retry` has used up its attempts; ``__cause__`` is the last error, where there was one."""
+class PollExhausted(CerebelumError, TimeoutError):
+    """`poll` has used up its attempts or its time."""
 
 
 def milliseconds(value: Any, name: str) -> float:
@@ -118,7 +118,7 @@ async def poll(  # noqa: PLR0913  as files written for the SDK call it
         The good answer.
 
     Raises:
-        RetryExhaustedError: No answer was good.
+        PollExhausted: No answer was good; a `TimeoutError`.
     """
     pause = milliseconds(interval, "poll's interval")
     most = _times(max_attempts, "poll's max_attempts")
@@ -131,10 +131,10 @@ async def poll(  # noqa: PLR0913  as files written for the SDK call it
         if await _awaited(success_condition(answer)) if success_condition is not None else answer:
             return answer
         if now() + pause / 1e3 > until:
-            raise RetryExhaustedError(f"poll gave up after {attempt} attempts: its timeout has passed")
+            raise PollExhausted(f"poll gave up after {attempt} attempts: its timeout has passed")
         if attempt < most:
             await _pause("sleep", pause / 1e3, f"attempt {attempt} of {most}")
-    raise RetryExhaustedError(f"poll gave up after {most} attempts")
+    raise PollExhausted(f"poll gave up after {most} attempts")
 
 
 async def retry(  # noqa: PLR0913  as files written for the SDK call it
@@ -158,7 +158,7 @@ async def retry(  # noqa: PLR0913  as files written for the SDK call it
         on_attempt: Called before each attempt with its number, from 1, and the error of the one before.
 
     Raises:
-        RetryExhaustedError: Every attempt raised; the last error is its cause.
+        Exception: What the last attempt raised, when all have.
     """
     pause = milliseconds(delay, "retry's delay")
     most = _times(max_attempts, "retry's max_attempts")
@@ -177,7 +177,9 @@ async def retry(  # noqa: PLR0913  as files written for the SDK call it
         if attempt < most:
             await _pause("sleep", min(pause, LONGEST_MS) / 1e3, f"attempt {attempt} of {most} failed")
             pause *= backoff
-    raise RetryExhaustedError(f"all {most} attempts failed; the last: {type(last).__name__}: {last}") from last
+    assert last is not None
+    last.add_note(f"This is the last of {most} attempts that retry made.")
+    raise last
 
 
 class ProgressReporter:

@@ -13,9 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from cerebelum_nb.config import Settings, from_environment
 from cerebelum_nb.context import own_copy
 from cerebelum_nb.dsl.alone import alone
+from cerebelum_nb.dsl.recalled import Recalled
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.workflow import Workflow
@@ -28,12 +31,14 @@ from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime import planner
 from cerebelum_nb.runtime.answers import ExecutionResult
+from cerebelum_nb.runtime.approvals import Approvals
+from cerebelum_nb.runtime.history import History
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.journal import Journal, open_or_set_aside
+from cerebelum_nb.runtime.journal import About, Journal, open_or_set_aside
 from cerebelum_nb.runtime.kept import Kept, kept, same_inputs
 from cerebelum_nb.runtime.placement import Places, Wishes, place
 from cerebelum_nb.runtime.pump import Pump
-from cerebelum_nb.runtime.results import Results, ResultStore
+from cerebelum_nb.runtime.results import Archive, Results
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.runtime.scheduler import Scheduler
 
@@ -54,7 +59,8 @@ class Session:
         self._local = LocalExecutor()
         self._remote: dict[str, Executor] = {}
         self._pump = Pump(self._open_journal)
-        self._store = ResultStore(self._home / "results", self.settings.runs_in_memory)
+        self._archive = Archive(self._home, self.settings.runs_in_memory, keep=self.settings.keep_results)
+        self.history = History(lambda: self.journal_path, self._archive)
         self._thread: threading.Thread | None = None
         self._jobs: set[Job] = set()  # of runs that are not over
         self._lock = threading.Lock()
@@ -198,7 +204,7 @@ class Session:
         """What `rerun` would run and reuse, with the definitions as they are now."""
         wishes = self._wishes_again(run, step, executor)
         made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places)
-        return kept(made, run.plan, run.state, step)
+        return kept(made, run.plan, run.state, step, run.lost)
 
     def _wishes_again(self, run: Run, step: str | None, executor: str | None) -> Wishes:
         person = run.moved if executor is None or step is None else {**run.moved, step: executor}
@@ -241,12 +247,14 @@ class Session:
     ) -> Run:
         made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=until)
         reused = {t: given[name] for t, name in enumerate(made.names) if name in given} if given else {}
+        origin: dict[int, tuple[str, int]] = {}
         if parent is not None:
             old = {name: t for t, name in enumerate(parent.plan.names)}
             reused = {
                 t: (parent.results[old[made.names[t]]], f"reused from run {parent.number}")
-                for t in kept(made, parent.plan, parent.state, again).reuses
+                for t in kept(made, parent.plan, parent.state, again, parent.lost).reuses
             }
+            origin = {t: (parent.id, old[made.names[t]]) for t in reused}
         with self._lock:
             if self._closed:
                 raise PlanError("this session is closed")
@@ -257,7 +265,10 @@ class Session:
         lanes = Lanes(self._local, self._executor, remote, self.loop)
         scheduler = Scheduler(made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent)
         job = Job(run_id, made, scheduler)
-        results = Results(self._store, run_id, scheduler.values)
+        job.later = self.later
+        if parent is not None and again is None:
+            job.past = {t: list(parent.pauses[name]) for t, name in enumerate(made.names) if name in parent.pauses}
+        results = Results(self._archive, run_id, scheduler.values, origin)
         run = Run(
             run_id,
             number,
@@ -268,6 +279,7 @@ class Session:
             results=results,
             definition=workflow,
             approvals=job.approvals,
+            about=lambda: _about(run_id, made, wishes),
             parent=parent,
         )
         job.crash = run.crash
@@ -283,11 +295,49 @@ class Session:
             listener(run)
         return run
 
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call something on the control loop after a while. From any thread."""
+        self.loop.call_soon_threadsafe(self.loop.call_later, seconds, call)
+
     def _ended(self, job: Job, results: Results) -> None:
         self._local.leave(job)
-        self._store.ended(results)
+        self._archive.ended(results)
         with self._lock:
             self._jobs.discard(job)
+
+    # -- runs of the past
+
+    def load(self, name: str) -> Run:
+        """A run from the journal, also one of an earlier kernel: look at it, read its results, run parts of it again.
+
+        Args:
+            name: Its id, or a part of it that only it has.
+
+        Raises:
+            PlanError: There is no such run, or another kernel runs it just now.
+        """
+        run_id = self.history.find(name)
+        for run in self.runs:
+            if run.id == run_id:
+                return run
+        found = self.history.load(run_id)
+        about, results = found.about, Results(self._archive, run_id, found.scheduler.values)
+        wishes = Wishes(person=about.person, strategy=about.strategy, everywhere=about.everywhere)
+        with self._lock:
+            run = Run(
+                run_id,
+                len(self.runs) + 1,
+                found.plan,
+                wishes,
+                self,
+                scheduler=found.scheduler,
+                results=results,
+                definition=Recalled(about.workflow, registry),
+                approvals=Approvals(),
+            )
+            run.recall(found.events, self.history.pauses(found))
+            self.runs.append(run)
+        return run
 
     # -- parts
 
@@ -356,7 +406,7 @@ class Session:
             self._thread.join(1.0)
         self._local.close()
         self._pump.close()
-        self._store.close()
+        self._archive.close()
 
 
 def _checked(inputs: Any) -> Any:
@@ -365,6 +415,11 @@ def _checked(inputs: Any) -> Any:
     if not isinstance(inputs, Mapping):
         raise PlanError(f"inputs is a dict like {{'order': ...}}, not {type(inputs).__name__} {inputs!r:.40}")
     return inputs
+
+
+def _about(run: str, made: Plan, wishes: Wishes) -> About:
+    strategy, person, me = dict(wishes.strategy), dict(wishes.person), psutil.Process()
+    return About(run, made.workflow, time.time(), me.pid, me.create_time(), strategy, person, wishes.everywhere)
 
 
 _current: Session | None = None  # a process has one default session; everywhere else it is an argument

@@ -41,7 +41,7 @@ class Teller:
     def __init__(self, run: Run, marks: lines.Marks, *, running: bool) -> None:
         self._run, self._marks, self._running = run, marks, running
         self._told = 0  # events
-        self._slept: set[tuple[int, int]] = set()  # attempts whose sleep was told: a poll sleeps again and again
+        self._slept: set[tuple[int, int, bool]] = set()  # told once: a poll sleeps again and again, and says so
         self._begun: dict[int, float] = {}  # local tasks that run and are not announced yet -> since when
         self._ended = threading.Event()
 
@@ -95,8 +95,11 @@ class Teller:
         row = self._run.rows([event.task])[0]
         if event.kind == "approval":
             self._say(lines.asks(row, event.text, f'run.approve("{row.step}")', self._marks))
-        elif event.until - event.at >= NAP_S and (event.task, event.attempt) not in self._slept:
-            self._slept.add((event.task, event.attempt))
+        elif (
+            event.until - event.at >= NAP_S
+            and (nap := (event.task, event.attempt, bool(event.text))) not in self._slept
+        ):
+            self._slept.add(nap)
             self._say(lines.sleeps(row, event.until - event.at, self._marks, event.text))
 
     def _decides(self, event: RouteTaken) -> None:

@@ -172,19 +172,42 @@ def _theirs_too(exc: ExecutionError, built: Any) -> ExecutionError:
 
 
 def _with_our_helpers(function: Any) -> Any:
-    """The same function, with our `sleep`, `poll` ... where it names the SDK's, which stop a step for good.
+    """The same function, with our `sleep`, `poll` ... where it or what it calls names the SDK's.
 
-    It gets globals of its own then: what it assigns with `global` is not seen by others.
+    Those stop a step for good. The function gets globals of its own then: what it assigns with `global` is not seen
+    by others.
     """
     if not isinstance(function, FunctionType):
         return function
-    named = {name: function.__globals__.get(name) for name in names_used(function.__code__)}
-    ours = {name: helper for name, value in named.items() if (helper := _ours(value)) is not None}
-    cells = tuple(_cells(function))
-    if not ours and cells == (function.__closure__ or ()):
+    there = function.__globals__
+    if not _reaches(function, set()):
         return function
+    mine = dict(there)
+    for name, value in there.items():
+        if (helper := _ours(value)) is not None:
+            mine[name] = helper
+        elif isinstance(value, FunctionType) and value.__globals__ is there and _reaches(value, set()):
+            mine[name] = _rebuilt(value, mine)
+    return _rebuilt(function, mine)
+
+
+def _reaches(function: FunctionType, seen: set[FunctionType]) -> bool:
+    """Whether a function, or one of the same file that it calls, names a helper of the SDK's."""
+    if function in seen:
+        return False
+    seen.add(function)
+    there = function.__globals__
+    named = [there[name] for name in names_used(function.__code__) if name in there]
+    return (
+        tuple(_cells(function)) != (function.__closure__ or ())
+        or any(_ours(value) is not None for value in named)
+        or any(isinstance(v, FunctionType) and v.__globals__ is there and _reaches(v, seen) for v in named)
+    )
+
+
+def _rebuilt(function: FunctionType, there: dict[str, Any]) -> FunctionType:
     made = FunctionType(
-        function.__code__, {**function.__globals__, **ours}, function.__name__, function.__defaults__, cells
+        function.__code__, there, function.__name__, function.__defaults__, tuple(_cells(function)) or None
     )
     for attribute in ("__kwdefaults__", "__module__", "__qualname__", "__annotations__", "__doc__"):
         setattr(made, attribute, getattr(function, attribute))
@@ -202,8 +225,10 @@ def _cells(function: FunctionType) -> Iterator[CellType]:
 
 
 def _ours(value: Any) -> Any:
-    name = getattr(value, "__name__", None)
-    if name not in _HELPERS or getattr(value, "__module__", None) != "cerebelum.dsl.async_helpers":
+    if not isinstance(value, FunctionType | type):  # do not ask strangers for attributes
+        return None
+    name = value.__name__
+    if name not in _HELPERS or value.__module__ != "cerebelum.dsl.async_helpers":
         return None
     from cerebelum_nb import helpers  # noqa: PLC0415  few need them
 

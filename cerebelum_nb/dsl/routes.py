@@ -85,7 +85,8 @@ def diverging(from_step: Any, patterns: Any) -> RawRoute:
     listed = list(patterns)
     order = [i for i, p in enumerate(listed) if p != OTHERWISE] + [i for i, p in enumerate(listed) if p == OTHERWISE]
 
-    async def choose(value: Any) -> int:
+    async def choose(value: Any, _ways: tuple[str, ...] = tuple(map(_shown, listed))) -> int:
+        # Its ways are a default because they are part of what it does: other patterns are an edited decision.
         for i in order:
             found = _matches(value, listed[i])
             if await found if inspect.isawaitable(found) else found:

@@ -46,7 +46,7 @@ CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are f
 CODES_COUNT = 512
 REASON_LIMIT = 4_000  # characters of why somebody said no
 
-_OfAttempt = Started | Printed | Progress | Paused | Resumed | Finished | Lost
+_OfAttempt = Finished | Started | Printed | Progress | Paused | Resumed | Lost
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +215,8 @@ class Link:
 
     def _tell_of(self, frame: _OfAttempt, running: _Running) -> None:
         match frame:
+            case Finished():
+                running.outcome.set_result(self._outcome(frame, running.attempt))
             case Started():
                 _tell(running.signals.started, frame.worker)
             case Printed():
@@ -226,8 +228,6 @@ class Link:
             case Resumed():
                 running.asks = 0
                 _tell(running.signals.resumed)
-            case Finished():
-                running.outcome.set_result(self._outcome(frame, running.attempt))
             case Lost():
                 running.outcome.set_result(Outcome("lost", error=frame.error))
 

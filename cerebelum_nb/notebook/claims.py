@@ -36,7 +36,6 @@ class Cell:
 @dataclass(slots=True)
 class _Running:
     cell: Cell
-    thread: int
     made: dict[str, StepMetadata] = field(default_factory=dict)
 
 
@@ -47,7 +46,7 @@ class Claims:
         self._ip, self._registry = ip, registry
         self._cells: dict[str, Cell] = {}  # by the front end's id
         self._owner: dict[str, Cell] = {}  # by step name
-        self._running: list[_Running] = []  # a cell may run cells
+        self._here = threading.local()  # a cell may run cells, and subshells run them in threads of their own
 
     def install(self) -> None:
         """Begin to listen."""
@@ -60,6 +59,12 @@ class Claims:
         owner = self._owner.get(step.name)
         return owner if owner is not None and owner.steps.get(step.name) is step else None
 
+    @property
+    def _running(self) -> list[_Running]:
+        """The cells that run in this thread, the innermost last."""
+        found: list[_Running] = self._here.__dict__.setdefault("cells", [])
+        return found
+
     # -- listening
 
     def _begin(self, info: Any) -> None:
@@ -70,7 +75,7 @@ class Claims:
         else:
             cell = self._cells.get(name) or Cell(name)
             cell.number, cell.deleted = self._ip.execution_count, False
-        self._running.append(_Running(cell, threading.get_ident()))
+        self._running.append(_Running(cell))
 
     def _note_deleted(self) -> None:
         sent = self._ip.get_parent() if hasattr(self._ip, "get_parent") else {}
@@ -80,7 +85,7 @@ class Claims:
 
     def _made(self, step: StepMetadata) -> None:
         running = self._running[-1] if self._running else None
-        if running is not None and step.module == "__main__" and running.thread == threading.get_ident():
+        if running is not None and step.module == "__main__":
             running.made.pop(step.name, None)
             running.made[step.name] = step
 

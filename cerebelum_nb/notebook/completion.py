@@ -1,5 +1,6 @@
 """What Tab offers after our magics: verbs, options, names of steps and workflows, runs, executors."""
 
+import importlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -18,13 +19,29 @@ _OPTIONS: Final[dict[str, Sequence[Option]]] = {
     "%%cerebelum_run": RUN_OPTIONS,
     "%cerebelum": (),
 }
+_ASSIGNED: Final = re.compile(r"^[\w\s,.\[\]]+=\s*(?=%[a-z])")  # `run = %cerebelum_run`
 _LAST: Final = re.compile(r"[^=,]*$")  # of a word like `a=local,b=dis`, what is being written
 
 
 def install(ip: Any) -> None:
     """Offer completions in this notebook."""
-    for magic in _OPTIONS:
-        ip.set_hook("complete_command", lambda _ip, event: offers(event.text_until_cursor), str_key=magic)
+    completer = importlib.import_module("IPython.core.completer")
+    if not hasattr(completer, "context_matcher"):  # an old IPython: Python's own words come first there
+        for magic in _OPTIONS:
+            ip.set_hook("complete_command", lambda _ip, event: offers(event.text_until_cursor), str_key=magic)
+        return
+
+    @completer.context_matcher(identifier="cerebelum_nb")  # type: ignore[untyped-decorator]
+    def matches(context: Any) -> dict[str, Any]:
+        found = [name for name in offers(context.text_until_cursor) if name.startswith(context.token)]
+        kind = completer.SimpleCompletion
+        return {
+            "completions": [kind(name, type="cerebelum") for name in found],
+            "suppress": bool(found),
+            "ordered": True,
+        }
+
+    ip.Completer.custom_matchers.append(matches)
 
 
 def offers(line: str) -> list[str]:
@@ -33,7 +50,7 @@ def offers(line: str) -> list[str]:
     Args:
         line: The line up to the cursor.
     """
-    words = line.split()
+    words = _ASSIGNED.sub("", line).split()
     if not words or words[0] not in _OPTIONS:
         return []
     partial = "" if line[-1:].isspace() else words.pop()

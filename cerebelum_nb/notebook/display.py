@@ -209,12 +209,12 @@ class _Pauses:
     """Says in a terminal, where nobody sees a chart, what pauses and how it goes on."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[int, int, str]] = set()
+        self._told: set[tuple[int, int, str, bool]] = set()
 
     def __call__(self, run: Run, tasks: Sequence[int], _ended: bool) -> None:  # noqa: FBT001  as the feed calls it
         paused = [task for task in tasks if task in run.state.paused]
         for row in run.rows(paused):
-            key = row.id, row.attempt, row.status
+            key = row.id, row.attempt, row.status, row.status == "sleeping" and bool(row.doing)  # a poll sleeps often
             if row.status not in ("sleeping", "approval") or key in self._told:
                 continue
             self._told.add(key)

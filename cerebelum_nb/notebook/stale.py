@@ -34,7 +34,7 @@ class Seen:
         if session is not self._session:
             self._session, self._last = session, 0
             session.on_run.append(self.note)
-        for run in session.runs[self._last :]:
+        for run in [run for run in session.runs if run.number > self._last]:
             self.note(run)
 
     def note(self, run: Any) -> None:
@@ -48,6 +48,8 @@ class Seen:
         inherited = parent[1] if parent is not None and run.parent is not None and parent[0] == run.parent.id else {}
         until, found, reused = perf_counter() + LOOK_S, {}, set(run.state.reused)
         for task, name in enumerate(run.plan.names):
+            if task in run.plan.ways:
+                continue  # a decision is none of the person's functions
             if task in reused:
                 if name in inherited:
                     found[name] = inherited[name]

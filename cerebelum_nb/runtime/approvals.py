@@ -28,10 +28,11 @@ class Approval:
 
 
 class Approvals:
-    """Who waits, by task. From any thread."""
+    """Who waits, by task, and what was said. From any thread."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, Approval] = {}
+        self._said: dict[tuple[int, int], list[Answer]] = {}
         self._lock = threading.Lock()
 
     def add(self, task: int, approval: Approval) -> None:
@@ -54,3 +55,12 @@ class Approvals:
         """Whoever takes it answers it: a second answer finds nobody."""
         with self._lock:
             return self._waiting.pop(task, None)
+
+    def note(self, task: int, attempt: int, answer: Answer) -> None:
+        """Remember what an attempt was told."""
+        with self._lock:
+            self._said.setdefault((task, attempt), []).append(answer)
+
+    def said(self, task: int, attempt: int) -> list[Answer]:
+        """What an attempt was told, in order."""
+        return list(self._said.get((task, attempt), ()))

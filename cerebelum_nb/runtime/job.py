@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from time import perf_counter
@@ -36,6 +37,30 @@ class _Pending:
         return [(stream, "".join(text for _, text in group)) for stream, group in groupby(pieces, key=itemgetter(0))]
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A pause that an earlier attempt came to, in a run that is resumed.
+
+    Attributes:
+        until: When a sleep ends, UTC seconds; in the past for one that was over.
+        answer: What was said to an approval; None where nothing was.
+    """
+
+    kind: PauseKind
+    until: float
+    answer: Answer | None = None
+
+    @property
+    def reply(self) -> Answer:
+        """What the step gets."""
+        return self.answer if self.answer is not None else Answer(approved=True)
+
+
+def _at_once(_seconds: float, call: Callable[[], None]) -> None:
+    """Until a run takes it on, there is no clock."""
+    call()
+
+
 def _nobody(why: BaseException) -> None:
     """Until a run takes it on, a crash is the caller's own."""
     raise why
@@ -52,6 +77,8 @@ class Job:
         self.run, self.plan, self.scheduler = run, plan, scheduler
         self.crash: Callable[[BaseException], None] = _nobody
         self.approvals = Approvals()
+        self.past: dict[int, list[Before]] = {}  # pauses of attempts that a kernel's end cut off
+        self.later: Callable[[float, Callable[[], None]], None] = _at_once
         self._telling = False
         self._pending: dict[tuple[int, int], _Pending] = {}
         self._lock = threading.RLock()  # a finalizer may print while its own thread is in here
@@ -135,10 +162,23 @@ class Job:
             pending = self._pending.get((ticket.task, ticket.attempt))
             if pending is not None:  # what it printed before belongs before
                 self._tell(ticket.task, ticket.attempt, pending)
-        until = 0.0 if seconds is None else self.scheduler.now() + seconds
-        if kind == "approval":
+        now = self.scheduler.now()
+        until = 0.0 if seconds is None else now + seconds
+        before = self.past[ticket.task].pop(0) if self.past.get(ticket.task) else None
+        if before is not None and before.kind == kind and (before.answer is not None or kind == "sleep"):
+            # It came to this before its kernel ended: what was slept is slept, what was said stays said.
+            if before.answer is not None:
+                self.approvals.note(ticket.task, ticket.attempt, before.answer)
+            until = max(now, min(until, before.until))
+            self.later(until - now, lambda: reply(before.reply))
+        elif kind == "approval":
             step, place = self.plan.names[ticket.task], self.scheduler.state.places[ticket.task]
-            self.approvals.add(ticket.task, Approval(step, text, asked, until, place.label, reply))
+
+            def answered(answer: Answer) -> None:
+                self.approvals.note(ticket.task, ticket.attempt, answer)
+                reply(answer)
+
+            self.approvals.add(ticket.task, Approval(step, text, asked, until, place.label, answered))
         self.scheduler.paused(ticket.task, ticket.attempt, kind, until, text)
 
     def resumed(self, ticket: Ticket) -> None:

@@ -1,4 +1,4 @@
-"""Events on disk: one SQLite file for a project, one row for each batch of events.
+"""Events on disk: one SQLite file for a project, one row for each batch of events. No values: those are in `results`.
 
 A row per event would cost twenty times the event itself. The last batch of a run is written with
 ``synchronous=FULL``: it is on disk before anybody hears that the run has ended.
@@ -13,14 +13,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from cerebelum_nb.model.events import AnyEvent, RunFinished, decode_lines, encode_lines
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2  # 1 had no table of runs
 CHUNK: Final = 8192  # encoding one holds the GIL for 0.8 ms; every write lets go of it and may wait 5 ms for it
 
 
 class NewerJournal(Exception):
     """A journal of a later version, which this one must not touch."""
+
+
+class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is known about a run beside its events."""
+
+    run: str
+    workflow: str
+    at: float  # UTC seconds
+    pid: int  # of the kernel that runs it
+    born: float  # when that process began, UTC seconds: another one may get its number
+    strategy: dict[str, str]
+    person: dict[str, str]  # what was moved by hand before it began
+    everywhere: str = ""
+
+
+_encode: Final = msgspec.msgpack.encode
+_about: Final = msgspec.msgpack.Decoder(About)
 
 
 class Journal:
@@ -35,9 +54,7 @@ class Journal:
             sqlite3.Error: The file is not a journal, or another program holds it.
         """
         self.path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        self._db = connected(path)
         found = self._db.execute("pragma user_version").fetchone()[0]
         if found > SCHEMA:
             self._db.close()
@@ -46,22 +63,30 @@ class Journal:
         self._db.execute("create table if not exists journal(run text, first integer, last integer, lines blob)")
         self._db.execute("create index if not exists journal_run on journal(run, first)")
         self._db.execute("select run, first, last, lines from journal limit 0")  # a table of that shape
+        self._db.execute("create table if not exists runs(run text primary key, at real, status text, body blob)")
         self._db.execute(f"pragma user_version={SCHEMA}")
 
-    def write(self, run: str, batch: Sequence[AnyEvent]) -> None:
+    def write(self, run: str, batch: Sequence[AnyEvent], about: About | None = None) -> None:
         """Append a run's events, in order; on disk when they end the run.
+
+        Args:
+            about: What is known beside them; with the first events.
 
         Raises:
             sqlite3.Error: They could not be written; the journal is as before.
         """
-        ended = type(batch[-1]) is RunFinished
-        db = self._db
+        last, db = batch[-1], self._db
+        ended = isinstance(last, RunFinished)
         db.execute(f"pragma synchronous={'full' if ended else 'normal'}")
         db.execute("begin immediate")
         try:
             for i in range(0, len(batch), CHUNK):
                 part = batch[i : i + CHUNK]
                 db.execute("insert into journal values(?,?,?,?)", (run, part[0].seq, part[-1].seq, encode_lines(part)))
+            if about is not None:
+                db.execute("insert or replace into runs values(?,?,'',?)", (run, about.at, _encode(about)))
+            if isinstance(last, RunFinished):
+                db.execute("update runs set status=? where run=?", (last.status, run))
             db.execute("commit")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already; its own words matter
@@ -71,6 +96,13 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def connected(path: Path) -> sqlite3.Connection:
+    """A database that only its owner can read, made when it is not there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
 
 
 def open_or_set_aside(path: Path) -> tuple[Journal, str]:
@@ -94,9 +126,30 @@ def open_or_set_aside(path: Path) -> tuple[Journal, str]:
 
 def read(path: Path, run: str) -> Iterator[AnyEvent]:
     """A run's events from a journal file, in order."""
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
+    with reading(path) as db:
         for (lines,) in db.execute("select lines from journal where run=? order by first", (run,)):
             yield from decode_lines(lines)
+
+
+def read_runs(path: Path, most: int = 1000) -> list[tuple[About, str]]:
+    """The newest runs of a journal file, newest first, each with how it ended; empty for one that did not."""
+    with reading(path) as db:
+        rows = db.execute("select body, status from runs order by at desc limit ?", (most,)).fetchall()
+    return [(_about.decode(body), status) for body, status in rows]
+
+
+def read_about(path: Path, run: str) -> About | None:
+    """What is known about a run; None where the journal does not know it."""
+    with reading(path) as db:
+        row = db.execute("select body from runs where run=?", (run,)).fetchone()
+    return _about.decode(row[0]) if row is not None else None
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database that is looked at and not changed."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
+    try:
+        yield db
     finally:
         db.close()

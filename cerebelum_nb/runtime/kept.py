@@ -1,17 +1,17 @@
 """Which results of an earlier run a new one keeps: only what nothing has touched since. Pure."""
 
+import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import CodeType
 from typing import Any
 
 import msgspec
 
-from cerebelum_nb.errors import PlanError
+from cerebelum_nb.errors import InternalError, PlanError
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.model.typed import nearest
-from cerebelum_nb.model.workflow import Way
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -23,24 +23,24 @@ class Kept(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
 
 
-def kept(made: Plan, before: Plan, state: RunState, again: str | None) -> Kept:
+def kept(made: Plan, before: Plan, state: RunState, again: str | None, lost: Collection[int] = frozenset()) -> Kept:
     """Take over what succeeded, but for `again`, for what was edited since, and for all that depends on these.
 
     Args:
         made: The new plan.
         before: The plan of the earlier run, and `state` how it ended.
         again: The step to run again; None for no more than must run.
+        lost: Tasks of the earlier run whose results are not there any more.
 
     Raises:
         PlanError: The workflow has no step `again`.
     """
-    old = {name: t for t, name in enumerate(before.names) if state.phase[t] == SUCCEEDED}
+    old = {name: t for t, name in enumerate(before.names) if state.phase[t] == SUCCEEDED and t not in lost}
     edited = [
         t
         for t, name in enumerate(made.names)
         if name in old and is_edited(made.functions[t], before.functions[old[name]])
     ]
-    edited += [t for t, ways in made.ways.items() if made.names[t] in old and _differ(ways, before, old[made.names[t]])]
     # What a route passed by is decided by its decision: again if that runs, and stays passed by if not.
     passed = {before.names[t] for t in state.passed}
     runs = {t for t, name in enumerate(made.names) if name not in old and name not in passed} | set(edited)
@@ -62,14 +62,12 @@ def kept(made: Plan, before: Plan, state: RunState, again: str | None) -> Kept:
     )
 
 
-def _differ(ways: tuple[Way, ...], before: Plan, task: int) -> bool:
-    return [way.label for way in ways] != [way.label for way in before.ways.get(task, ())]
-
-
 def is_edited(new: Callable[..., Any], old: Callable[..., Any]) -> bool:
     """Whether two definitions of a step differ; comments, empty lines and its place in the cell do not count."""
     if new is old:
         return False
+    if isinstance(old, PastCode):
+        return bool(old.digest) and code_digest(new) != old.digest
     text, before = _code(new), _code(old)
     if text is None or before is None:
         return True
@@ -80,6 +78,37 @@ def _code(function: Callable[..., Any]) -> tuple[Any, ...] | None:
     plain = inspect.unwrap(function)
     code = getattr(plain, "__code__", None)
     return None if code is None else (bare(code), plain.__defaults__, plain.__kwdefaults__)
+
+
+class PastCode(msgspec.Struct, frozen=True):
+    """Stands for a function of which only this is known: a run of an earlier session."""
+
+    digest: bytes  # empty where nothing is known
+
+    def __call__(self, *_args: Any) -> None:
+        """Nobody calls it: the run has ended."""
+        raise InternalError("a function of an earlier session was called")
+
+
+def code_digest(function: Callable[..., Any]) -> bytes:
+    """What a function does, as 16 bytes that are the same in every process; empty for what has no code.
+
+    Defaults count where they are plain values: others have no text that stays.
+    """
+    if isinstance(function, PastCode):
+        return function.digest
+    known = _code(function)
+    if known is None:
+        return b""
+    code, defaults, named = known
+    given = [d for d in (*(defaults or ()), *sorted((named or {}).items())) if _is_plain(d)]
+    return hashlib.blake2b(repr((code, given)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in {bool, int, float, complex, str, bytes}
 
 
 def bare(code: CodeType) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.model.events import AnyEvent, RunFinished
-from cerebelum_nb.runtime.journal import Journal
+from cerebelum_nb.runtime.journal import About, Journal
 from cerebelum_nb.runtime.scheduler import Scheduler
 
 TICK_S: Final = 0.02
@@ -19,6 +19,12 @@ class Logged(Protocol):
 
     id: str
     scheduler: Scheduler
+
+    def keep(self, batch: Sequence[AnyEvent]) -> None:
+        """Put the results that these events tell of on disk; before the events themselves."""
+
+    def about(self) -> About | None:
+        """What is known about it beside its events."""
 
     def deliver(self, batch: Sequence[AnyEvent]) -> None:
         """Events that are in the journal."""
@@ -83,7 +89,8 @@ class Pump(threading.Thread):
             if self._journal is None:
                 self._journal = self._open_journal()
                 self.path = str(self._journal.path)
-            self._journal.write(run.id, batch)
+            run.keep(batch)
+            self._journal.write(run.id, batch, run.about() if batch[0].seq == 0 else None)
         except Exception as exc:  # noqa: BLE001  a full disk, a locked file: the run ends with it, the thread lives on
             self._drop(run)
             run.crash(ExecutorError(f"its events cannot be kept: {self.path or 'the journal'}: {exc}"))

@@ -1,106 +1,308 @@
-"""Where results are kept: in memory while a run is recent, on disk when it is not.
+"""Where results are kept: in memory while a run is recent, on disk for later and for other kernels.
 
-A value that goes from one local step to the next is never serialised. When more runs have ended than are kept in
-memory, the oldest one's values go to files, sealed with this session's key, so that `rerun` and `outputs` still
-have them and a notebook that runs a workflow all day does not grow. A value that cannot be written stays in memory.
+A value that goes from one local step to the next is never serialised for that. Beside the run, off its hot path, each
+result is encoded once and kept before the events that tell of it: small ones in ``results.db``, larger ones in files
+of their own, very large ones not at all. What is kept is sealed with the project's key, which only its owner can read:
+nothing is unpickled that others have written. When more runs have ended than are kept in memory, the oldest one's
+values are read from disk again where somebody asks.
 """
 
+import contextlib
+import itertools
+import logging
 import os
 import shutil
+import sqlite3
+import sys
+import time
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
-import psutil
 
 from cerebelum_nb import codec, seal
-from cerebelum_nb.errors import CerebelumError
+from cerebelum_nb.errors import ExecutorError
+from cerebelum_nb.model.events import AnyEvent, TaskFinished
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.protocols import Answer
+from cerebelum_nb.runtime.journal import connected, reading
+from cerebelum_nb.runtime.kept import code_digest
+
+_log = logging.getLogger(__name__)
+INLINE_NBYTES: Final = 256 * 1024  # a larger result gets a file of its own
+KEPT_NBYTES: Final = 16 << 20  # a larger one is not kept: writing it would hold up the run's end
+NONE: Final = "none"
+SEE: Final = "see"  # kept with an earlier run: `why` is "RUN TASK"
+INPUTS_TASK: Final = -1  # what a run's inputs are stored as
+_SAMPLE: Final = 20  # items of a container that are looked at to guess its size
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One result as it is kept, sealed; or why it is not."""
+
+    task: int
+    codec: str  # "" for one that is not kept
+    body: bytes  # sealed; empty where it is in a file of its own
+    code: bytes  # digest of the code that made it
+    why: str = ""
+
+
+_encode: Final = msgspec.msgpack.encode
+_decode: Final = msgspec.msgpack.Decoder(list[Stored]).decode
 
 
 class ResultRef(msgspec.Struct, frozen=True):
-    """A result on disk: which task's, how large, how written."""
+    """A result that is on disk only."""
 
     run: str
-    task: int
-    nbytes: int
-    codec: str
+    stored: Stored
 
 
 class Results:
     """The values of one run, by task number; a place holds a value or a `ResultRef`."""
 
-    def __init__(self, store: "ResultStore", run: str, values: list[Any]) -> None:
-        self._store, self.run, self._values = store, run, values
+    def __init__(
+        self, archive: "Archive", run: str, values: list[Any], origin: Mapping[int, tuple[str, int]] | None = None
+    ) -> None:
+        """Take a run's values on.
+
+        Args:
+            origin: Task -> run and task whose result it reuses.
+        """
+        self._archive, self.run, self._values, self._origin = archive, run, values, origin or {}
 
     def __getitem__(self, task: int) -> Any:
         value = self._values[task]
-        return self._store.load(value) if type(value) is ResultRef else value
+        return self._archive.load(value) if type(value) is ResultRef else value
+
+    def keep(self, batch: Sequence[AnyEvent], plan: Plan, answers: Mapping[int, Sequence[Answer]]) -> None:
+        """Put on disk what a batch of events tells of: results, the run's inputs, what people answered."""
+        tasks = {e.task: e.source for e in batch if type(e) is TaskFinished and e.status == "succeeded"}
+        stored = [self._stored(task, source, plan.functions[task]) for task, source in tasks.items()]
+        if batch[0].seq == 0:
+            stored.append(self._archive.stored(self.run, INPUTS_TASK, plan.inputs, None))
+        for task, said in answers.items():
+            told = [[a.approved, a.value, a.reason] for a in said]
+            stored.append(self._archive.stored(self.run, answers_task(task), told, None))
+        if stored:
+            self._archive.write(self.run, batch[-1].seq, stored)
+
+    def _stored(self, task: int, source: str, function: Callable[..., Any]) -> Stored:
+        if source == "reused" and task in self._origin:
+            run, there = self._origin[task]
+            return Stored(task, SEE, b"", self._archive.digest(function), f"{run} {there}")
+        return self._archive.stored(self.run, task, self._values[task], function)
+
+    def has(self, task: int) -> bool:
+        """The value of a task that succeeded can be had."""
+        value = self._values[task]
+        return not isinstance(value, ResultRef) or bool(value.stored.codec)
 
     def spill(self) -> None:
-        """Move every value that can be written to disk."""
-        for task, value in enumerate(self._values):
-            if value is not None and type(value) is not ResultRef:
-                self._values[task] = self._store.save(self.run, task, value)
+        """Let go of every value that is on disk too."""
+        for stored in self._archive.of_run(self.run).values():
+            if stored.codec not in ("", NONE) and 0 <= stored.task < len(self._values):
+                self._values[stored.task] = ResultRef(self.run, stored)
 
 
-class ResultStore:
-    """Results of a session's runs.
+class Archive:
+    """Keeps results of a project's runs.
 
     Args:
-        folder: Where files go; made when the first value is written, removed by `close`.
+        folder: The project's; made when the first result is written.
         in_memory: How many ended runs keep their values in memory.
+        keep: Whether anything is written at all.
     """
 
-    def __init__(self, folder: Path, in_memory: int) -> None:
-        self._folder, self._in_memory = folder / str(os.getpid()), in_memory
+    def __init__(self, folder: Path, in_memory: int, *, keep: bool = True) -> None:
+        self._folder, self._in_memory, self._keep = folder, in_memory, keep
+        self._db: sqlite3.Connection | None = None
         self._ended: deque[Results] = deque()
-        self._key: Final = seal.new_key()
+        self._key: bytes | None = None
+        self._digests: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
+
+    # -- writing; called by the pump's thread alone
+
+    def stored(self, run: str, task: int, value: Any, function: Callable[..., Any] | None) -> Stored:
+        """A result as it is kept. Never raises: what cannot be kept says why."""
+        code = self.digest(function) if function is not None else b""
+        if not self._keep:
+            return Stored(task, "", b"", code, "results are not kept (keep_results = false)")
+        if value is None:
+            return Stored(task, NONE, b"", code)
+        try:
+            size = _rough_nbytes(value)
+            encoded = codec.encode(value) if size <= KEPT_NBYTES else None
+            if encoded is None or encoded.nbytes > KEPT_NBYTES:
+                size = max(size, encoded.nbytes if encoded is not None else 0)
+                return Stored(
+                    task, "", b"", code, f"it is {size / 2**20:.0f} MiB; at most {KEPT_NBYTES >> 20} are kept"
+                )
+            body = seal.seal(self._sealing_key(), _address(run, task, encoded.codec), bytes(encoded.data))
+            if encoded.nbytes > INLINE_NBYTES:
+                self._write(run, task, body)
+                body = b""
+        except BaseException as exc:  # noqa: BLE001  a person's __reduce__ may do anything; the run goes on
+            return Stored(task, "", b"", code, codec.one_line(exc))
+        return Stored(task, encoded.codec, body, code)
+
+    def digest(self, function: Callable[..., Any]) -> bytes:
+        """What a function's code does, as bytes; remembered."""
+        try:
+            found = self._digests.get(function)
+            if found is None:
+                found = self._digests[function] = code_digest(function)
+        except TypeError:  # it cannot be remembered
+            return code_digest(function)
+        return found
+
+    def write(self, run: str, last: int, stored: Sequence[Stored]) -> None:
+        """Put results on disk. Where that fails it is said once, and the run goes on without.
+
+        Args:
+            last: Number of the last event that tells of them.
+        """
+        if not self._keep:
+            return
+        try:
+            if self._db is None:
+                self._db = connected(self._folder / "results.db")
+                self._db.execute("pragma journal_mode=wal")
+                self._db.execute("pragma synchronous=normal")
+                self._db.execute("create table if not exists results(run text, last integer, body blob)")
+                self._db.execute("create index if not exists results_run on results(run, last)")
+            self._db.execute("insert into results values(?,?,?)", (run, last, _encode(stored)))
+        except (OSError, sqlite3.Error) as exc:
+            self._keep = False
+            _log.warning("results are not kept from here on: %s: %s", self._folder / "results.db", exc)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._db is not None:
+            self._db.close()
+
+    def _write(self, run: str, task: int, body: bytes) -> None:
+        path = self._path(run, task)
+        _make_folders(self._folder, path.parent)
+        half = path.with_name(f"{task}.half")
+        with os.fdopen(os.open(half, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(body)
+        half.replace(path)
+
+    # -- reading
 
     def ended(self, results: Results) -> None:
-        """A run has ended; the oldest may have to go to disk."""
+        """A run has ended; the oldest one in memory is let go of."""
         self._ended.append(results)
         while len(self._ended) > self._in_memory:
             self._ended.popleft().spill()
 
-    def save(self, run: str, task: int, value: Any) -> Any:
-        """Write a value; returns its `ResultRef`, or the value itself where it cannot be written."""
-        try:
-            encoded = codec.encode(value)
-            path = self._path(run, task)
-            self._make_folder(path.parent)
-            body = seal.seal(self._key, self._address(run, task, encoded.codec), bytes(encoded.data))
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(body)
-        except (CerebelumError, OSError):
-            return value
-        return ResultRef(run, task, encoded.nbytes, encoded.codec)
+    def of_run(self, run: str) -> dict[int, Stored]:
+        """What is kept of a run, by task: the newest of each."""
+        path = self._folder / "results.db"
+        if not path.exists():
+            return {}
+        with reading(path) as db:
+            rows = db.execute("select body from results where run=? order by last", (run,)).fetchall()
+        return {stored.task: stored for (body,) in rows for stored in _decode(body)}
 
     def load(self, ref: ResultRef) -> Any:
-        """Read a value back.
+        """A value from disk.
 
         Raises:
-            PayloadRejected: The file was changed.
-            OSError: The file is gone.
+            ExecutorError: It was never kept, or its file is gone.
+            PayloadRejected: It was changed, or is of another project.
         """
-        body = self._path(ref.run, ref.task).read_bytes()
-        return codec.decode(ref.codec, seal.unseal(self._key, self._address(ref.run, ref.task, ref.codec), body))
+        stored = ref.stored
+        if stored.codec == NONE:
+            return None
+        if stored.codec == SEE:
+            run, _, task = stored.why.partition(" ")
+            found = self.of_run(run).get(int(task))
+            if found is None:
+                raise ExecutorError(
+                    f"the result of task {stored.task} in run {ref.run} is that of run {run}, which is gone"
+                )
+            return self.load(ResultRef(run, found))
+        if not stored.codec:
+            raise ExecutorError(f"the result of task {stored.task} in run {ref.run} was not kept: {stored.why}")
+        body = stored.body
+        if not body:
+            try:
+                body = self._path(ref.run, stored.task).read_bytes()
+            except OSError as exc:
+                raise ExecutorError(f"the result of task {stored.task} in run {ref.run} is gone: {exc}") from None
+        address = _address(ref.run, stored.task, stored.codec)
+        return codec.decode(stored.codec, seal.unseal(self._sealing_key(), address, body))
 
-    def close(self) -> None:
-        """Remove the files; the key that opens them ends with the session."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _make_folder(self, path: Path) -> None:
-        if not self._folder.exists() and self._folder.parent.exists():
-            for left in self._folder.parent.iterdir():  # of a kernel that was killed: nobody has its key any more
-                if left.name.isdecimal() and not psutil.pid_exists(int(left.name)):
-                    shutil.rmtree(left, ignore_errors=True)
-        for folder in (self._folder.parent.parent, self._folder.parent, self._folder, path):
-            folder.mkdir(mode=0o700, exist_ok=True)  # one by one: `parents` would give those above the usual rights
+    def forget(self, run: str) -> None:
+        """Remove a run's files."""
+        shutil.rmtree(self._folder / "results" / run, ignore_errors=True)
 
     def _path(self, run: str, task: int) -> Path:
-        return self._folder / run / str(task)
+        return self._folder / "results" / run / str(task)
 
-    @staticmethod
-    def _address(run: str, task: int, codec_name: str) -> seal.Address:
-        return seal.Address(run, task, 0, "to kernel", codec_name)
+    def _sealing_key(self) -> bytes:
+        if self._key is None:
+            self._key = _project_key(self._folder)
+        return self._key
+
+
+def answers_task(task: int) -> int:
+    """What the answers that a task was given are stored as."""
+    return -2 - task
+
+
+def _address(run: str, task: int, codec_name: str) -> seal.Address:
+    return seal.Address(run, task, 0, "to kernel", codec_name)
+
+
+def _project_key(folder: Path) -> bytes:
+    """The key in the project's folder; made by whoever comes first, whole or not at all."""
+    _make_folders(folder, folder)
+    path = folder / "key"
+    with contextlib.suppress(FileNotFoundError):
+        return _read_key(path)
+    mine = path.with_name(f"key.{os.getpid()}.{time.monotonic_ns()}")
+    with os.fdopen(os.open(mine, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "wb") as file:
+        file.write(seal.new_key())
+    with contextlib.suppress(FileExistsError):  # another kernel was first
+        os.link(mine, path)
+    mine.unlink()
+    return _read_key(path)
+
+
+def _read_key(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != seal.KEY_NBYTES:
+        raise ExecutorError(
+            f"{path} is not a key of {seal.KEY_NBYTES} bytes; remove it, and results kept so far are lost"
+        )
+    return key
+
+
+def _make_folders(first: Path, last: Path) -> None:
+    """One by one: `parents` would give those above the usual rights."""
+    first.mkdir(mode=0o700, parents=True, exist_ok=True)
+    missing = [p for p in (last, *last.parents) if p.is_relative_to(first) and not p.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _rough_nbytes(value: Any, deep: int = 3) -> int:
+    """A guess at a value's size that never looks at more than a few of its items."""
+    size = getattr(value, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    if isinstance(value, bytes | bytearray | str):
+        return len(value)
+    if isinstance(value, dict | list | tuple | set | frozenset) and deep:
+        items = list(itertools.islice(value.values() if isinstance(value, dict) else value, _SAMPLE))
+        return len(value) * sum(_rough_nbytes(item, deep - 1) for item in items) // max(1, len(items))
+    usage = getattr(value, "memory_usage", None)
+    if hasattr(value, "columns") and callable(usage):
+        return int(usage(index=True).sum())
+    return sys.getsizeof(value)

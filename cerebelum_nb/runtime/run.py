@@ -5,20 +5,22 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from cerebelum_nb.errors import ExecutionError, PlanError
 from cerebelum_nb.model import view
-from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement
+from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement, TaskResumed
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.answers import ExecutionResult, Preview, iso, why_not
 from cerebelum_nb.runtime.approvals import Approval, Approvals
+from cerebelum_nb.runtime.job import Before
+from cerebelum_nb.runtime.journal import About
 from cerebelum_nb.runtime.kept import Kept
 from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import Results
@@ -32,6 +34,9 @@ class Host(Protocol):
     """What a run asks of its session."""
 
     loop: asyncio.AbstractEventLoop
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call something on the control loop after a while. From any thread."""
 
     def placement(self, run: "Run", step: str, executor: str) -> Placement:
         """Where a step of the run goes when a person says so."""
@@ -69,11 +74,14 @@ class Run:
         results: Results,
         definition: Any,
         approvals: Approvals,
+        about: Callable[[], About] | None = None,
         parent: "Run | None" = None,
     ) -> None:
         self.id, self.number, self.workflow, self.parent = run_id, number, plan.workflow, parent
         self.plan, self.wishes, self.definition = plan, wishes, definition
         self.scheduler, self.results, self._approvals = scheduler, results, approvals
+        self._about = about
+        self.pauses: Mapping[str, Sequence[Before]] = {}
         self.on_end: list[Callable[[Run], None]] = []
         self._host = host
         self._done = threading.Event()
@@ -204,7 +212,15 @@ class Run:
     def outputs(self) -> dict[str, Any]:
         """Results so far, by step name; a nested workflow's under its own name too."""
         phase, ways = self.state.phase, self.plan.ways
-        return {n: self.results[t] for n, t in self.plan.results() if phase[t] == SUCCEEDED and t not in ways}
+        there = [(n, t) for n, t in self.plan.results() if phase[t] == SUCCEEDED and t not in ways]
+        return {n: self.results[t] for n, t in there if self.results.has(t)}
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """Tasks that succeeded and whose results are not there any more."""
+        return frozenset(
+            t for t, phase in enumerate(self.state.phase) if phase == SUCCEEDED and not self.results.has(t)
+        )
 
     def error(self) -> ExecutionError | None:
         """Why it did not succeed; None while it runs and when it did."""
@@ -224,7 +240,7 @@ class Run:
         """Stop it: what has not begun is cancelled at once, what runs is asked to stop and given a moment."""
         if self._done.is_set() or self.scheduler.is_cancelled():
             return
-        self._host.loop.call_soon_threadsafe(self._host.loop.call_later, GRACE_S, self.scheduler.abandon)
+        self._host.later(GRACE_S, self.scheduler.abandon)
         self.scheduler.cancel()
 
     def move(self, step: str, executor: str) -> None:
@@ -407,11 +423,28 @@ class Run:
 
     # -- called by the pump
 
+    def keep(self, batch: Sequence[AnyEvent]) -> None:
+        """Put the results that these events tell of on disk, at the start the inputs too."""
+        answers = {
+            e.task: said for e in batch if type(e) is TaskResumed and (said := self._approvals.said(e.task, e.attempt))
+        }
+        self.results.keep(batch, self.plan, answers)
+
+    def about(self) -> About | None:
+        """What is known about it beside its events."""
+        return self._about() if self._about is not None else None
+
     def deliver(self, batch: Sequence[AnyEvent]) -> None:
         """Events that are in the journal."""
         self._events.extend(batch)
         names = self.plan.names
         self._printed.extend((names[e.task], e.stream, e.text) for e in batch if type(e) is AttemptOutput)
+
+    def recall(self, events: Sequence[AnyEvent], pauses: Mapping[str, Sequence[Before]]) -> None:
+        """It is from the journal: it has ended, these are its events, and so far had its steps slept and waited."""
+        self.pauses = pauses
+        self.deliver(events)
+        self._done.set()
 
     def finished(self) -> None:
         """The last event is on disk: let everybody know."""

@@ -53,6 +53,7 @@ from cerebelum_nb.runtime.ways import passed_by, too_often
 T = TypeVar("T")
 Ticket = AttemptSubmitted | AttemptStarted
 Poke = Callable[[], object]
+NOT_ASKED: Final = "not needed for what was asked"
 MISSING: Final = object()  # the value of a task that a route passed by
 INLINE: Final = frozenset({"local", "threads"})  # lanes whose taker runs the step at once, in this process
 SLICE: Final = 2000  # tasks ended in one grip, so that others get the lock in between
@@ -105,9 +106,7 @@ class Scheduler:
                 if task in plan.ways:
                     self._take(task, plan.ways[task][value], now)
             for task in sorted(plan.left_out - self.state.passed):
-                self._write(
-                    TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", "not needed for what was asked")
-                )
+                self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", NOT_ASKED))
             pokes = self._after()
         _call(pokes)
 
@@ -190,7 +189,7 @@ class Scheduler:
                 last -= 1
             return last
 
-    def cancel(self) -> None:
+    def cancel(self, why: str = "the run was cancelled") -> None:
         """End what has not begun, and ask what runs to stop; `abandon` ends those that do not."""
         self._cancelled = True
         task, n = 0, len(self.plan.names)
@@ -199,23 +198,20 @@ class Scheduler:
                 now = self.now()
                 for task in range(task, min(n, task + SLICE)):  # noqa: B020  goes on where the last grip ended
                     if self.state.phase[task] in (WAITING, READY):
-                        self._write(
-                            TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", "the run was cancelled")
-                        )
+                        self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", why))
                 task += 1
                 pokes = self._after()
             _call(pokes)
         for running in self._running():
             self._stop(*running)
 
-    def abandon(self) -> list[str]:
+    def abandon(self, why: str = "it did not stop when asked; whatever it still does is ignored") -> list[str]:
         """End as cancelled whatever still runs after `cancel`; its late result is dropped. Returns those steps."""
         with self._lock:
             now, names = self.now(), []
             for task, phase in enumerate(self.state.phase):
                 if SUBMITTED <= phase <= RUNNING:
                     names.append(self.plan.names[task])
-                    why = "it did not stop when asked; whatever it still does is ignored"
                     self._settle(
                         task,
                         self.state.attempt[task],

@@ -5,7 +5,10 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
+
+import msgspec
 
 from cerebelum_nb import codec
 from cerebelum_nb.errors import ExecutionError, WireError
@@ -29,6 +32,7 @@ class Pauses:
         self._submit, self._key, self._tell = submit, key, tell
         self._numbers = itertools.count(1)
         self._open: dict[int, Paused] = {}
+        self._since: dict[int, float] = {}
         self._told = 0
         self._lock = threading.Lock()  # a step may have loops in threads of its own
         self._waiting: dict[int, _Waiting] = {}
@@ -73,16 +77,16 @@ class Pauses:
         check_size(what, body.nbytes)
         frame = Paused(self._submit.id, number, kind, seconds, text, body.codec)
         sealed = seal(self._key, self._address("to kernel", frame.about), body.data)
-        return Paused(self._submit.id, number, kind, seconds, text, body.codec, sealed)
+        return msgspec.structs.replace(frame, sealed=sealed)
 
     def _opens(self, pause: Paused) -> None:
         with self._lock:
-            self._open[pause.pause] = pause
+            self._open[pause.pause], self._since[pause.pause] = pause, monotonic()
             self._tell_which()
 
     def _closes(self, number: int) -> None:
         with self._lock:
-            del self._open[number]
+            del self._open[number], self._since[number]
             self._tell_which()
 
     def _tell_which(self) -> None:
@@ -94,8 +98,14 @@ class Pauses:
         if self._told:
             self._tell(Resumed(self._submit.id))
         if first is not None:
-            self._tell(first)
+            self._tell(self._as_of_now(first))
         self._told = now
+
+    def _as_of_now(self, pause: Paused) -> Paused:
+        passed_s = monotonic() - self._since[pause.pause]
+        if pause.seconds is None or passed_s < UNTOLD_S:
+            return pause
+        return msgspec.structs.replace(pause, seconds=max(0.0, pause.seconds - passed_s))
 
     def _opened(self, reply: Reply) -> Answer:
         """What was said, checked before it is read.

@@ -1,6 +1,7 @@
 """What a worker says about its attempt: prints, progress, pauses, the end; gathered so that few messages leave."""
 
 import codecs
+import contextlib
 import io
 import os
 import socket
@@ -38,7 +39,7 @@ class Report:
         self.forked = False  # we are in a child that the step forked
         self._submit, self._key = submit, key
         self._wake = wake
-        self._pieces: deque[tuple[Stream, str] | Paused | Resumed] = deque()
+        self._pieces: deque[tuple[Stream, str] | Progress | Paused | Resumed] = deque()
         self._progress: deque[tuple[float, str]] = deque(maxlen=1)  # only the last counts
         self._pauses: Pauses | None = None
         self._room = OUTPUT_LIMIT
@@ -78,8 +79,15 @@ class Report:
 
     def _say_now(self, frame: Paused | Resumed) -> None:
         if not self.forked:
+            self._pieces.extend(self._last_progress())  # it was before
             self._pieces.append(frame)
             self._wake(True)
+
+    def _last_progress(self) -> list[Progress]:
+        if self._progress:
+            with contextlib.suppress(IndexError):  # another thread has it now
+                return [Progress(self.attempt, *self._progress.pop())]
+        return []
 
     def hear(self, reply: Reply) -> None:
         """Hand on what somebody said. From the control thread."""
@@ -97,8 +105,7 @@ class Report:
             else:
                 text = "".join(text for _, text in group)  # type: ignore[misc]
                 frames.append(Printed(self.attempt, stream, text.encode("utf-8", "replace").decode("utf-8")))
-        if self._progress:
-            frames.append(Progress(self.attempt, *self._progress.pop()))
+        frames += self._last_progress()
         return frames
 
     def last_frames(self, finished: Finished) -> list[AnyFrame]:

@@ -83,10 +83,7 @@ export class DetailsPanel {
     const begun = row.segments.length > 0;
     const worker = workerName(row.worker);
     const decision = row.kind === "decision";
-    this.fact(
-      row.status === "waiting" || row.status === "ready" ? "Will run on" : "Ran on",
-      decision ? [] : [row.where, worker],
-    );
+    this.fact(ranOn(row.status), decision ? [] : [row.where, worker]);
     this.fact("Why here", [decision ? "" : row.reason]);
     this.fact("Attempt", [row.attempt ? String(row.attempt) : ""]);
     this.fact("Time", [begun || row.ms !== null ? times(row, view.now) : ""]);
@@ -110,7 +107,7 @@ export class DetailsPanel {
   }
 
   private fact(name: string, parts: readonly string[]): void {
-    const slot = name === "Will run on" ? "Ran on" : name === "Way" ? "Note" : name;
+    const slot = name.endsWith(" on") ? "Ran on" : name === "Way" ? "Note" : name;
     let pair = this.values.get(slot);
     if (!pair) {
       pair = [html("dt"), html("dd", "cb-num")];
@@ -185,4 +182,9 @@ export class DetailsPanel {
     const trace = details?.traceback.trimEnd() ?? "";
     text(this.error, trace.endsWith(title) && trace ? trace : [title, trace].filter(Boolean).join("\n\n"));
   }
+}
+
+function ranOn(status: string): string {
+  if (status === "waiting" || status === "ready") return "Will run on";
+  return ["submitted", "running", "sleeping", "approval"].includes(status) ? "Runs on" : "Ran on";
 }

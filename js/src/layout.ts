@@ -224,7 +224,7 @@ function labelAt(f: Frame, marks: readonly Mark[], { parts, told, extra }: Words
     if (text.length <= room) return { text, x: after, anchor: "start", inside: false };
   }
   // A few words of what the step says are better than none.
-  if (told && room >= needed.length + 12) {
+  if (told && room >= needed.length + 8) {
     const text = `${(needed + told).slice(0, room - 1).trimEnd()}…`;
     return { text, x: after, anchor: "start", inside: false };
   }

@@ -99,7 +99,7 @@ test("what a step says is cut before it is left out", () => {
 
   expect([said(1240), said(1120), said(870)]).toEqual([
     "waits for approval: charge 1,240 EUR to the card of order 77 · 5 min left",
-    "waits for approval: charge 1,240 EUR to the c…",
+    "waits for approval: charge 1,240 EUR to the card of order…",
     "waits for approval",
   ]);
 });

@@ -114,3 +114,16 @@ def sleeper() -> Callable[..., Any]:
 async def pid_in(path):
     await until(lambda: path.exists() and path.read_text() != "")
     return int(path.read_text())
+
+
+async def paused(core, step, *args, **kwargs):
+    """Start an attempt and wait until it pauses."""
+    heard, tried = Heard(), attempt(step, *args, kwargs=kwargs)
+    running = asyncio.ensure_future(core.run(tried, heard))
+    await until(lambda: heard.waits.is_set() or running.done())
+    assert not running.done(), running.result()
+    return running, heard, tried
+
+
+async def say(core, tried, answer):
+    await core.answer(tried.run, tried.task, tried.number, answer)

@@ -1,4 +1,4 @@
-"""Steps on workers that sleep, wait for an answer, or say how far they are: real processes, real signals."""
+"""Steps on workers that sleep, or say how far they are: real processes, real signals."""
 
 import asyncio
 import os
@@ -8,17 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
-from remote_kit import DEADLINE_S, MARK, Heard, attempt, cell, is_gone, pid_in, run, until
+from remote_kit import DEADLINE_S, MARK, Heard, cell, is_gone, paused, pid_in, run, say, until
 
 from cerebelum_nb.capture import ship
 from cerebelum_nb.codec import encode
-from cerebelum_nb.core import queue, service
+from cerebelum_nb.core import queue, service, slots
 from cerebelum_nb.core.spawn import Nursery
-from cerebelum_nb.errors import WireError
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.protocols import Answer, Outcome
 from cerebelum_nb.seal import Address, new_key, seal
@@ -26,12 +24,6 @@ from cerebelum_nb.wire.frames import Code, Paused, Place, Printed, Submit
 
 pytestmark = pytest.mark.asyncio
 HERE = str(Path(__file__).parent)
-ASK = (
-    "from cerebelum_nb.helpers import wait_for_approval\n"
-    "async def step(**more):\n"
-    "    try: return await wait_for_approval('go on?', **more)\n"
-    "    except Exception as exc: return type(exc).__name__ + ': ' + str(exc)\n"
-)
 SLEEPER = f"from cerebelum_nb.helpers import sleep\nasync def step(path):\n{MARK}    await sleep(600_000)\n"
 
 
@@ -47,19 +39,6 @@ async def one():
     executor = CoreExecutor(slots=1)
     yield executor
     await executor.close()
-
-
-async def paused(core, step, *args, **kwargs):
-    """Start an attempt and wait until it pauses."""
-    heard, tried = Heard(), attempt(step, *args, kwargs=kwargs)
-    running = asyncio.ensure_future(core.run(tried, heard))
-    await until(lambda: heard.waits.is_set() or running.done())
-    assert not running.done(), running.result()
-    return running, heard, tried
-
-
-async def say(core, tried, answer):
-    await core.answer(tried.run, tried.task, tried.number, answer)
 
 
 async def settled(core, slots):
@@ -107,6 +86,21 @@ async def test_a_worker_whose_place_was_taken_is_retired_after_its_step(one):
     assert gone_s < service.TERMINATE_AFTER_S
 
 
+async def test_a_worker_that_does_not_end_when_it_is_retired_is_killed(one):
+    source = (
+        "import asyncio, os, time\nfrom cerebelum_nb.helpers import sleep\n"
+        "async def stubborn():\n    try: await asyncio.sleep(600)\n    finally: time.sleep(600)\n"
+        "async def step():\n    asyncio.create_task(stubborn())\n    await sleep(500)\n    return os.getpid()\n"
+    )
+    running, _, _ = await paused(one, cell(source)["step"])
+    await run(one, cell("def quick(): return 1")["quick"])
+
+    retired = (await running).value
+
+    assert await until(lambda: is_gone(retired)) < slots.RETIRE_S + 1
+    await settled(one, 1)
+
+
 async def test_a_step_whose_place_nobody_took_keeps_its_worker_and_no_other_is_started(one):
     step = cell(
         "import os\nfrom cerebelum_nb.helpers import sleep\nasync def step(): await sleep(50); return os.getpid()"
@@ -150,12 +144,15 @@ async def test_two_pauses_at_once_are_told_one_at_a_time_a_question_first(one):
         "    return await asyncio.gather(sleep(600, 'slept'), wait_for_approval('a'), wait_for_approval('b'))\n"
     )
     running, heard, tried = await paused(one, cell(source)["step"])
+    began = time.monotonic()
     for question in ("a", "b"):
         await until(lambda question=question: heard.heard[-1] == ("paused", ("approval", None, question, None)))
+        await until(lambda: time.monotonic() - began > 0.1)  # of the sleep, of which the rest is told
         await say(one, tried, Answer(True, question.upper()))
     outcome = await asyncio.wait_for(running, DEADLINE_S)
 
     assert outcome.value == ["slept", "A", "B"]
+    assert heard.heard[-2][1][1] < 0.51 < heard.heard[1][1][1]
     told = [what[2] if name == "paused" else name for name, what in heard.heard]
     assert told == ["started", "", "resumed", "a", "resumed", "b", "resumed", "", "resumed"]
 
@@ -261,94 +258,6 @@ async def test_progress_arrives_while_the_step_runs_and_the_last_word_always(one
 
     assert heard.heard[-1] == ("progress", (1.0, "done " + "x" * 995 + "…"))
     assert len(heard.heard) < 1000
-
-
-# approval ------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_question_tells_what_it_is_about_and_the_answers_value_comes_back(one):
-    running, heard, tried = await paused(one, cell(ASK)["step"], data={"rows": (1, 2)}, timeout_ms=60_000)
-    assert heard.heard[1] == ("paused", ("approval", 60.0, "go on?", {"rows": (1, 2)}))
-    assert (await run(one, cell("def quick(): return 1")["quick"])).value == 1
-
-    await say(one, tried, Answer(True, {"limit": (3, 4)}))
-
-    assert (await asyncio.wait_for(running, DEADLINE_S)).value == {"limit": (3, 4)}
-    assert heard.heard[-1] == ("resumed", None)
-
-
-async def test_arrays_travel_with_question_and_answer(one):
-    array = np.arange(1_000_000, dtype=np.int32)  # more than a socket holds
-    running, heard, tried = await paused(one, cell(ASK)["step"], data=array)
-    np.testing.assert_array_equal(heard.heard[1][1][3], array)
-
-    await say(one, tried, Answer(True, array * 2))
-
-    np.testing.assert_array_equal((await asyncio.wait_for(running, DEADLINE_S)).value, array * 2)
-
-
-async def test_a_no_and_a_timeout_are_errors_in_the_step(one):
-    running, _, tried = await paused(one, cell(ASK)["step"])
-    await say(one, tried, Answer(False, object(), "too \ud800 dear"))
-    said_no = await asyncio.wait_for(running, DEADLINE_S)
-    nobody = await run(one, cell(ASK)["step"], kwargs={"timeout_ms": 100})
-
-    assert said_no.value == "ApprovalRejected: 'go on?' was rejected: too ? dear"
-    assert nobody.value == "ApprovalTimeout: nobody answered 'go on?' within 100 ms"
-
-
-async def test_an_answer_that_nobody_waits_for_does_nothing_to_the_next_question(one):
-    source = (
-        "from cerebelum_nb.helpers import wait_for_approval, sleep, ApprovalTimeout\n"
-        "async def step():\n"
-        "    try: await wait_for_approval('first', timeout_ms=100)\n"
-        "    except ApprovalTimeout: pass\n"
-        "    await sleep(300)\n"
-        "    return await wait_for_approval('second')\n"
-    )
-    running, heard, tried = await paused(one, cell(source)["step"])
-    await until(lambda: heard.heard[-1] == ("paused", ("sleep", 0.3, "", None)))
-
-    await say(one, tried, Answer(True, "late"))
-    await until(lambda: heard.heard[-1] == ("paused", ("approval", None, "second", None)))
-    await say(one, tried, Answer(True, "right"))
-    outcome = await asyncio.wait_for(running, DEADLINE_S)
-    await say(one, tried, Answer(True, "too late"))
-
-    assert outcome.value == "right"
-
-
-async def test_what_cannot_be_sent_is_named_on_either_side_and_the_question_stays_open(one):
-    source = ASK.replace("**more):", "):").replace("**more)", "data=sqlite3.connect(':memory:'))")
-    no_data = await run(one, cell("import sqlite3\n" + source)["step"])
-    assert no_data.value.startswith("WireError: the data of wait_for_approval in step 'step' is a sqlite3.Connection")
-
-    running, _, tried = await paused(one, cell(ASK)["step"])
-    with pytest.raises(WireError, match="the value for step 'step' is a generator"):
-        await say(one, tried, Answer(True, (n for n in "a")))
-    await say(one, tried, Answer(True, "fits"))
-
-    assert (await asyncio.wait_for(running, DEADLINE_S)).value == "fits"
-
-
-async def test_a_value_that_cannot_be_read_on_the_other_side_is_told_and_harms_nobody(one):
-    names = cell(
-        "from cerebelum_nb.helpers import wait_for_approval\n"
-        "def fail(): raise SystemExit\n"
-        "class Bad:\n    def __reduce__(self): return fail, ()\n"
-        "async def step():\n"
-        "    try: return await wait_for_approval('go on?', data=Bad())\n"
-        "    except Exception as exc: return type(exc).__name__ + ': ' + str(exc)\n"
-    )
-    running, heard, tried = await paused(one, names["step"])
-    assert heard.text("notice") == "what step 'step' asks about cannot be read here: SystemExit: \n"
-
-    await say(one, tried, Answer(True, names["Bad"]()))
-
-    outcome = await asyncio.wait_for(running, DEADLINE_S)
-    assert (
-        outcome.value == "WireError: the value that came with the approval cannot be read on the worker: SystemExit: "
-    )
 
 
 # ends ----------------------------------------------------------------------------------------------------------------

@@ -52,6 +52,29 @@ def test_what_is_not_a_plain_success_says_why(changes, error, line):
     assert lines.ended(row(**changes), MARKS, error) == line
 
 
+def test_a_decision_says_its_way_and_where_it_goes_back_to():
+    made = row(step="validate?", kind="decision", note="took 'ship'", ms=0.1)
+
+    assert lines.ended(made, MARKS) == "  ◇ validate? took 'ship'"
+    assert lines.decided("validate?", "took 'again'", MARKS, "clean") == "  ◇ validate? took 'again', back to clean"
+    assert lines.ended(row(kind="decision", status="failed", ms=1.0), MARKS, "E: no").startswith("  ✗ ")
+
+
+def test_a_pause_says_how_long_or_what_for_and_what_to_type():
+    assert lines.sleeps(row(), 11.2, MARKS) == "  ⏸ check_inventory [DISTRIBUTED] sleeps 12 s"
+    assert lines.sleeps(row(), None, MARKS, "for a file") == "  ⏸ check_inventory [DISTRIBUTED] sleeps: for a file"
+    assert lines.asks(row(), "ship it?\nreally", 'run.approve("check_inventory")', lines.ASCII) == (
+        '  | check_inventory [DISTRIBUTED] waits for approval: ship it? - run.approve("check_inventory")'
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "1 s"), (11.2, "12 s"), (59.5, "1 min"), (125, "2 min 5 s"), (3600, "1 h 0 min")]
+)
+def test_a_time_to_come_is_told_in_whole_seconds(seconds, text):
+    assert lines.time_left(seconds) == text
+
+
 def test_a_long_error_is_cut_to_a_line():
     line = lines.ended(row(status="failed", ms=1.0), MARKS, "E: " + "x" * 500)
 
@@ -109,7 +132,7 @@ def test_prints_carry_their_steps_name_on_every_line():
 
 
 def test_a_charts_line_about_a_step_can_be_read_again():
-    found = lines.STEP_LINE.fullmatch("a b [LOCAL] 5 ms")
+    found = lines.STEP_LINE.fullmatch("  a b [LOCAL] 5 ms")
 
     assert found is not None
     assert found.groupdict() == {"step": "a b", "where": "LOCAL", "rest": "5 ms"}

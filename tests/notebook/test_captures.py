@@ -156,6 +156,20 @@ def test_a_step_of_an_edited_module_is_the_new_one_on_the_worker(nb, folder):
     assert (first, second) == ("{'own': 'one'}", "{'own': 'the second'}")
 
 
+def test_a_package_beside_the_notebook_is_fresh_through_and_through(nb, folder):
+    package = folder / "beside_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from beside_package.inner import value\n")
+    (package / "inner.py").write_text("class Kind: pass\ndef value(): return 'one', Kind\n")
+    nb("import beside_package\nfrom beside_package import inner")
+    nb("%%cerebelum_step packed --executor distributed\ntext, kind = beside_package.value()\ntext, kind is inner.Kind")
+    first = run(nb, "packed")
+    (package / "inner.py").write_text("class Kind: pass\ndef value(): return 'the second', Kind\n")
+    second = run(nb, "packed")
+
+    assert (first, second) == ("('one', True)", "('the second', True)")
+
+
 def test_a_module_that_a_worker_cannot_find_is_named_with_what_to_do(nb, folder):
     hidden = folder / "hidden"
     hidden.mkdir()

@@ -9,6 +9,7 @@ import pytest
 
 from cerebelum_nb.model.view import Header, Row
 from cerebelum_nb.notebook import chart
+from cerebelum_nb.notebook.wording import told
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "js" / "fixtures"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -58,6 +59,92 @@ def test_the_text_of_a_live_run_tells_reuse_attempts_and_what_waits():
     )
 
 
+def test_the_text_shows_nested_workflows_decisions_and_pauses():
+    assert chart.alt(*fixture("paused")) == (
+        "load_orders [LOCAL] 1.89 s\n"
+        "prepare: 4 of 4 steps, 9.20 s\n"
+        "  clean [DISTRIBUTED] 4.20 s\n"
+        "  dedupe: 2 of 2 steps, 3.79 s\n"
+        "    hash [LOCAL] 1.19 s\n"
+        "    merge [DISTRIBUTED] 2.30 s\n"
+        "  normalise [LOCAL] 1.19 s\n"
+        "validate? took 'ship'\n"
+        "refund [DISTRIBUTED] skipped: validate? took 'ship'\n"
+        "ship [DISTRIBUTED] 42 %, parcel 21 of 50, 19.2 s\n"
+        "carrier_opens [LOCAL] sleeps 3 s more\n"
+        "charge_card [LOCAL] waits for approval: charge 1,240 EUR to the card of order 77\n"
+        "report: 0 of 2 steps\n"
+        "  collect [DISTRIBUTED] waiting\n"
+        "  render [LOCAL] waiting\n"
+        "So far 31.0 s, local 40 %, distributed 60 %, running"
+    )
+
+
+def test_the_picture_opens_every_nested_workflow_and_cuts_what_is_too_long():
+    drawn = texts(chart.svg(*fixture("paused")))
+
+    assert drawn[drawn.index("load_orders") :] == [
+        *("load_orders", "1.89 s"),
+        *("prepare", "4 of 4 steps · 9.20 s"),
+        *("clean", "4.20 s · worker 2"),
+        *("dedupe", "2 of 2 steps · 3.79 s"),
+        *("hash", "1.19 s"),
+        *("merge", "2.30 s · worker 2"),
+        *("normalise", "1.19 s"),
+        *("validate?", "took 'ship'"),
+        *("refund", "skipped"),
+        *("ship", "42 % · parcel 21 of 50 · 19.2 s · worker 2"),
+        *("carrier_opens", "sleeps 3 s more"),
+        *("charge_card", "waits for approval: charge 1,240 EUR t…"),
+        *("report", "0 of 2 steps"),
+        "collect",
+        "render",
+    ]
+
+
+def test_lines_within_a_nested_workflow_are_indented_and_a_decision_is_a_diamond():
+    root = ET.fromstring(chart.svg(*fixture("paused")))
+    at = {"".join(node.itertext()): node.attrib["x"] for node in root.iter(f"{SVG}text")}
+    shapes = [node.attrib["d"] for node in root.iter(f"{SVG}path")]
+
+    assert [at[name] for name in ("load_orders", "prepare", "clean", "dedupe", "hash")] == [
+        "16",
+        "16",
+        "32",
+        "32",
+        "48",
+    ]
+    assert [shape.endswith("l6 -6l6 6l-6 6z") for shape in shapes].count(True) == 1
+
+
+def test_a_decision_that_was_sent_back_stands_at_both_moments():
+    diamonds = re.findall(r'l6 -6l6 6l-6 6z"[^>]*>', chart.svg(*fixture("folded")))
+
+    assert [" opacity" in diamond for diamond in diamonds] == [True, False]
+
+
+def test_a_group_of_failed_steps_says_so_and_the_cut_counts_steps():
+    header, rows = fixture("folded")
+    more = [msgspec.structs.replace(rows[0], id=23 + i, step=f"after_{i}", needs=()) for i in range(60)]
+    told = chart.alt(header, [*rows, *more]).splitlines()
+
+    assert "report: failed, 0 of 2 steps, 3.70 s" in told
+    assert told[-2] == "… and 23 more steps"
+
+
+def test_what_a_question_is_about_is_told_short():
+    class Sulks:
+        def __repr__(self):
+            raise RuntimeError("no")
+
+    assert told(None) == ""
+    assert told({"order": 77, "name": "a\nb"}) == "order: 77\nname: 'a\\nb'"
+    assert told([1, {"a": {}}]) == "[1, {'a': {}}]"
+    assert told({i: i for i in range(1000)}).endswith("...}")
+    assert len(told({str(i): "x" * 10_000 for i in range(1000)})) == 4000
+    assert told(Sulks()).startswith("<Sulks instance at")
+
+
 def test_the_picture_says_in_words_what_its_colours_say():
     assert texts(chart.svg(*fixture("finished"))) == [
         "order_workflowrun 7, 2026-01-01 13:30:02 UTC",
@@ -72,7 +159,7 @@ def test_the_picture_says_in_words_what_its_colours_say():
     ]
 
 
-@pytest.mark.parametrize("name", ["running", "finished", "failed", "rerun"])
+@pytest.mark.parametrize("name", ["running", "finished", "failed", "rerun", "paused", "folded"])
 def test_every_mark_and_text_lies_within_the_picture(name):
     root = ET.fromstring(chart.svg(*fixture(name)))
 

@@ -424,6 +424,9 @@ def test_every_verb_of_the_manual_has_an_example(nb):
         ("%%cerebelum_step x --ru", "--run"),
         ("%%cerebelum_workflow x --ex", "--executor"),
         ("%%cereb", "%%cerebelum_step"),
+        ("run = %cerebelum_run w", "wf"),
+        ("run = %cerebelum_run wf --until to", "total"),
+        ("    %cerebelum_run w", "wf"),
     ],
 )
 def test_tab_completes(nb, line, offered):

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.kernel
 STEPS = """
 import asyncio, threading, time
 from cerebelum_nb import step, workflow
+from cerebelum_nb.helpers import wait_for_approval
 
 gate = threading.Event()
 
@@ -31,6 +32,27 @@ def gated(context, second):
 
 @step
 def last(context, gated): return gated
+
+@step
+async def asking(context):
+    return await wait_for_approval("ship it?", {"order": 77, "to": "canary-" + "street"})
+
+@step
+async def clean(context): return 1
+
+@step
+async def merge(context, clean): return clean
+
+@step
+async def refund(context): return 0
+
+@workflow
+def prepare(wf): wf.timeline(clean >> merge)
+
+@workflow
+def asked(wf):
+    wf.timeline(prepare.as_step() >> first)
+    wf.diverge(first, {1: asking, 2: refund})
 
 @workflow
 def quick(wf): wf.timeline(first >> second)
@@ -131,6 +153,67 @@ def test_a_cell_that_waits_does_not_keep_clicks_waiting(nb):
     assert cancelled["ok"]
     assert (reply["status"], reply["ename"]) == ("error", "RunCancelled")
     nb("gate.set()")
+
+
+def waits(nb: Kernel, message: dict) -> bool:
+    return any(row["status"] == "approval" for row in message.get("rows", ()))
+
+
+def asking(nb: Kernel) -> str:
+    """The widget of a run that waits for an answer."""
+    nb.messages.clear()
+    comm = widget_of(nb, nb("run = %cerebelum_run asked --detach"))
+    if not waits(nb, state(nb, comm)):
+        nb.hear(lambda: any(c == comm and waits(nb, m) for c, m in nb.messages))
+    return comm
+
+
+def test_groups_decisions_and_questions_are_in_the_rows(nb):
+    comm = asking(nb)
+    nb.click(comm, {"kind": "resync"})
+    snapshot = nb.hear(lambda: next((m["snapshot"] for c, m in nb.messages if c == comm and "snapshot" in m), None))
+    nb.click(comm, {"kind": "cancel", "request": 90})
+    nb.answer_to(comm, 90)
+
+    assert snapshot["header"]["groups"] == [["prepare", 0, 2]]
+    assert [(r["step"], r["kind"], r["group"], r["status"], r["doing"]) for r in snapshot["rows"]] == [
+        ("prepare/clean", "step", "prepare", "succeeded", ""),
+        ("prepare/merge", "step", "prepare", "succeeded", ""),
+        ("first", "step", "", "succeeded", ""),
+        ("first?", "decision", "", "succeeded", ""),
+        ("asking", "step", "", "approval", "ship it?"),
+        ("refund", "step", "", "skipped", ""),
+    ]
+
+
+def test_what_a_question_is_about_is_told_on_request_and_approving_shows_its_line(nb):
+    comm = asking(nb)
+    nb.click(comm, {"kind": "details", "request": 91, "step": "asking"})
+    details = nb.answer_to(comm, 91)
+    saved = json.dumps([state(nb, comm), [m for c, m in nb.messages if c == comm and m["kind"] != "details"]])
+    nb.click(comm, {"kind": "approve", "request": 92, "step": "asking", "value": None})
+    ack = nb.answer_to(comm, 92)
+    nb.hear(lambda: state(nb, comm)["header"]["status"] == "succeeded")
+
+    line = f'runs[{state(nb, comm)["header"]["number"]}].approve("asking")'
+    assert details["asked"] == "order: 77\nto: 'canary-street'"
+    assert "canary-street" not in saved
+    assert ack == {"kind": "ack", "request": 92, "ok": True, "text": f"asking approved. In Python: {line}"}
+    assert nb("run.outputs['asking']").value == "True"
+
+
+def test_rejecting_carries_the_reason_and_a_second_answer_finds_nobody(nb):
+    comm = asking(nb)
+    nb.click(comm, {"kind": "reject", "request": 93, "step": "asking", "reason": 'not "today"'})
+    ack = nb.answer_to(comm, 93)
+    nb.click(comm, {"kind": "approve", "request": 94, "step": "asking", "value": None})
+    late = nb.answer_to(comm, 94)
+    nb.hear(lambda: state(nb, comm)["header"]["status"] == "failed")
+
+    number = state(nb, comm)["header"]["number"]
+    assert ack["text"] == f"""asking rejected. In Python: runs[{number}].reject("asking", 'not "today"')"""
+    assert (late["ok"], "waits for nobody's approval" in late["text"]) == (False, True)
+    assert nb("""'not "today"' in str(run.error())""").value == "True"
 
 
 def test_apply_on_an_ended_run_follows_the_new_one_and_updates_the_chart(nb):

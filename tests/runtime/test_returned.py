@@ -67,7 +67,7 @@ def test_a_coroutine_that_nobody_awaited_fails_the_step(session, executor):
 
 
 def test_a_generator_is_passed_on_with_a_notice(session):
-    run = session.run(pair((n for n in range(3))))
+    run = session.run(pair(n for n in range(3)))
     run.result(DEADLINE)
 
     assert [text for _, text in run.details("one").output] == [

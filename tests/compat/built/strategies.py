@@ -27,9 +27,19 @@ def place():
     return "here" if os.getpid() == HERE else "there"
 
 
+async def rest():
+    await sleep(5)
+
+
+async def rest_a_while(times):
+    if times:
+        await rest()
+        await rest_a_while(times - 1)
+
+
 @step
 async def load(context, inputs):
-    await sleep(5)
+    await rest_a_while(2)
     return {"n": inputs["n"], "at": place()}
 
 

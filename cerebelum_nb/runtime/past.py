@@ -1,0 +1,116 @@
+"""A run from the journal, as it was: to be looked at, and to be gone on from."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import psutil
+
+from cerebelum_nb.model.events import (
+    AnyEvent,
+    AttemptStarted,
+    AttemptSubmitted,
+    PauseKind,
+    RunStarted,
+    TaskPaused,
+    TaskResumed,
+)
+from cerebelum_nb.model.plan import Call, Plan
+from cerebelum_nb.model.state import SUCCEEDED, RunState
+from cerebelum_nb.runtime.journal import About
+from cerebelum_nb.runtime.kept import PastCode
+from cerebelum_nb.runtime.results import ResultRef, Stored
+from cerebelum_nb.runtime.scheduler import NOT_ASKED, Scheduler
+
+ENDED: Final = "its kernel ended before"
+_BORN_S: Final = 2.0  # two looks at when a process began differ by less
+
+
+class PastPause(msgspec.Struct, frozen=True):
+    """A sleep or an approval of an attempt that never ended."""
+
+    kind: PauseKind
+    until: float  # UTC seconds; 0 for never
+    over: bool  # it had gone on before its kernel ended
+
+
+class Past(msgspec.Struct):
+    """What the journal knows of a run."""
+
+    about: About
+    events: list[AnyEvent]
+    plan: Plan
+    scheduler: Scheduler  # with nobody behind it: its state, and where values are
+    pauses: dict[int, list[PastPause]]
+    interrupted: bool  # it has no end in the journal
+
+
+def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], inputs: Any) -> Past:
+    """Put a run together again.
+
+    Args:
+        stored: What is kept of its results, by task.
+        inputs: What its steps got.
+    """
+    state = RunState()
+    for event in events:
+        state.apply(event)
+    started = events[0]
+    assert isinstance(started, RunStarted)
+    made = _plan(started, state, stored, inputs)
+    scheduler = Scheduler(made, poke=dict.fromkeys(state.ready, _nobody), stop=_nobody, urgent=_nobody)
+    scheduler.state = state
+    for task, phase in enumerate(state.phase):
+        if phase == SUCCEEDED:
+            lost = Stored(task, "", b"", b"", "the journal does not have it")
+            scheduler.values[task] = ResultRef(about.run, stored.get(task, lost))
+    interrupted, pauses = state.status == "running", _pauses(events, state)
+    if interrupted:
+        scheduler.cancel(ENDED)
+        scheduler.abandon(ENDED)
+    return Past(about, list(events), made, scheduler, pauses, interrupted)
+
+
+def is_alive(about: About) -> bool:
+    """The process that runs it is there."""
+    try:
+        return bool(abs(psutil.Process(about.pid).create_time() - about.born) < _BORN_S)
+    except psutil.Error:
+        return False
+
+
+def _plan(started: RunStarted, state: RunState, stored: dict[int, Stored], inputs: Any) -> Plan:
+    n = len(started.names)
+    return Plan(
+        workflow=started.workflow,
+        inputs=inputs,
+        names=started.names,
+        needs=started.needs,
+        places=started.places,
+        place=started.place,
+        functions=tuple(PastCode(stored[t].code if t in stored else b"") for t in range(n)),
+        calls=(Call(()),) * n,
+        asynchronous=(False,) * n,
+        answer=n - 1,
+        left_out=frozenset(t for t, why in state.reasons.items() if why == NOT_ASKED),
+        ways=dict.fromkeys(started.decisions, ()),
+        groups=started.groups,
+    )
+
+
+def _pauses(events: Sequence[AnyEvent], state: RunState) -> dict[int, list[PastPause]]:
+    """The pauses of each task's last attempt, where that never ended."""
+    found: dict[int, list[PastPause]] = {}
+    for event in events:
+        if isinstance(event, AttemptStarted | AttemptSubmitted):
+            found[event.task] = []
+        elif isinstance(event, TaskPaused):
+            found[event.task].append(PastPause(event.kind, event.until, over=False))
+        elif isinstance(event, TaskResumed):
+            last = found[event.task][-1]
+            found[event.task][-1] = msgspec.structs.replace(last, over=True)
+    return {task: pauses for task, pauses in found.items() if pauses and state.phase[task] != SUCCEEDED}
+
+
+def _nobody(*_args: object) -> None:
+    pass

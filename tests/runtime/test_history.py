@@ -1,0 +1,256 @@
+"""Runs of earlier kernels: listed, looked at, read, and gone on from after a real kill -9."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from cerebelum_nb import PlanError, Session, step, workflow
+from cerebelum_nb.config import Settings
+from cerebelum_nb.dsl.registry import registry
+from cerebelum_nb.model.state import RunState
+
+DEADLINE = 30
+
+STEPS = """
+import sys
+from pathlib import Path
+from cerebelum_nb import Session, step, workflow
+from cerebelum_nb.config import Settings
+from cerebelum_nb.helpers import sleep, wait_for_approval
+
+home = Path(sys.argv[1])
+
+def note(text):
+    with (home / "notes").open("a") as file:
+        file.write(text + "\\n")
+
+@step
+async def load(context, inputs):
+    note("load")
+    return {"n": inputs["n"]}
+
+@step(executor="EXECUTOR")
+async def ask(context, load):
+    note("ask")
+    await sleep(SLEEP)
+    note("slept")
+    answer = await wait_for_approval("go on?")
+    note(f"told {answer}")
+    await sleep(600_000 if not (home / "second").exists() else 1)
+    return load, answer
+
+@step
+def end(context, ask):
+    return ask
+
+@workflow
+def recalled(wf):
+    wf.timeline(load >> ask >> end)
+
+session = Session(Settings(home=home))
+"""
+FIRST = """
+run = session.run(recalled, {"n": (1, 2)})
+while not run.approvals:
+    run.wait(0.02)
+UNTIL
+print(run.id, flush=True)
+run.wait()
+"""
+SECOND = """
+(home / "second").touch()
+run = session.load(sys.argv[2])
+again = run.rerun()
+while not again.done and not again.approvals:
+    again.wait(0.02)
+if again.approvals:
+    again.approve("ask", "later")
+print(again.result(30).output)
+print([row.status for row in again.rows()])
+session.close()
+"""
+
+
+def script(*parts, **words):
+    text = "".join(map(textwrap.dedent, parts))
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text
+
+
+@contextlib.contextmanager
+def started(code, *args):
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
+        process.stdout.close()
+
+
+def notes(home):
+    return (home / "notes").read_text().split("\n")[:-1]
+
+
+@pytest.mark.parametrize("executor", ["local", "distributed"])
+@pytest.mark.parametrize(
+    ("until", "before", "after", "output"),
+    [
+        ("", ["load", "ask", "slept"], ["ask", "slept", "told later"], "later"),
+        (
+            "run.approve('ask', {'x': 1})\nwhile not any(r.status == 'sleeping' for r in run.rows()): run.wait(0.02)\nrun.wait(0.2)",
+            ["load", "ask", "slept", "told {'x': 1}"],
+            ["ask", "slept", "told {'x': 1}"],
+            "{'x': 1}",
+        ),
+    ],
+)
+def test_a_waiting_step_survives_its_kernel(tmp_path, executor, until, before, after, output):
+    words = {"EXECUTOR": executor, "SLEEP": "50"}
+    with started(script(STEPS, FIRST, UNTIL=until, **words), tmp_path) as first:
+        run_id = first.stdout.readline().strip()
+        os.kill(first.pid, signal.SIGKILL)
+    assert notes(tmp_path) == before
+
+    # What was slept is slept: this time the same sleep would take ten minutes.
+    words["SLEEP"] = "600_000"
+    with started(script(STEPS, SECOND, **words), tmp_path, run_id) as second:
+        out, _ = second.communicate(timeout=DEADLINE)
+
+    value = output if output.startswith("{") else repr(output)
+    assert out == f"{{'ok': ({{'n': (1, 2)}}, {value})}}\n['reused', 'succeeded', 'succeeded']\n"
+    assert notes(tmp_path) == [*before, *after]
+
+
+def make(name, reads="", value="1"):
+    space = {"__name__": "__main__"}
+    exec(f"def {name}(context{reads}): return {value}", space)
+    return step(space[name])
+
+
+def test_a_run_of_an_earlier_session_is_as_it_was(tmp_path):
+    w = workflow(name="kept_w")(lambda wf: wf.timeline(make("a", value="{'k': (1, b'x')}") >> make("b", ", a", "[a]")))
+    first = Session(Settings(home=tmp_path))
+    run = first.run(w, {"day": 3})
+    run.result(DEADLINE)
+    before = (run.rows(), run.outputs, run.state)
+    first.close()
+
+    second = Session(Settings(home=tmp_path))
+    loaded = second.load(run.id[-8:])
+
+    assert (loaded.rows(), loaded.outputs, loaded.state) == before
+    assert (loaded.status, loaded.done, loaded.plan.inputs, loaded.error()) == ("succeeded", True, {"day": 3}, None)
+    assert loaded.result().output == {"ok": [{"k": (1, b"x")}]}
+    assert [(e.run, e.workflow, e.status) for e in second.history.entries()] == [(run.id, "kept_w", "succeeded")]
+    assert second.load(run.id) is loaded
+    second.close()
+
+
+def test_a_re_run_of_a_loaded_run_reuses_what_nothing_has_touched(tmp_path):
+    def defined(b):
+        a = make("a", value="10")
+        return workflow(name="kept_v")(lambda wf: wf.timeline(a >> b))
+
+    first = Session(Settings(home=tmp_path))
+    run = first.run(defined(make("b", ", a", "a + 1")))
+    run.result(DEADLINE)
+    first.close()
+
+    second = Session(Settings(home=tmp_path))
+    defined(make("b", ", a", "a + 1"))
+    same = second.load(run.id).rerun()
+    assert same.result(DEADLINE).output == {"ok": 11}
+    assert [row.status for row in same.rows()] == ["reused", "reused"]
+    defined(make("b", ", a", "a + 2"))
+    edited = second.load(run.id).rerun()
+    assert edited.result(DEADLINE).output == {"ok": 12}
+    assert [row.status for row in edited.rows()] == ["reused", "succeeded"]
+    state = RunState()
+    for event in edited.events:
+        state.apply(event)
+    assert state == edited.state
+    second.close()
+
+    third = Session(Settings(home=tmp_path))
+    assert third.load(edited.id).outputs == {"a": 10, "b": 12}  # one of them is kept with the first run
+    third.close()
+
+
+def test_a_result_that_was_not_kept_is_made_again(tmp_path):
+    w = workflow(name="kept_u")(
+        lambda wf: wf.timeline(make("a", value="b'x' * (17 << 20)") >> make("b", ", a", "len(a)"))
+    )
+    first = Session(Settings(home=tmp_path))
+    run = first.run(w)
+    run.result(DEADLINE)
+    first.close()
+
+    second = Session(Settings(home=tmp_path))
+    loaded = second.load(run.id)
+    assert loaded.outputs == {"b": 17 << 20}
+    again = loaded.rerun()
+
+    assert again.result(DEADLINE).output == {"ok": 17 << 20}
+    assert [row.status for row in again.rows()] == ["succeeded", "succeeded"]
+    second.close()
+
+
+def test_a_choice_is_kept_with_the_run(tmp_path):
+    def defined(patterns):
+        a, b, c = make("a", value="'x'"), make("b"), make("c")
+        return workflow(name="kept_r")(
+            lambda wf: wf.timeline(a).diverge(a, {p: {"b": b, "c": c}[s] for p, s in patterns.items()})
+        )
+
+    first = Session(Settings(home=tmp_path))
+    run = first.run(defined({"x": "b", "_": "c"}))
+    run.result(DEADLINE)
+    first.close()
+
+    second = Session(Settings(home=tmp_path))
+    defined({"x": "b", "_": "c"})
+    same = second.load(run.id).rerun()
+    same.result(DEADLINE)
+    assert [row.status for row in same.rows()] == ["reused", "reused", "reused", "skipped"]
+    defined({"y": "b", "_": "c"})
+    other = second.load(run.id).rerun()
+    other.result(DEADLINE)
+    assert [row.status for row in other.rows()] == ["reused", "succeeded", "skipped", "succeeded"]
+    second.close()
+
+
+def test_what_cannot_be_loaded_says_why(tmp_path):
+    first = Session(Settings(home=tmp_path))
+    with pytest.raises(PlanError, match="the journal has no run 'nothing'"):
+        first.load("nothing")
+    run = first.run(workflow(name="kept_gone")(lambda wf: wf.timeline(make("a"))))
+    run.result(DEADLINE)
+    first.run(workflow(name="kept_gone")(lambda wf: wf.timeline(make("a")))).result(DEADLINE)
+    with pytest.raises(PlanError, match="could be 20"):
+        first.load("20")
+    first.close()
+
+    second = Session(Settings(home=tmp_path))
+    loaded = second.load(run.id)
+    registry.workflows.pop("kept_gone")
+    with pytest.raises(PlanError, match="workflow 'kept_gone' is not defined in this kernel: run the cells"):
+        loaded.rerun()
+    second.close()
+
+
+def test_a_run_that_another_kernel_runs_just_now_is_left_to_it(tmp_path):
+    words = {"EXECUTOR": "local", "SLEEP": "50", "UNTIL": ""}
+    with started(script(STEPS, FIRST, **words), tmp_path) as first:
+        run_id = first.stdout.readline().strip()
+        session = Session(Settings(home=tmp_path))
+        assert [e.status for e in session.history.entries()] == ["running"]
+        with pytest.raises(PlanError, match=f"run {run_id} still runs in another kernel \\(process {first.pid}\\)"):
+            session.load(run_id)
+        session.close()
