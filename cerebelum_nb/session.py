@@ -36,6 +36,7 @@ from cerebelum_nb.runtime.history import History
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.journal import About, Journal, open_or_set_aside
 from cerebelum_nb.runtime.kept import Kept, kept, same_inputs
+from cerebelum_nb.runtime.mailbox import Mailbox
 from cerebelum_nb.runtime.placement import Places, Wishes, place
 from cerebelum_nb.runtime.pump import Pump
 from cerebelum_nb.runtime.results import Archive, Results
@@ -60,6 +61,7 @@ class Session:
         self._remote: dict[str, Executor] = {}
         self._pump = Pump(self._open_journal)
         self._archive = Archive(self._home, self.settings.runs_in_memory, keep=self.settings.keep_results)
+        self._mailbox = Mailbox(self._home)
         self.history = History(lambda: self.journal_path, self._archive)
         self._thread: threading.Thread | None = None
         self._jobs: set[Job] = set()  # of runs that are not over
@@ -378,6 +380,9 @@ class Session:
         self._local.watch()
         for job in list(self._jobs):
             job.flush_old()
+            for waiting in job.approvals.all():
+                if (answer := self._mailbox.take(job.run, waiting.step)) is not None:
+                    job.approvals.answer(job.plan.number_of(waiting.step), answer)
         self.loop.call_later(WATCH_S if self._jobs else 1.0, self._watch)
 
     @property

@@ -227,3 +227,32 @@ def test_a_captured_open_file_is_refused_and_not_copied():
         assert "the global 'file', an _io.TextIOWrapper" in refusal(
             cell("def step(): return file.read()", {"__name__": "__main__", "file": file})["step"]
         )
+
+
+KEYS = [
+    ("API_KEY", "abcdef0123456789", "API_KEY"),
+    ("db_password", "correcthorse", "db_password"),
+    ("x", "sk-proj-abcdefghijklmnop1234", "x"),
+    ("x", "AKIAABCDEFGHIJKLMNOP", "x"),
+    ("x", "ghp_" + "a1" * 18, "x"),
+    ("x", "-----BEGIN RSA PRIVATE KEY-----\nabc", "x"),
+    ("conf", {"url": "u", "secret": "0123456789"}, "conf['secret']"),
+    ("cache_key", "orders-of-2026", None),
+    ("token_count", "many of them!!", None),
+    ("password", "", None),
+    ("secret", "a sentence about it", None),
+    ("keys", ["a", "b"], None),
+    ("n", 5, None),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "where"), KEYS)
+def test_keys_and_passwords_do_not_travel_with_a_function(name, value, where):
+    names = cell(f"def helper(): return {name}\ndef step(): return helper()", {"__name__": "__main__", name: value})
+
+    if where is None:
+        assert ship(names["step"]).nbytes
+    else:
+        said = refusal(names["step"])
+        assert said.startswith(f"step 'x' uses the global {where}, which looks like a key or password")
+        assert str(value)[:12] not in said

@@ -10,8 +10,10 @@ import click
 from cerebelum_nb import __version__
 from cerebelum_nb.cli import follow
 from cerebelum_nb.cli.load import choose, module, workflows
+from cerebelum_nb.cli.project import Project, value
 from cerebelum_nb.cli.target import Request, Target, inputs, strategy, target
 from cerebelum_nb.model import lines
+from cerebelum_nb.protocols import Answer
 
 _EPILOG = """\
 A notebook's defining cells are run in order in a kernel of their own, not its runs: cells and lines that start a run
@@ -69,6 +71,47 @@ def dev(where: str, given: str, pairs: tuple[str, ...], until: str | None, *, te
     """  # noqa: D301  as above
     asked = Request(inputs(given), strategy(pairs), until)
     _done(_through(target(where), "dev", asked, telemetry=telemetry))
+
+
+@cerebelum.command()
+@click.option("--last", "most", default=20, show_default=True, help="How many, newest first.")
+def runs(most: int) -> None:
+    """List the runs of this folder's project, also those of notebooks and of kernels that are gone."""
+    rows = Project().listed(most)
+    if len(rows) == 1:
+        click.echo("Nothing has run yet in this project.")
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@cerebelum.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("step")
+@click.argument("given", metavar="[VALUE]", required=False)
+def approve(run_id: str, step: str, given: str | None) -> None:
+    """Let a step that waits for approval go on, in whatever kernel it waits.
+
+    RUN is an id from `cerebelum runs`, or a part of it. VALUE is JSON, or text; it is what the step gets.
+
+    \b
+    cerebelum approve 20261123 process_payment '{"limit": 500}'
+    """  # noqa: D301  click's mark for lines that stay as they are
+    click.echo(Project().answer(run_id, step, Answer(approved=True, value=value(given))))
+
+
+@cerebelum.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("step")
+@click.argument("reason", default="")
+def reject(run_id: str, step: str, reason: str) -> None:
+    """Say no to a step that waits for approval, with a REASON.
+
+    \b
+    cerebelum reject 20261123 process_payment "too dear"
+    """  # noqa: D301  as above
+    click.echo(Project().answer(run_id, step, Answer(approved=False, reason=reason)))
 
 
 def _through(where: Target, verb: str, asked: Request, **options: Any) -> int:

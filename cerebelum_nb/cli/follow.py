@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shlex
 import sys
 import threading
 import time
@@ -94,7 +95,9 @@ class Teller:
     def _pauses(self, event: TaskPaused) -> None:
         row = self._run.rows([event.task])[0]
         if event.kind == "approval":
-            self._say(lines.asks(row, event.text, f'run.approve("{row.step}")', self._marks))
+            # This process follows; whoever answers does it in another terminal.
+            answer = f"cerebelum approve {self._run.id} {shlex.quote(row.step)}"
+            self._say(lines.asks(row, event.text, answer, self._marks))
         elif (
             event.until - event.at >= NAP_S
             and (nap := (event.task, event.attempt, bool(event.text))) not in self._slept

@@ -334,7 +334,7 @@ def _segment(axis: _Axis, s: Segment, y: float, now: float, row: Row | None) -> 
         drawn = f'{_bar(at, y, width, _outlined(s))}<path d="M{_n(at + width + 4)} {_n(y)}h{_n(after - 4)}" {look}/>'
     elif s.end is None and row is not None and status == "running" and row.progress is not None:
         so_far = _bar(at, y, max(1.0, width * min(1.0, row.progress)), fill)
-        drawn = _bar(at, y, width, f'{fill} fill-opacity="0.35"') + so_far
+        drawn = _bar(at, y, width, f'{fill} fill-opacity="0.35" stroke="{_COLOURS[paint(s)]}"') + so_far
     elif s.outcome in ("ok", "running"):
         drawn = _bar(at, y, width, f"{fill}{faint}")
     else:

@@ -39,11 +39,14 @@ class Seen:
 
     def note(self, run: Any) -> None:
         """Look at a run's steps."""
-        from cerebelum_nb.runtime.seen import digests  # noqa: PLC0415  keeps %load_ext quick
+        from cerebelum_nb.runtime.kept import PastCode  # noqa: PLC0415  keeps %load_ext quick
+        from cerebelum_nb.runtime.seen import digests  # noqa: PLC0415
 
         if run.number <= self._last:
             return
         self._last = max(self._last, run.number)
+        if any(isinstance(function, PastCode) for function in run.plan.functions[:1]):
+            return  # a run of an earlier session: nobody knows what its steps closed over
         parent = self._runs.get(run.workflow)
         inherited = parent[1] if parent is not None and run.parent is not None and parent[0] == run.parent.id else {}
         until, found, reused = perf_counter() + LOOK_S, {}, set(run.state.reused)
@@ -80,14 +83,14 @@ def _about(run: Any, session: Any, seen: Seen, registry: Any, names: Mapping[str
     try:
         found = session.would_rerun(run, None, None)
         newest = run.definition.define()
+        now = registry.workflows.get(run.workflow, run.definition).define()
     except CerebelumError as exc:
         return [f"{called} ({run.status}): cannot run as it is now: {str(exc).splitlines()[0]}"]
     functions = {step.name: step.function for step in newest.steps}
     again = [found.names[task] for task in found.runs]
     moved = _changed_captures(run, seen, functions, set(found.edited))
     why = [f"{name} (edited)" for name in found.edited] + [f"{name} ({what})" for name, what in moved.items()]
-    now = registry.workflows.get(run.workflow, run.definition)
-    retimed = now is not run.definition and now.timeline() != run.definition.timeline()
+    retimed = (now.follows, [step.name for step in now.steps]) != (newest.follows, list(functions))
     if not run.done:
         edited = _edited_meanwhile(run, functions)
         return [f"{called}: edited since it began, and it keeps the old code: {listed(edited)}"] if edited else []

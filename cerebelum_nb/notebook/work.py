@@ -1,8 +1,9 @@
 """What the magics do once their line is read: cells become steps and workflows, workflows become runs."""
 
 import builtins
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from cerebelum_nb.dsl.decorators import step as make_step
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.workflow import Workflow
-from cerebelum_nb.errors import CerebelumError, DefinitionError, PlacementError, PlanError
+from cerebelum_nb.errors import CerebelumError, DefinitionError, NotActiveYet, PlacementError, PlanError
 from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.notebook.cell import StepCell, read_cell
@@ -30,6 +31,26 @@ class Source:
     body: str
     first_line: int
     filename: str
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What `@step` warns of is told in the answer's own line, not with a file's; other warnings go their way."""
+    notes: list[str] = []
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, NotActiveYet):
+            notes.append(str(message))
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield notes
+    finally:
+        if warnings.showwarning is show:  # else the cell has put its own there
+            warnings.showwarning = shown
 
 
 class Notebook:
@@ -97,20 +118,21 @@ class Notebook:
         except SyntaxError as exc:
             refuse_syntax(exc)
         made: dict[str, Any] = {}
-        try:
-            exec(code, self.names, made if cell.statements else self.names)  # noqa: S102  the person's own cell
-        except BaseException as exc:
-            folded(exc, source.filename, self._ip)
-            raise
-        function = (made if cell.statements else self.names)[cell.function]
-        with warnings.catch_warnings(record=True) as warned:  # told in the answer's own line, not with our file's
-            warnings.simplefilter("always")
-            step = self._decorated(function, cell, name, executor, depends, options)
+        with _heard() as notes:
+            try:
+                exec(code, self.names, made if cell.statements else self.names)  # noqa: S102  the person's own cell
+            except BaseException as exc:
+                folded(exc, source.filename, self._ip)
+                raise
+            function = (made if cell.statements else self.names)[cell.function]
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", NotActiveYet)
+                step = self._decorated(function, cell, name, executor, depends, options)
         self.names[cell.function] = step
         if step.name.isidentifier():
             self.names[step.name] = step
-        notes = dict.fromkeys(str(each.message).removeprefix(f"step {step.name!r}: ") for each in warned)
-        return step, ". ".join([self._describe(step, cell), *notes])
+        said = dict.fromkeys(note.removeprefix(f"step {step.name!r}: ") for note in notes)
+        return step, ". ".join([self._describe(step, cell), *said])
 
     def _decorated(  # noqa: PLR0913, PLR0917  what the magic's line says
         self,

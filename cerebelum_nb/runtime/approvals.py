@@ -51,10 +51,13 @@ class Approvals:
         with self._lock:
             return tuple(self._waiting.values())
 
-    def take(self, task: int) -> Approval | None:
-        """Whoever takes it answers it: a second answer finds nobody."""
+    def answer(self, task: int, answer: Answer) -> bool:
+        """Answer a step; False when it does not wait, or somebody else was first."""
         with self._lock:
-            return self._waiting.pop(task, None)
+            waiting = self._waiting.pop(task, None)
+        if waiting is not None:
+            waiting.reply(answer)
+        return waiting is not None
 
     def note(self, task: int, attempt: int, answer: Answer) -> None:
         """Remember what an attempt was told."""

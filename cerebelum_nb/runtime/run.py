@@ -283,11 +283,9 @@ class Run:
         self._answer(step, Answer(approved=False, reason=str(reason)))
 
     def _answer(self, step: str, answer: Answer) -> None:
-        waiting = self._approvals.take(self._task(step))
-        if waiting is None:
+        if not self._approvals.answer(self._task(step), answer):
             others = ", ".join(a.step for a in self.approvals) or "no step"
             raise PlanError(f"step {step!r} of run {self.number} waits for nobody's approval; {others} does")
-        waiting.reply(answer)
 
     def rerun(self, step: str | None = None, *, executor: str | None = None) -> "Run":
         """Start a new run that runs a step and what depends on it again, and reuses the other results of this one.

@@ -85,6 +85,8 @@ def test_a_question_is_answered_by_a_click_while_its_cell_runs(tmp_path):
         page.wait_for_selector(".cb-asked:not([hidden])")
         asked = page.locator(".cb-ask").inner_text()
         page.screenshot(path=SCREENS / "lab-approval-light.png")
+        page.locator(".cb-reason").press_sequentially("d d")  # "d d" is Jupyter's "delete the cell"
+        typed = page.locator(".cb-reason").input_value()
         dark(page)
         page.screenshot(path=SCREENS / "lab-approval-dark.png")
 
@@ -102,6 +104,7 @@ def test_a_question_is_answered_by_a_click_while_its_cell_runs(tmp_path):
     assert folded == ("false", 0)
     assert "took 'ship'" in decision
     assert [part in asked for part in ("charge the card", "order: 77", "canary-street", "Gives up in")] == [True] * 4
+    assert typed == "d d"
     assert code == 'ship approved. In Python: runs[1].approve("ship")'
     assert not waits
     assert told == {

@@ -67,5 +67,5 @@ def test_pauses_and_ways_are_a_line_each(session, capsys, monkeypatch):
         "- refund [LOCAL] skipped: check? took 'ship'",
         "⏸ ship [LOCAL] sleeps 1 s: attempt 1 of 30",
         "⏸ ship [LOCAL] sleeps 1 s",
-        '⏸ ship [LOCAL] waits for approval: charge the card - run.approve("ship")',
+        f"⏸ ship [LOCAL] waits for approval: charge the card - cerebelum approve {run.id} ship",
     ]

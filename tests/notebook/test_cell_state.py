@@ -227,6 +227,39 @@ def test_status_of_a_failed_run_says_what_goes_on(nb):
     ]
 
 
+def test_status_says_when_the_timeline_is_another_one(nb):
+    nb("z1", "%%cerebelum_step z_a\n1")
+    nb("z2", "%%cerebelum_step z_b\n2")
+    nb("z3", "%%cerebelum_workflow wf_retimed\nz_a >> z_b")
+    nb("z4", "r = %cerebelum_run wf_retimed")
+    nb("z3", "%%cerebelum_workflow wf_retimed\n[z_a, z_b]")
+
+    assert status_of(nb, "wf_retimed") == [
+        "RUN (succeeded): nothing has changed since",
+        "    its timeline is another one now: %cerebelum_run wf_retimed runs that",
+    ]
+
+
+def test_a_run_is_never_hurt_by_a_look_at_what_its_steps_close_over(nb):
+    nb(
+        "w0",
+        "class Nasty:\n    def __len__(self): raise SystemError\n    def __repr__(self): raise SystemError\n"
+        "    def __eq__(self, other): raise SystemError\n    def __hash__(self): raise SystemError\n"
+        "nasty = Nasty(); nasty.me = nasty; nasty.more = {1: [nasty] * 3}; deep = []\n"
+        "for _ in range(10_000): deep = [deep]\n"
+        "many = {n: [str(n)] for n in range(100_000)}",
+    )
+    nb("w1", "%%cerebelum_step w_look\nnasty, deep, many\n7")
+    nb("w2", "%%cerebelum_workflow wf_look\nw_look")
+    answer = nb("w3", "run = %cerebelum_run wf_look\nrun.outputs")
+    listed = nb("w4", "%cerebelum steps w_look").out
+
+    assert answer.value == "{'w_look': 7}"
+    assert answer.took_s < 5
+    assert status_of(nb, "wf_look") == ["RUN (succeeded): nothing has changed since"]
+    assert {line.split()[1] for line in listed.splitlines()[3:]} == {"nasty", "deep", "many"}
+
+
 def test_a_class_that_was_defined_again_is_explained(nb):
     nb("k1", "class Order:\n    def __init__(self, n): self.n = n")
     nb("k2", "%%cerebelum_step k_load --executor distributed\nOrder(3)")

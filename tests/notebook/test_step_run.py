@@ -115,6 +115,18 @@ def test_options_are_kept_with_the_step_and_what_does_nothing_yet_is_said_in_the
     assert "retries=3" in nb("%cerebelum steps optional").out
 
 
+def test_an_option_in_the_cells_own_decorator_is_said_in_the_same_line(nb):
+    answer = nb(
+        "%%cerebelum_step\nimport warnings\nnoise = warnings.warn('mine')\n"
+        "@step(retries=3)\ndef own_options(context): return 1"
+    )
+
+    assert answer.out.startswith("step own_options: auto, retries=3")
+    assert answer.out.count("\n") == 1
+    assert "retries" not in answer.err
+    assert "UserWarning: mine" in answer.err
+
+
 def test_debug_after_calling_a_step_shows_the_cells_own_line(nb):
     nb("%%cerebelum_step debugged\nx = 1\n\nx / total")
     nb.run("debugged(0)")

@@ -1,0 +1,92 @@
+"""The runs of the project in this folder, as the command line sees them: from the journal, beside a live kernel."""
+
+import datetime as dt
+import json
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from cerebelum_nb.cli.target import Refused
+from cerebelum_nb.config import from_environment
+from cerebelum_nb.errors import CerebelumError
+from cerebelum_nb.model.state import RunState
+from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.protocols import Answer
+from cerebelum_nb.runtime.history import History
+from cerebelum_nb.runtime.journal import read
+from cerebelum_nb.runtime.mailbox import Mailbox
+from cerebelum_nb.runtime.results import Archive
+
+TAKEN_S: Final = 5.0  # how long an answer waits to be taken before somebody is told
+LOOK_S: Final = 0.05
+
+
+class Project:
+    """A project's folder, read without running anything."""
+
+    def __init__(self) -> None:
+        try:
+            self.home = from_environment().home.absolute()
+        except CerebelumError as exc:
+            raise Refused(str(exc)) from None
+        self.history = History(lambda: self.journal, Archive(self.home, 1))
+
+    @property
+    def journal(self) -> Path:
+        """Where its events are."""
+        return self.home / "journal.db"
+
+    def listed(self, most: int) -> list[tuple[str, ...]]:
+        """The newest runs as rows of text, newest first, under a head."""
+        rows: list[tuple[str, ...]] = [("run", "workflow", "status", "started")]
+        for entry in self.history.entries(most):
+            at = dt.datetime.fromtimestamp(entry.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            rows.append((entry.run, entry.workflow, entry.status, at))
+        return rows
+
+    def answer(self, name: str, step: str, answer: Answer) -> str:
+        """Answer a step that waits in some kernel, and wait until that has heard it.
+
+        Returns:
+            What to say: which run and step it was.
+
+        Raises:
+            Refused: That step does not wait, or nobody takes the answer.
+        """
+        try:
+            run = self.history.find(name)
+        except CerebelumError as exc:
+            raise Refused(str(exc)) from None
+        waiting = self._waiting(run)
+        if step not in waiting:
+            raise Refused(
+                f"step {step!r} of run {run} does not wait for approval.{nearest(step, waiting)} "
+                f"Waiting there: {', '.join(waiting) or 'no step'}."
+            )
+        try:
+            letter = Mailbox(self.home).post(run, step, answer)
+        except (OSError, ValueError) as exc:
+            raise Refused(f"the answer cannot be left in {self.home}: {exc}") from None
+        until = time.monotonic() + TAKEN_S
+        while letter.exists():
+            if time.monotonic() > until:
+                letter.unlink(missing_ok=True)
+                raise Refused(f"the kernel of run {run} did not take the answer within {TAKEN_S:.0f} s: it is busy or gone")
+            time.sleep(LOOK_S)
+        return f"step {step} of run {run} {'goes on' if answer.approved else 'was told no'}"
+
+    def _waiting(self, run: str) -> list[str]:
+        state = RunState()
+        for event in read(self.journal, run):
+            state.apply(event)
+        return [state.names[task] for task, pause in state.paused.items() if pause.kind == "approval"]
+
+
+def value(text: str | None) -> Any:
+    """The value of an approval: JSON, or plain text that is none; True for nothing."""
+    if text is None:
+        return True
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
