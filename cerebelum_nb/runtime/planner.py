@@ -92,6 +92,20 @@ def _inputs_of(workflow: WorkflowDef, groups: Mapping[str, GroupDef], at: Mappin
     return found
 
 
+def _comes_back(workflow: WorkflowDef, name: str) -> bool:
+    """Whether the timeline puts a step somewhere after itself."""
+    one, other = [i for i, step in enumerate(workflow.steps) if step.name == name][:2]
+    todo, seen = [other], set[int]()
+    while todo:
+        for before in workflow.follows[todo.pop()]:
+            if before == one:
+                return True
+            if before not in seen:
+                seen.add(before)
+                todo.append(before)
+    return False
+
+
 def _lookup(name: str, scope: str, at: Mapping[str, int]) -> int | None:
     """A step by its name, as a step of a nested workflow means it: its own workflow's first, then those around it."""
     while scope:
@@ -112,10 +126,8 @@ def _numbers(workflow: WorkflowDef) -> dict[str, int]:
 
 def _duplicate(workflow: WorkflowDef, first: StepDef, second: StepDef) -> str:
     if first.function is second.function:
-        return (
-            f"workflow {workflow.name!r} has a cycle: {first.name} comes back after itself. "
-            "A step stands once in a timeline."
-        )
+        how = "has a cycle: {0} comes back after itself" if _comes_back(workflow, first.name) else "has {0} twice"
+        return f"workflow {workflow.name!r} {how.format(first.name)}. A step stands once in a timeline."
     return (
         f"workflow {workflow.name!r} has two steps called {first.name!r}: {first.defined_at} and {second.defined_at}. "
         "Give one another name, @step(name='...')."

@@ -5,12 +5,26 @@ counts. Here a dict with an "error" that is None, or no text among other keys, i
 failure.
 """
 
+import io
+import socket
+import sqlite3
+import threading
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, NamedTuple
 
 from cerebelum_nb.model.events import ErrorInfo
 
-LOOK_AT: Final = frozenset({dict, CoroutineType, GeneratorType, AsyncGeneratorType})  # all else passes
+_STAYS: Final = {  # what cannot leave the process, as people call it
+    io.TextIOWrapper: "an open file",
+    io.BufferedReader: "an open file",
+    io.BufferedWriter: "an open file",
+    io.BufferedRandom: "an open file",
+    socket.socket: "a socket",
+    sqlite3.Connection: "a database connection",
+    type(threading.Lock()): "a lock",
+    type(threading.RLock()): "a lock",
+}
+LOOK_AT: Final = frozenset({dict, CoroutineType, GeneratorType, AsyncGeneratorType, *_STAYS})  # all else passes
 
 
 class Returned(NamedTuple):
@@ -35,6 +49,9 @@ def looked_at(step: str, value: Any) -> Returned:
         value.close()  # else Python complains that nobody awaited it
         text = f"step {step!r} returned a coroutine: write async def, or await it"
         return Returned(None, ErrorInfo("UnserializableResult", text))
+    if type(value) in _STAYS:
+        kind = _STAYS[type(value)]
+        return Returned(value, notice=f"its result is {kind}, which stays in this process: no worker can have it.\n")
     return Returned(
         value, notice="its result is a generator: whoever reads it first uses it up. Return a list instead.\n"
     )
