@@ -114,7 +114,7 @@ class Executor(Protocol):
         ...
 
     async def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
-        """Tell a waiting attempt what somebody said. Does nothing where it does not wait any more."""
+        """End an attempt's pause with what somebody said. Does nothing where it does not wait any more."""
 
     async def close(self) -> None:
         """Stop everything it started. May be called twice."""

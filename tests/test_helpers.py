@@ -285,3 +285,32 @@ def test_outside_a_run_sleeping_is_sleeping_and_nobody_can_approve():
 def test_a_wrong_argument_is_named(call, message):
     with pytest.raises(ValueError, match="^" + message):
         asyncio.run(call())
+
+
+def test_a_step_may_sleep_and_wait_at_the_same_time(session):
+    async def one(context):
+        slept, said = await asyncio.gather(sleep(40, "slept"), wait_for_approval("both?"))
+        return slept, said, await asyncio.gather(wait_for_approval("first?"), wait_for_approval("second?"))
+
+    run = session.run(single(one))
+    until(lambda: run.approvals and run.approvals[0].type == "both?")
+    until(lambda: time.time() > run.state.started_at + 0.1)
+    assert [r.status for r in run.rows()] == ["approval"]
+    run.approve("one", 1)
+    for question, answer in (("first?", 2), ("second?", 3)):
+        until(lambda question=question: run.approvals and run.approvals[0].type == question)
+        run.approve("one", answer)
+
+    assert run.result(DEADLINE).output == {"ok": ("slept", 1, [2, 3])}
+    assert folded(run) == run.state
+
+
+def test_sleeping_is_not_work(session):
+    async def one(context):
+        await sleep(200)
+
+    run = session.run(single(one))
+    run.result(DEADLINE)
+
+    assert run.header().local_ms < 100
+    assert run.rows()[0].ms >= 199

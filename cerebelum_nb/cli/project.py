@@ -71,7 +71,9 @@ class Project:
         while letter.exists():
             if time.monotonic() > until:
                 letter.unlink(missing_ok=True)
-                raise Refused(f"the kernel of run {run} did not take the answer within {TAKEN_S:.0f} s: it is busy or gone")
+                raise Refused(
+                    f"the kernel of run {run} did not take the answer within {TAKEN_S:.0f} s: it is busy or gone"
+                )
             time.sleep(LOOK_S)
         return f"step {step} of run {run} {'goes on' if answer.approved else 'was told no'}"
 

@@ -56,7 +56,7 @@ class _Running:
     attempt: Attempt
     signals: Signals
     outcome: "asyncio.Future[Outcome]"
-    asks: int = 0  # the number of the pause in which it waits for an answer; 0 when it does not
+    pause: int = 0  # the number of the pause that it is in; 0 when it works
 
 
 class Link:
@@ -117,12 +117,12 @@ class Link:
         """
         for sent, running in self._running.items():
             attempt = running.attempt
-            if running.asks and (attempt.run, attempt.task, attempt.number) == (run, task, number):
+            if running.pause and (attempt.run, attempt.task, attempt.number) == (run, task, number):
                 what = f"the value for step {attempt.step!r}"
                 body = encode(answer.value if answer.approved else None, what)
                 check_size(what, body.nbytes)
                 reason = printable(answer.reason)[:REASON_LIMIT]
-                reply = Reply(sent, running.asks, answer.approved, reason, body.codec, b"")
+                reply = Reply(sent, running.pause, answer.approved, reason, body.codec, b"")
                 address = Address(run, task, number, "to worker", reply.about)
                 self._outbox.put(msgspec.structs.replace(reply, sealed=seal(self.process.key, address, body.data)))
                 return
@@ -226,15 +226,14 @@ class Link:
             case Paused():
                 self._paused(frame, running)
             case Resumed():
-                running.asks = 0
+                running.pause = 0
                 _tell(running.signals.resumed)
             case Lost():
                 running.outcome.set_result(Outcome("lost", error=frame.error))
 
     def _paused(self, frame: Paused, running: _Running) -> None:
         attempt, asked = running.attempt, None
-        if frame.kind == "approval":
-            running.asks = frame.pause
+        running.pause = frame.pause
         if frame.codec:
             address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.about)
             try:

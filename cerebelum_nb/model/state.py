@@ -73,6 +73,7 @@ class Pause(msgspec.Struct, frozen=True):
     """Why a running task does nothing."""
 
     kind: PauseKind
+    since: float  # UTC seconds
     until: float  # UTC seconds; 0 for never
     text: str
 
@@ -107,6 +108,7 @@ class RunState:
         self.passed: set[int] = set()  # tasks that a route passes by: skipped, and no hindrance to what follows
         self.loops: dict[int, int] = {}  # decision -> how often it went back
         self.paused: dict[int, Pause] = {}
+        self.rested_s: dict[int, float] = {}  # running tasks -> how long they were paused so far
         self.progress: dict[int, tuple[float, str]] = {}
         self.workers: dict[int, str] = {}  # only those outside the kernel
         self.dirty: set[int] = set()  # for the view; not part of what is compared
@@ -145,10 +147,10 @@ class RunState:
                 self.progress[e.task] = (e.done, e.text)
                 self.dirty.add(e.task)
             case TaskPaused():
-                self.paused[e.task] = Pause(e.kind, e.until, e.text)
+                self.paused[e.task] = Pause(e.kind, e.at, e.until, e.text)
                 self.dirty.add(e.task)
             case TaskResumed():
-                self.paused.pop(e.task, None)
+                self._rest_ends(e.task, e.at)
                 self.dirty.add(e.task)
             case RouteTaken():
                 self._route_taken(e)
@@ -180,12 +182,19 @@ class RunState:
             raise InternalError(f"attempt {e.attempt} of task {task} ended while not running")
         self.phase[task], self.ended[task], self.run_s[task] = ENDED, e.at, e.run_s
         if self.paused:
-            self.paused.pop(task, None)
+            self._rest_ends(task, e.at)
         self.spent_s[self.places[task].remote] += e.run_s or e.at - (self.started[task] or self.submitted[task])
+        if self.rested_s:
+            self.spent_s[self.places[task].remote] -= self.rested_s.pop(task, 0.0)
         if e.outcome != "ok":
             self._outcome[task] = e.outcome
             if e.error is not None:
                 self.errors[task] = e.error
+
+    def _rest_ends(self, task: int, at: float) -> None:
+        pause = self.paused.pop(task, None)
+        if pause is not None:
+            self.rested_s[task] = self.rested_s.get(task, 0.0) + at - pause.since
 
     def _task_finished(self, e: TaskFinished) -> None:
         task, phase, before = e.task, FINAL[e.status], self.phase[e.task]

@@ -164,7 +164,9 @@ def header(state: RunState, *, number: int, now: float, total: int, reused_from:
     spent = list(state.spent_s)
     for live in _LIVE.finditer(state.phase):  # what runs now counts too
         task = live.start()
-        spent[state.places[task].remote] += max(0.0, now - (state.started[task] or now))
+        pause = state.paused.get(task)
+        rested = state.rested_s.get(task, 0.0) + (now - pause.since if pause is not None else 0.0)
+        spent[state.places[task].remote] += max(0.0, now - (state.started[task] or now) - rested)
     return Header(
         run=state.run,
         number=number,

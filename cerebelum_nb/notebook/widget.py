@@ -96,7 +96,7 @@ class RunWidget(anywidget.AnyWidget):
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002  ipywidgets' signature
         """The state as it is now: a page that is loaded again during a run does not see an old one."""
         if key is None or key == "snapshot" or (not isinstance(key, str) and "snapshot" in key):
-            self._trait_values["snapshot"] = self._snapshot()
+            self._trait_values["snapshot"] = _without_words(self._snapshot())
         state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
         return state
 
@@ -220,6 +220,11 @@ class RunWidget(anywidget.AnyWidget):
             return
         self._acknowledge(request, f"Run {run.number} started from run {before.number}: it is runs[{run.number}].")
         self._follow(run)
+
+
+def _without_words(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot as it may be saved with the notebook: what steps say of themselves is theirs, like their prints."""
+    return {**snapshot, "rows": [{**row, "doing": ""} if row["doing"] else row for row in snapshot["rows"]]}
 
 
 def _nothing() -> None:

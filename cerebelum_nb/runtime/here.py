@@ -42,14 +42,14 @@ class LocalAttempt:
             with contextlib.suppress(RuntimeError):  # its loop is gone, and so is the step
                 loop.call_soon_threadsafe(_settle, answered, answer)
 
-        self._job.paused(self._ticket, kind, seconds, text, asked, reply)
+        pause = self._job.paused(self._ticket, kind, seconds, text, asked, reply)
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     return await answered
             return None
         finally:
-            self._job.resumed(self._ticket)
+            self._job.resumed(self._ticket, pause)
 
 
 def _settle(answered: "asyncio.Future[Answer]", answer: Answer) -> None:

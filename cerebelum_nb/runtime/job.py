@@ -37,6 +37,16 @@ class _Pending:
         return [(stream, "".join(text for _, text in group)) for stream, group in groupby(pieces, key=itemgetter(0))]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pause:
+    """Why an attempt does nothing."""
+
+    kind: PauseKind
+    until: float  # UTC seconds; 0 for ever
+    text: str
+    approval: Approval | None  # what there is to answer
+
+
 @dataclass(frozen=True, slots=True)
 class Before:
     """A pause that an earlier attempt came to, in a run that is resumed.
@@ -79,6 +89,8 @@ class Job:
         self.approvals = Approvals()
         self.past: dict[int, list[Before]] = {}  # pauses of attempts that a kernel's end cut off
         self.later: Callable[[float, Callable[[], None]], None] = _at_once
+        self._pauses: dict[tuple[int, int], list[_Pause]] = {}  # by task and attempt
+        self._shown: dict[tuple[int, int], _Pause] = {}
         self._telling = False
         self._pending: dict[tuple[int, int], _Pending] = {}
         self._lock = threading.RLock()  # a finalizer may print while its own thread is in here
@@ -156,35 +168,63 @@ class Job:
         text: str,
         asked: Any,
         reply: Callable[[Answer], None],
-    ) -> None:
-        """A running attempt sleeps, or waits for an answer, which `reply` takes. From any thread."""
-        with self._lock:
-            pending = self._pending.get((ticket.task, ticket.attempt))
-            if pending is not None:  # what it printed before belongs before
-                self._tell(ticket.task, ticket.attempt, pending)
-        now = self.scheduler.now()
+    ) -> _Pause:
+        """A running attempt sleeps, or waits for an answer, which `reply` takes. From any thread.
+
+        Returns:
+            What `resumed` takes: an attempt may be in several pauses at once.
+        """
+        key, now = (ticket.task, ticket.attempt), self.scheduler.now()
         until = 0.0 if seconds is None else now + seconds
         before = self.past[ticket.task].pop(0) if self.past.get(ticket.task) else None
+        approval: Approval | None = None
         if before is not None and before.kind == kind and (before.answer is not None or kind == "sleep"):
             # It came to this before its kernel ended: what was slept is slept, what was said stays said.
             if before.answer is not None:
-                self.approvals.note(ticket.task, ticket.attempt, before.answer)
+                self.approvals.note(*key, before.answer)
             until = max(now, min(until, before.until))
             self.later(until - now, lambda: reply(before.reply))
         elif kind == "approval":
             step, place = self.plan.names[ticket.task], self.scheduler.state.places[ticket.task]
 
             def answered(answer: Answer) -> None:
-                self.approvals.note(ticket.task, ticket.attempt, answer)
+                self.approvals.note(*key, answer)
                 reply(answer)
 
-            self.approvals.add(ticket.task, Approval(step, text, asked, until, place.label, answered))
-        self.scheduler.paused(ticket.task, ticket.attempt, kind, until, text)
+            approval = Approval(step, text, asked, until, place.label, answered)
+        made = _Pause(kind, until, text, approval)
+        with self._lock:
+            if (pending := self._pending.get(key)) is not None:  # what it printed before belongs before
+                self._tell(*key, pending)
+            self._pauses.setdefault(key, []).append(made)
+            self._show_pause(key)
+        return made
 
-    def resumed(self, ticket: Ticket) -> None:
-        """It goes on. From any thread."""
-        self.approvals.drop(ticket.task)
-        self.scheduler.resumed(ticket.task, ticket.attempt)
+    def resumed(self, ticket: Ticket, pause: _Pause | None = None) -> None:
+        """It goes on after one pause; without `pause`, after all. From any thread."""
+        key = (ticket.task, ticket.attempt)
+        with self._lock:
+            opened = self._pauses.get(key, [])
+            opened[:] = [p for p in opened if pause is not None and p is not pause]
+            self._show_pause(key)
+
+    def _show_pause(self, key: tuple[int, int]) -> None:
+        """Of several pauses at once the oldest question is shown, else the oldest sleep."""
+        opened, shown = self._pauses[key], self._shown.get(key)
+        first = next((p for p in opened if p.approval is not None), opened[0] if opened else None)
+        if first is shown:
+            return
+        if shown is not None:
+            self.approvals.drop(key[0])
+            self.scheduler.resumed(*key)
+        if first is None:
+            self._pauses.pop(key)
+            self._shown.pop(key, None)
+            return
+        self._shown[key] = first
+        if first.approval is not None:
+            self.approvals.add(key[0], first.approval)
+        self.scheduler.paused(*key, first.kind, first.until, first.text)
 
     def progress(self, ticket: Ticket, done: float, text: str) -> None:
         """A running attempt says how far it is. From any thread."""

@@ -23,6 +23,7 @@ from cerebelum_nb.runtime.results import ResultRef, Stored
 from cerebelum_nb.runtime.scheduler import NOT_ASKED, Scheduler
 
 ENDED: Final = "its kernel ended before"
+_EARLY_S: Final = 0.05  # timers may ring so much early
 _BORN_S: Final = 2.0  # two looks at when a process began differ by less
 
 
@@ -108,7 +109,8 @@ def _pauses(events: Sequence[AnyEvent], state: RunState) -> dict[int, list[PastP
             found[event.task].append(PastPause(event.kind, event.until, over=False))
         elif isinstance(event, TaskResumed):
             last = found[event.task][-1]
-            found[event.task][-1] = msgspec.structs.replace(last, over=True)
+            if last.kind == "approval" or event.at >= last.until - _EARLY_S:  # else another pause only came before it
+                found[event.task][-1] = msgspec.structs.replace(last, over=True)
     return {task: pauses for task, pauses in found.items() if pauses and state.phase[task] != SUCCEEDED}
 
 
