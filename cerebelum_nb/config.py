@@ -96,7 +96,9 @@ def _from_file(folder: Path, environment: str) -> dict[str, Any]:
     return found
 
 
-def _checked(table: Any, name: str, path: Path | None, also: tuple[str, ...] = ()) -> dict[str, Any]:
+def _checked(  # noqa: C901  a case for each key, none with any depth
+    table: Any, name: str, path: Path | None, also: tuple[str, ...] = ()
+) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise PlanError(f"{path}: [{name}] is a table, not {table!r:.40}")
     found: dict[str, Any] = {}

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from cerebelum_nb.config import Settings, from_environment
 from cerebelum_nb.context import own_copy
 from cerebelum_nb.dsl.alone import alone
@@ -23,7 +21,7 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import PlanError
-from cerebelum_nb.executors.hybrid import DistributedExecutor, DSLLocalExecutor, HybridExecutor
+from cerebelum_nb.executors.hybrid import meaning
 from cerebelum_nb.executors.lanes import Lanes
 from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.model.events import Placement
@@ -31,13 +29,14 @@ from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime import planner
 from cerebelum_nb.runtime.answers import ExecutionResult
-from cerebelum_nb.runtime.approvals import Approvals
-from cerebelum_nb.runtime.history import History
+from cerebelum_nb.runtime.history import History, latest
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.journal import About, Journal, open_or_set_aside
-from cerebelum_nb.runtime.kept import Kept, kept, same_inputs
+from cerebelum_nb.runtime.journal import Journal, open_or_set_aside
+from cerebelum_nb.runtime.kept import Changed, Kept, check_changed, kept, same_inputs
 from cerebelum_nb.runtime.mailbox import Mailbox
+from cerebelum_nb.runtime.past import about_now
 from cerebelum_nb.runtime.placement import Places, Wishes, place
+from cerebelum_nb.runtime.planner import checked
 from cerebelum_nb.runtime.pump import Pump
 from cerebelum_nb.runtime.results import Archive, Results
 from cerebelum_nb.runtime.run import Run
@@ -103,9 +102,9 @@ class Session:
         """
         wishes = self._wishes(workflow, {} if strategy is None else strategy, everywhere=everywhere)
         if start_at is None:
-            return self._start(workflow, _checked(inputs), wishes, until=until)
+            return self._start(workflow, checked(inputs), wishes, until=until)
         parent = self._latest(workflow.name)
-        given = parent.plan.inputs if inputs is None else _checked(inputs)
+        given = parent.plan.inputs if inputs is None else checked(inputs)
         if not same_inputs(given, parent.plan.inputs):
             raise PlanError(
                 f"going on from {start_at!r} reuses results of run {parent.number}, which had other inputs: "
@@ -130,30 +129,7 @@ class Session:
             PlanError: Arguments that contradict each other, or a workflow that cannot run as asked.
             ExecutionError: A step failed.
         """
-        given = {"executor": executor, "use_local": use_local, "execution_strategy": strategy}
-        said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
-        if len(said) > 1:
-            raise PlanError(f"{' and '.join(said)} contradict each other: give one of them")
-        everywhere = ""
-        if use_local is not None:
-            everywhere = "local" if use_local else "distributed"
-            warnings.warn(
-                f'use_local is deprecated: write execution_strategy={{"default": "{everywhere}"}}, '
-                "which leaves steps that name their executor where they are",
-                DeprecationWarning,
-                stacklevel=3,
-            )
-        elif isinstance(executor, DSLLocalExecutor):
-            everywhere = "local"
-        elif isinstance(executor, DistributedExecutor):
-            everywhere = "distributed"
-        elif isinstance(executor, HybridExecutor):
-            strategy = executor.strategy
-        elif executor is not None:
-            raise PlanError(
-                f"executor={executor!r:.60} is not an executor object: give HybridExecutor(...), DSLLocalExecutor() or "
-                'DistributedExecutor(); for a name, write execution_strategy={"default": "distributed"}'
-            )
+        everywhere, strategy = meaning(executor=executor, use_local=use_local, strategy=strategy)
         return await self.run(
             workflow, inputs, strategy=strategy, until=until, start_at=start_at, everywhere=everywhere
         )
@@ -167,16 +143,9 @@ class Session:
         Raises:
             PlanError: What it reads has no result yet.
         """
-        read = {p.name for p in step.definition.parameters if p.kind == "step"}
-        found: dict[str, tuple[Any, str]] = {}
-        source: Run | None = None
-        for run in reversed(self.runs):
-            new = {name: value for name, value in run.outputs.items() if name in read and name not in found}
-            found |= {name: (value, f"result of run {run.number}") for name, value in new.items()}
-            if source is None and (new or (not read and step.name in run.plan.names)):
-                source = run
+        found, source = latest({p.name for p in step.definition.parameters if p.kind == "step"}, step.name, self.runs)
         workflow = alone(step, found, registry)
-        given = source.plan.inputs if inputs is None and source is not None else _checked(inputs)
+        given = source.plan.inputs if inputs is None and source is not None else checked(inputs)
         return self._start(workflow, given, self._wishes(workflow, {}), given=found)
 
     def plan(self, workflow: Workflow, *, strategy: Mapping[str, str] | None = None) -> Plan:
@@ -202,7 +171,13 @@ class Session:
         wishes = self._wishes_again(run, step, executor)
         return self._start(run.definition, run.plan.inputs, wishes, parent=run, again=step)
 
-    def would_rerun(self, run: Run, step: str, executor: str | None) -> Kept:
+    def resume(self, run: Run, changed: Changed) -> Run:
+        """A new run of the same workflow that runs what has not succeeded; see `Run.resume`."""
+        check_changed(self.would_rerun(run, None, None), [run.plan.names[t] for t in sorted(run.lost)], changed)
+        wishes = self._wishes_again(run, None, None)
+        return self._start(run.definition, run.plan.inputs, wishes, parent=run, keep_edited=changed == "keep")
+
+    def would_rerun(self, run: Run, step: str | None, executor: str | None) -> Kept:
         """What `rerun` would run and reuse, with the definitions as they are now."""
         wishes = self._wishes_again(run, step, executor)
         made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places)
@@ -246,7 +221,10 @@ class Session:
         parent: Run | None = None,
         again: str | None = None,
         given: Mapping[str, tuple[Any, str]] | None = None,
+        keep_edited: bool = False,
     ) -> Run:
+        if parent is not None and parent.without_inputs:
+            raise PlanError(f"the inputs of run {parent.number} are not known any more: {parent.without_inputs}")
         made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=until)
         reused = {t: given[name] for t, name in enumerate(made.names) if name in given} if given else {}
         origin: dict[int, tuple[str, int]] = {}
@@ -254,7 +232,7 @@ class Session:
             old = {name: t for t, name in enumerate(parent.plan.names)}
             reused = {
                 t: (parent.results[old[made.names[t]]], f"reused from run {parent.number}")
-                for t in kept(made, parent.plan, parent.state, again, parent.lost).reuses
+                for t in kept(made, parent.plan, parent.state, again, parent.lost, keep_edited=keep_edited).reuses
             }
             origin = {t: (parent.id, old[made.names[t]]) for t in reused}
         with self._lock:
@@ -281,7 +259,7 @@ class Session:
             results=results,
             definition=workflow,
             approvals=job.approvals,
-            about=lambda: _about(run_id, made, wishes),
+            about=lambda: about_now(run_id, made, wishes),
             parent=parent,
         )
         job.crash = run.crash
@@ -322,22 +300,8 @@ class Session:
         for run in self.runs:
             if run.id == run_id:
                 return run
-        found = self.history.load(run_id)
-        about, results = found.about, Results(self._archive, run_id, found.scheduler.values)
-        wishes = Wishes(person=about.person, strategy=about.strategy, everywhere=about.everywhere)
         with self._lock:
-            run = Run(
-                run_id,
-                len(self.runs) + 1,
-                found.plan,
-                wishes,
-                self,
-                scheduler=found.scheduler,
-                results=results,
-                definition=Recalled(about.workflow, registry),
-                approvals=Approvals(),
-            )
-            run.recall(found.events, self.history.pauses(found))
+            run = self.history.recall(run_id, len(self.runs) + 1, self, lambda name: Recalled(name, registry))
             self.runs.append(run)
         return run
 
@@ -412,19 +376,6 @@ class Session:
         self._local.close()
         self._pump.close()
         self._archive.close()
-
-
-def _checked(inputs: Any) -> Any:
-    if inputs is None:
-        return {}
-    if not isinstance(inputs, Mapping):
-        raise PlanError(f"inputs is a dict like {{'order': ...}}, not {type(inputs).__name__} {inputs!r:.40}")
-    return inputs
-
-
-def _about(run: str, made: Plan, wishes: Wishes) -> About:
-    strategy, person, me = dict(wishes.strategy), dict(wishes.person), psutil.Process()
-    return About(run, made.workflow, time.time(), me.pid, me.create_time(), strategy, person, wishes.everywhere)
 
 
 _current: Session | None = None  # a process has one default session; everywhere else it is an argument

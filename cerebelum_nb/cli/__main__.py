@@ -73,6 +73,27 @@ def dev(where: str, given: str, pairs: tuple[str, ...], until: str | None, *, te
     _done(_through(target(where), "dev", asked, telemetry=telemetry))
 
 
+@cerebelum.command(epilog=_EPILOG)
+@click.argument("where", metavar="FILE:WORKFLOW")
+@click.argument("run_id", metavar="[RUN]", default="last")
+@click.option(
+    "--changed",
+    type=click.Choice(["ask", "run", "keep"]),
+    default="ask",
+    show_default=True,
+    help="Steps that were edited since: run them again, or keep their results.",
+)
+def resume(where: str, run_id: str, changed: str) -> None:
+    """Go on with a run that failed, was cancelled or cut off: what has succeeded is not run again.
+
+    RUN is an id from `cerebelum runs`, or a part of it; left out, the workflow's newest unfinished one.
+
+    \b
+    cerebelum resume orders.py:order_workflow
+    """  # noqa: D301  click's mark for lines that stay as they are
+    _done(_through(target(where), "run", Request({}, {}, None, run_id, changed)))
+
+
 @cerebelum.command()
 @click.option("--last", "most", default=20, show_default=True, help="How many, newest first.")
 def runs(most: int) -> None:

@@ -7,11 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from cerebelum_nb.cli.target import Refused, Request
 from cerebelum_nb.dsl.workflow import Workflow
-from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError
+from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError, PlanError
 from cerebelum_nb.model import lines
 from cerebelum_nb.model.events import (
     AttemptOutput,
@@ -132,11 +132,27 @@ def start(workflow: Workflow, request: Request) -> Run:
         Refused: The workflow cannot run as asked.
     """
     try:
+        if request.resume:
+            return _resumed(workflow.name, request)
         return current().run(workflow, request.inputs, strategy=request.strategy, until=request.until)
     except InternalError:
         raise
     except CerebelumError as exc:
         raise Refused(str(exc)) from exc
+
+
+def _resumed(workflow: str, request: Request) -> Run:
+    session = current()
+    last = request.resume == "last"
+    before = session.load(session.history.unfinished(workflow) if last else request.resume)
+    if before.workflow != workflow:
+        raise Refused(f"run {before.id} is one of {before.workflow!r}, not of {workflow!r}")
+    changed: Any = request.changed
+    try:
+        return before.resume(changed=changed)
+    except PlanError as exc:
+        said = str(exc).replace("changed='run'", "--changed run").replace("changed='keep'", "--changed keep")
+        raise Refused(said) from None
 
 
 def run(workflow: Workflow, request: Request, marks: lines.Marks, *, name_places: NamePlaces = str) -> int:

@@ -40,7 +40,7 @@ def answer(said: str, names: dict[str, Any]) -> int:
         names: The notebook's own names.
     """
     asked = json.loads(said)
-    request = Request(asked["inputs"], asked["strategy"], asked["until"])
+    request = Request(*(asked[name] for name in Request._fields))
     marks = lines.ASCII if asked["ascii"] else lines.Marks()
     held = {value.name: value for value in names.values() if isinstance(value, Workflow)}
     places = Places(names, asked["file"], {int(count): number for count, number in asked["cells"].items()})

@@ -37,6 +37,8 @@ class Request(NamedTuple):
     inputs: dict[str, Any]
     strategy: dict[str, str]
     until: str | None
+    resume: str = ""  # a run to go on from: its id or a part of it, or "last"
+    changed: str = "ask"  # what becomes of steps that were edited since
 
 
 def target(text: str) -> Target:

@@ -29,6 +29,17 @@ class Runs:
             raise IndexError(f"there is no run {number}: {told}")
         return known[place]
 
+    def load(self, name: str) -> Any:
+        """A run from the journal, also one of an earlier kernel; it gets a number here.
+
+        Args:
+            name: Its id, or a part of it that only it has.
+
+        Raises:
+            PlanError: There is no such run, or another kernel runs it just now.
+        """
+        return self._home.runner().load(name)
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self._all())
 

@@ -1,5 +1,6 @@
 """The specification's executor objects: plain words for where a run's steps go. The session does the work."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,39 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import NotYet, PlanError
 from cerebelum_nb.model.options import ExecutorName
 from cerebelum_nb.model.typed import nearest
+
+
+def meaning(*, executor: Any, use_local: bool | None, strategy: Mapping[str, str] | None) -> tuple[str, Any]:
+    """What `execute`'s arguments say together: one place for all steps (empty for none), and the strategy.
+
+    Raises:
+        PlanError: They contradict each other, or `executor` is no executor object.
+    """
+    given = {"executor": executor, "use_local": use_local, "execution_strategy": strategy}
+    said = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if len(said) > 1:
+        raise PlanError(f"{' and '.join(said)} contradict each other: give one of them")
+    if use_local is not None:
+        everywhere = "local" if use_local else "distributed"
+        warnings.warn(
+            f'use_local is deprecated: write execution_strategy={{"default": "{everywhere}"}}, '
+            "which leaves steps that name their executor where they are",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+        return everywhere, None
+    if isinstance(executor, DSLLocalExecutor):
+        return "local", None
+    if isinstance(executor, DistributedExecutor):
+        return "distributed", None
+    if isinstance(executor, HybridExecutor):
+        return "", executor.strategy
+    if executor is not None:
+        raise PlanError(
+            f"executor={executor!r:.60} is not an executor object: give HybridExecutor(...), DSLLocalExecutor() or "
+            'DistributedExecutor(); for a name, write execution_strategy={"default": "distributed"}'
+        )
+    return "", strategy
 
 
 class _Runs:

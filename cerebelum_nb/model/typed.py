@@ -1,7 +1,10 @@
-"""Words that people type: the nearest known name for a typo, and a strategy written as text."""
+"""Words that people type and read: the nearest known name for a typo, a strategy written as text, many names as few."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+_NAMES: Final = 6  # that are listed before "and .. more"
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -25,3 +28,10 @@ def strategy_of(text: str) -> dict[str, str]:
             raise ValueError(f"names {step!r} twice")
         pairs[step] = executor
     return pairs
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names with commas, the first few of many."""
+    if len(names) <= _NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMES])} and {len(names) - _NAMES} more"

@@ -67,7 +67,19 @@ step closes over (helpers, modules, globals), how large it is, and whether it ch
         "The workflows that are known, with their timelines.",
         "%cerebelum workflows",
     ),
-    "runs": ("%cerebelum runs", "The runs of this session, newest last.", "%cerebelum runs"),
+    "runs": (
+        "%cerebelum runs",
+        "The runs of this session, newest last, and the latest ones of earlier kernels in this folder.",
+        "%cerebelum runs",
+    ),
+    "resume": (
+        "%cerebelum resume RUN [--changed run|keep]",
+        """\
+Go on with a run that failed, was cancelled, or was cut off by the end of its kernel: what has succeeded is not run
+again. Run the cells that define its steps first. RUN is a number or an id from `%cerebelum runs`, a part of an id, or
+`last`. Where steps were edited since, it says so and asks: --changed run runs them again, --changed keep does not.""",
+        "%cerebelum resume last",
+    ),
     "rerun": (
         "%cerebelum rerun RUN [STEP] [--executor E]",
         """\
@@ -89,7 +101,7 @@ not succeed. RUN is a number from `%cerebelum runs`, or `last`.""",
 }
 LATER: Final = (
     *("show", "explain", "compare", "whatif", "replay", "trace", "report", "export", "core", "workers"),
-    *("doctor", "config", "purge", "resume"),
+    *("doctor", "config", "purge"),
 )
 
 

@@ -2,14 +2,14 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Final
 
 from cerebelum_nb.errors import CerebelumError
+from cerebelum_nb.model.typed import listed
 
 LOOK_S: Final = 0.02  # what a look at a run's steps may take; what is not seen then stays unknown
-_NAMES: Final = 6  # that are listed before "and .. more"
 Digests = dict[str, str]
 
 
@@ -145,10 +145,3 @@ def _classes_in(value: Any) -> list[type]:
     inside = list(value)[:3] if isinstance(value, list | tuple) else []
     inside = list(value.values())[:3] if isinstance(value, dict) else inside
     return [type(value), *map(type, inside)]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names with commas, the first few of many."""
-    if len(names) <= _NAMES:
-        return ", ".join(names)
-    return f"{', '.join(names[:_NAMES])} and {len(names) - _NAMES} more"

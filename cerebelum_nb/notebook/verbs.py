@@ -1,14 +1,15 @@
 """`%cerebelum VERB`: what is there, what has run, run a part of it again. The command line has the same verbs."""
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
-from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.model.typed import listed, nearest
 from cerebelum_nb.notebook import listing, manual
 from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line
-from cerebelum_nb.notebook.stale import listed, report
+from cerebelum_nb.notebook.stale import report
 from cerebelum_nb.notebook.work import Notebook
 from cerebelum_nb.runtime.run import Run
 
@@ -79,6 +80,37 @@ def _runs(_args: Arguments, notebook: Notebook) -> None:
         seconds = f"{header.now:.2f} s"
         rows.append((str(run.number), run.workflow, run.status, f"{header.done}/{header.total}", seconds, origin))
     _table(("run", "workflow", "status", "steps", "time", ""), rows, "Nothing has run yet in this session.")
+    mine = {run.id for run in notebook.session.runs}
+    earlier = [e for e in notebook.session.history.entries(_EARLIER + len(mine)) if e.run not in mine][:_EARLIER]
+    if earlier:
+        print("\nOf earlier kernels (`%cerebelum resume RUN` goes on, `runs.load(RUN)` looks at one):")  # noqa: T201
+        _table(
+            ("run", "workflow", "status", "started"),
+            [(e.run, e.workflow, e.status, _local_time(e.at)) for e in earlier],
+            "",
+        )
+
+
+def _local_time(at: float) -> str:
+    return dt.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _resume(args: Arguments, notebook: Notebook) -> Run:
+    usage = f"Usage: {manual.VERBS['resume'][0]}"
+    session = notebook.session
+    if not args.words:
+        raise UsageError(f"which run? `%cerebelum runs` lists them.\n{usage}")
+    name = args.words[0]
+    numbered = name == "last" or any(name in (str(run.number), run.id) for run in session.runs)
+    run = _find(name, session.runs) if numbered else session.load(name)
+    changed: Any = args.text.get("--changed", "ask")
+    try:
+        made = run.resume(changed=changed)
+    except PlanError as exc:
+        said = str(exc).replace("changed='run'", "--changed run").replace("changed='keep'", "--changed keep")
+        raise PlanError(said) from None
+    notebook.show(made)
+    return made
 
 
 def _rerun(args: Arguments, notebook: Notebook) -> Run:
@@ -150,12 +182,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> 
 
 
 _ANY: Final = 1_000  # words
+_EARLIER: Final = 10  # runs of earlier kernels that are listed
 _Do = Callable[[Arguments, Notebook], Any]
 _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function, options, most words
     "status": (_status, (), 0),
     "steps": (_steps, (), 1),
     "workflows": (_workflows, (), 0),
     "runs": (_runs, (), 0),
+    "resume": (_resume, (Option("--changed"),), 1),
     "rerun": (_rerun, (Option("--executor"),), 2),
     "approve": (_approve, (), _ANY),
     "reject": (_reject, (), _ANY),

@@ -1,17 +1,22 @@
 """The runs of a project, of this kernel and of those before it, as the journal has them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Answer
+from cerebelum_nb.runtime.approvals import Approvals
+from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
 from cerebelum_nb.runtime.journal import About, read, read_about, read_runs
 from cerebelum_nb.runtime.past import Past, is_alive, past
-from cerebelum_nb.runtime.results import INPUTS_TASK, Archive, ResultRef, answers_task
+from cerebelum_nb.runtime.placement import Wishes
+from cerebelum_nb.runtime.results import INPUTS_TASK, Archive, ResultRef, Results, answers_task
+from cerebelum_nb.runtime.run import Run
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -54,6 +59,43 @@ class History:
             raise PlanError(f"{name!r} could be {', '.join(found[:5])}{' and more' if len(found) > 5 else ''}")
         raise PlanError(f"the journal has no run {name!r}.{nearest(name, ids)}")
 
+    def recall(self, run: str, number: int, host: Host, definition: Callable[[str], Any]) -> Run:
+        """A run as people hold it, ended as it is.
+
+        Args:
+            number: What it is counted as in the session.
+            definition: Gives the workflow of a name, to be asked when it is needed.
+
+        Raises:
+            PlanError: The journal does not know it, or another kernel runs it just now.
+        """
+        found = self.load(run)
+        about, results = found.about, Results(self._archive, run, found.scheduler.values)
+        made = Run(
+            run,
+            number,
+            found.plan,
+            Wishes(person=about.person, strategy=about.strategy, everywhere=about.everywhere),
+            host,
+            scheduler=found.scheduler,
+            results=results,
+            definition=definition(about.workflow),
+            approvals=Approvals(),
+        )
+        made.recall(found.events, self.pauses(found), found.without_inputs)
+        return made
+
+    def unfinished(self, workflow: str) -> str:
+        """The newest run of a workflow that did not succeed and that nobody runs.
+
+        Raises:
+            PlanError: There is none.
+        """
+        for entry in self.entries():
+            if entry.workflow == workflow and entry.status not in ("succeeded", "running"):
+                return entry.run
+        raise PlanError(f"no run of {workflow!r} is left to be resumed")
+
     def load(self, run: str) -> Past:
         """A run as it was.
 
@@ -68,8 +110,11 @@ class History:
         events = list(read(path, run))
         stored = self._archive.of_run(run)
         given = stored.get(INPUTS_TASK)
-        inputs = self._archive.load(ResultRef(run, given)) if given is not None and given.codec else {}
+        kept = given is not None and bool(given.codec)
+        inputs = self._archive.load(ResultRef(run, given)) if given is not None and kept else {}
         made = past(about, events, stored, inputs)
+        if not kept:
+            made.without_inputs = given.why if given is not None else "the journal does not have them"
         if made.interrupted and is_alive(about):
             raise PlanError(f"run {run} still runs in another kernel (process {about.pid})")
         return made
@@ -93,3 +138,19 @@ class History:
 
 def _open(about: About) -> str:
     return "running" if is_alive(about) else "interrupted"
+
+
+def latest(names: Collection[str], step: str, runs: Sequence[Run]) -> tuple[dict[str, tuple[Any, str]], Run | None]:
+    """The newest results of some steps, each with where it comes from; and the run whose inputs go with them.
+
+    Args:
+        step: Who reads them; where it reads none, the newest run that it was part of counts.
+    """
+    found: dict[str, tuple[Any, str]] = {}
+    source: Run | None = None
+    for run in reversed(runs):
+        new = {name: value for name, value in run.outputs.items() if name in names and name not in found}
+        found |= {name: (value, f"result of run {run.number}") for name, value in new.items()}
+        if source is None and (new or (not names and step in run.plan.names)):
+            source = run
+    return found, source

@@ -2,16 +2,18 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from types import CodeType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from cerebelum_nb.errors import InternalError, PlanError
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
-from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.model.typed import listed, nearest
+
+Changed = Literal["ask", "run", "keep"]
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -23,7 +25,15 @@ class Kept(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
 
 
-def kept(made: Plan, before: Plan, state: RunState, again: str | None, lost: Collection[int] = frozenset()) -> Kept:
+def kept(  # noqa: PLR0913  the two runs, and what a person may say of them
+    made: Plan,
+    before: Plan,
+    state: RunState,
+    again: str | None,
+    lost: Collection[int] = frozenset(),
+    *,
+    keep_edited: bool = False,
+) -> Kept:
     """Take over what succeeded, but for `again`, for what was edited since, and for all that depends on these.
 
     Args:
@@ -31,6 +41,7 @@ def kept(made: Plan, before: Plan, state: RunState, again: str | None, lost: Col
         before: The plan of the earlier run, and `state` how it ended.
         again: The step to run again; None for no more than must run.
         lost: Tasks of the earlier run whose results are not there any more.
+        keep_edited: Take results also of steps that were edited since.
 
     Raises:
         PlanError: The workflow has no step `again`.
@@ -39,7 +50,7 @@ def kept(made: Plan, before: Plan, state: RunState, again: str | None, lost: Col
     edited = [
         t
         for t, name in enumerate(made.names)
-        if name in old and is_edited(made.functions[t], before.functions[old[name]])
+        if not keep_edited and name in old and is_edited(made.functions[t], before.functions[old[name]])
     ]
     # What a route passed by is decided by its decision: again if that runs, and stays passed by if not.
     passed = {before.names[t] for t in state.passed}
@@ -78,6 +89,26 @@ def _code(function: Callable[..., Any]) -> tuple[Any, ...] | None:
     plain = inspect.unwrap(function)
     code = getattr(plain, "__code__", None)
     return None if code is None else (bare(code), plain.__defaults__, plain.__kwdefaults__)
+
+
+def check_changed(found: Kept, gone: Sequence[str], changed: Changed) -> None:
+    """Refuse to go on from a run when something of it has changed and nobody said what becomes of that.
+
+    Args:
+        found: What would run and be reused.
+        gone: Steps that succeeded and whose results are not there any more.
+
+    Raises:
+        PlanError: Names what changed, and what to say.
+    """
+    if changed not in get_args(Changed):
+        raise PlanError(f"changed={changed!r:.40}: it is 'ask', 'run' or 'keep'")
+    if changed != "ask" or not (found.edited or gone):
+        return
+    said = [f"edited since that run: {listed(found.edited)}"] if found.edited else []
+    said += [f"without a result by now: {listed(gone)}"] if gone else []
+    keep = " changed='keep' takes the results of edited ones as they are." if found.edited else ""
+    raise PlanError(f"{'; '.join(said)}. changed='run' runs them again, and what depends on them.{keep}")
 
 
 class PastCode(msgspec.Struct, frozen=True):

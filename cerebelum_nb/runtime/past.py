@@ -1,5 +1,6 @@
 """A run from the journal, as it was: to be looked at, and to be gone on from."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from cerebelum_nb.model.plan import Call, Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.runtime.journal import About
 from cerebelum_nb.runtime.kept import PastCode
+from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import ResultRef, Stored
 from cerebelum_nb.runtime.scheduler import NOT_ASKED, Scheduler
 
@@ -44,6 +46,7 @@ class Past(msgspec.Struct):
     scheduler: Scheduler  # with nobody behind it: its state, and where values are
     pauses: dict[int, list[PastPause]]
     interrupted: bool  # it has no end in the journal
+    without_inputs: str = ""  # why its inputs are not known
 
 
 def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], inputs: Any) -> Past:
@@ -70,6 +73,12 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
         scheduler.cancel(ENDED)
         scheduler.abandon(ENDED)
     return Past(about, list(events), made, scheduler, pauses, interrupted)
+
+
+def about_now(run: str, made: Plan, wishes: Wishes) -> About:
+    """What is to be known later about a run that this process begins."""
+    strategy, person, me = dict(wishes.strategy), dict(wishes.person), psutil.Process()
+    return About(run, made.workflow, time.time(), me.pid, me.create_time(), strategy, person, wishes.everywhere)
 
 
 def is_alive(about: About) -> bool:

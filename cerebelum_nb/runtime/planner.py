@@ -115,6 +115,19 @@ def _lookup(name: str, scope: str, at: Mapping[str, int]) -> int | None:
     return at.get(name)
 
 
+def checked(inputs: Any) -> Any:
+    """A run's inputs: a dict, or nothing.
+
+    Raises:
+        PlanError: Something else.
+    """
+    if inputs is None:
+        return {}
+    if not isinstance(inputs, Mapping):
+        raise PlanError(f"inputs is a dict like {{'order': ...}}, not {type(inputs).__name__} {inputs!r:.40}")
+    return inputs
+
+
 def _numbers(workflow: WorkflowDef) -> dict[str, int]:
     at: dict[str, int] = {}
     for i, step in enumerate(workflow.steps):

@@ -6,59 +6,34 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Final, Protocol
-
-import msgspec
+from typing import Any, Final
 
 from cerebelum_nb.errors import ExecutionError, PlanError
-from cerebelum_nb.model import view
-from cerebelum_nb.model.events import AnyEvent, AttemptOutput, Placement, TaskResumed
+from cerebelum_nb.model.events import AnyEvent, TaskResumed
 from cerebelum_nb.model.plan import Plan
-from cerebelum_nb.model.state import SUCCEEDED, RunState
-from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.answers import ExecutionResult, Preview, iso, why_not
 from cerebelum_nb.runtime.approvals import Approval, Approvals
+from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
 from cerebelum_nb.runtime.journal import About
-from cerebelum_nb.runtime.kept import Kept
+from cerebelum_nb.runtime.kept import Changed
+from cerebelum_nb.runtime.looks import Looks
 from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import Results
 from cerebelum_nb.runtime.scheduler import Scheduler
-from cerebelum_nb.runtime.watchers import FRAME_S, OnRows, Watchers
+from cerebelum_nb.runtime.watchers import FRAME_S
 
 GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
 
 
-class Host(Protocol):
-    """What a run asks of its session."""
-
-    loop: asyncio.AbstractEventLoop
-
-    def later(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call something on the control loop after a while. From any thread."""
-
-    def placement(self, run: "Run", step: str, executor: str) -> Placement:
-        """Where a step of the run goes when a person says so."""
-
-    def rerun(self, run: "Run", step: str | None, executor: str | None) -> "Run":
-        """A new run of the same workflow that reuses what is not affected."""
-
-    def waiting(self) -> contextlib.AbstractContextManager[None]:
-        """Entered by whoever blocks until a run ends: it may be a step."""
-
-    def would_rerun(self, run: "Run", step: str, executor: str | None) -> Kept:
-        """What that would run and reuse."""
-
-
-class Run:
+class Run(Looks):
     """One execution of one plan.
 
     Attributes:
         id: Its name in the journal.
-        number: Counted in the session, from 1.
         workflow: The workflow's name.
-        parent: The run whose results it reuses, or None.
         moved: Step name to executor: what a person moved, by click or by `move`.
     """
 
@@ -77,29 +52,20 @@ class Run:
         about: Callable[[], About] | None = None,
         parent: "Run | None" = None,
     ) -> None:
-        self.id, self.number, self.workflow, self.parent = run_id, number, plan.workflow, parent
-        self.plan, self.wishes, self.definition = plan, wishes, definition
-        self.scheduler, self.results, self._approvals = scheduler, results, approvals
-        self._about = about
-        self.pauses: Mapping[str, Sequence[Before]] = {}
-        self.on_end: list[Callable[[Run], None]] = []
-        self._host = host
         self._done = threading.Event()
+        super().__init__(number, plan, scheduler, parent, host.loop, self._done.is_set)
+        self.id, self.workflow = run_id, plan.workflow
+        self.wishes, self.definition, self.results = wishes, definition, results
+        self.pauses: Mapping[str, Sequence[Before]] = {}
+        self.without_inputs = ""
+        self.on_end: list[Callable[[Run], None]] = []
+        self._host, self._approvals, self._about = host, approvals, about
         self._waiters: list[Callable[[], None]] = []
-        self._watchers = Watchers(host.loop, lambda: bool(self.state.dirty), self._done.is_set)
-        self._events: list[AnyEvent] = []
-        self._printed: list[tuple[str, str, str]] = []
-        self._crashed: BaseException | None = None
         self._echoed = 0
         self.moved = dict(wishes.person)
         self._lock = threading.Lock()
 
     # -- waiting
-
-    @property
-    def state(self) -> RunState:
-        """The live fold of its events."""
-        return self.scheduler.state
 
     @property
     def status(self) -> str:
@@ -306,6 +272,27 @@ class Run:
             )
         return self._host.rerun(self, step, executor)
 
+    def resume(self, *, changed: Changed = "ask") -> "Run":
+        """Go on after a failure, a cancel, an interrupt or the end of a kernel: run only what has not succeeded.
+
+        A step that slept or waited goes through its pauses again as it did: what was slept is slept, what was said
+        stays said.
+
+        Args:
+            changed: What becomes of steps that were edited since, or whose results are gone: ``run`` runs them again,
+                ``keep`` takes edited ones' results as they are, ``ask`` refuses and names them.
+
+        Raises:
+            PlanError: It still runs, there is nothing to do, or something changed and nobody said what to do.
+        """
+        if not self._done.is_set():
+            raise PlanError(f"run {self.number} of {self.workflow} still runs")
+        if self.state.status == "succeeded":
+            raise PlanError(
+                f"run {self.number} of {self.workflow} has succeeded; runs[{self.number}].rerun(STEP) runs again"
+            )
+        return self._host.resume(self, changed)
+
     def apply(self, step: str, executor: str | None = None) -> "Run":
         """What a click does: inside this run while it is live, as a new run once it has ended."""
         if not self._done.is_set():
@@ -351,69 +338,6 @@ class Run:
             code=f'runs[{self.number}].move("{step}", "{where}")',
         )
 
-    def _task(self, step: str) -> int:
-        if step not in self.plan.names:
-            raise PlanError(f"run {self.number} has no step {step!r}.{nearest(step, list(self.plan.names))}")
-        return self.plan.number_of(step)
-
-    # -- what a person sees
-
-    @property
-    def events(self) -> tuple[AnyEvent, ...]:
-        """Its events so far, as far as they are in the journal."""
-        return tuple(self._events)
-
-    def header(self) -> view.Header:
-        """The run as a whole."""
-        reused_from = self.parent.number if self.parent is not None else 0
-        made = self.scheduler.read(
-            lambda s: view.header(
-                s,
-                number=self.number,
-                now=self.scheduler.now(),
-                reused_from=reused_from,
-                total=len(self.plan.names) - len(self.plan.left_out),
-            )
-        )
-        return made if self._crashed is None else view.failed(made)
-
-    def rows(self, tasks: Sequence[int] | None = None) -> list[view.Row]:
-        """Its tasks as drawn; all of them, or those asked for."""
-        chosen = range(len(self.plan.names)) if tasks is None else tasks
-        rows = self.scheduler.read(lambda s: [view.row(s, t) for t in chosen])
-        return [self._with_its_time(row) if row.status == "reused" else row for row in rows]
-
-    def _with_its_time(self, row: view.Row) -> view.Row:
-        """A reused row with how long it ran in the run that it comes from."""
-        names = self.parent.plan.names if self.parent is not None else ()
-        if self.parent is None or row.step not in names:
-            return row
-        (source,) = self.parent.rows([names.index(row.step)])
-        return msgspec.structs.replace(row, ms=source.ms)
-
-    def details(self, step: str) -> view.Details:
-        """What a step printed and how it failed."""
-        task = self._task(step)
-        return self.scheduler.read(lambda s: view.details(s, task))
-
-    def printed(self, since: int = 0) -> tuple[int, list[tuple[str, str, str]]]:
-        """What steps printed, in order of arrival, from a place on: (step, stream, text); and the next place."""
-        new = self._printed[since:]
-        return since + len(new), new
-
-    def take_dirty(self) -> list[int]:
-        """Tasks that changed since the last call. For one reader: the view."""
-        dirty = self.state.dirty
-        return [dirty.pop() for _ in range(len(dirty))]
-
-    def watch(self, on_rows: OnRows) -> Callable[[], None]:
-        """Be told on the control loop, ten times a second at most, that rows changed; with True after the last event.
-
-        Returns:
-            A function that ends it.
-        """
-        return self._watchers.add(on_rows)
-
     def __repr__(self) -> str:
         status, total = self.status, len(self.plan.names)
         done = total - self.state.unfinished
@@ -432,15 +356,13 @@ class Run:
         """What is known about it beside its events."""
         return self._about() if self._about is not None else None
 
-    def deliver(self, batch: Sequence[AnyEvent]) -> None:
-        """Events that are in the journal."""
-        self._events.extend(batch)
-        names = self.plan.names
-        self._printed.extend((names[e.task], e.stream, e.text) for e in batch if type(e) is AttemptOutput)
+    def recall(self, events: Sequence[AnyEvent], pauses: Mapping[str, Sequence[Before]], without_inputs: str) -> None:
+        """It is from the journal: it has ended, these are its events, and so far had its steps slept and waited.
 
-    def recall(self, events: Sequence[AnyEvent], pauses: Mapping[str, Sequence[Before]]) -> None:
-        """It is from the journal: it has ended, these are its events, and so far had its steps slept and waited."""
-        self.pauses = pauses
+        Args:
+            without_inputs: Why its inputs are not known; empty where they are.
+        """
+        self.pauses, self.without_inputs = pauses, without_inputs
         self.deliver(events)
         self._done.set()
 

@@ -81,3 +81,80 @@ def test_who_does_not_wait_is_not_answered(cli, waiting):
 
 def test_a_project_without_runs_says_so(cli):
     assert cli("runs") == (0, "Nothing has run yet in this project.\n", "")
+
+
+FRAGILE = """\
+import pathlib
+
+from cerebelum_nb import step, workflow
+
+
+@step
+def first(context, inputs):
+    print("first runs")
+    return inputs["n"] + 1
+
+
+@step
+def second(context, first):
+    if not pathlib.Path("mended").exists():
+        raise OSError("the tape is torn")
+    return first * 10
+
+
+@workflow
+def fragile(wf):
+    wf.timeline(first >> second)
+"""
+
+
+def test_a_run_that_failed_goes_on_in_another_process(cli, tmp_path):
+    cli.write("fragile.py", FRAGILE)
+    code, out, err = cli("run", "fragile.py", "--inputs", '{"n": 4}')
+    assert (code, "first runs" in out, "the tape is torn" in err) == (1, True, True)
+    (tmp_path / "mended").touch()
+
+    code, out, err = cli("resume", "fragile.py")
+
+    assert (code, err) == (0, "")
+    assert "first runs" not in out
+    assert out.splitlines()[-1] == "50"
+    assert [r["status"] for r in listed(cli)] == ["succeeded", "failed"]
+
+
+def test_a_step_that_was_edited_since_is_named_before_anything_goes_on(cli, tmp_path):
+    cli.write("fragile.py", FRAGILE)
+    cli("run", "fragile.py", "--inputs", '{"n": 4}')
+    (tmp_path / "mended").touch()
+    cli.write("fragile.py", FRAGILE.replace("+ 1", "+ 2"))
+
+    assert cli("resume", "fragile.py:fragile") == (
+        2,
+        "",
+        "Error: edited since that run: first. --changed run runs them again, and what depends on them. "
+        "--changed keep takes the results of edited ones as they are.\n",
+    )
+    assert cli("resume", "fragile.py", "--changed", "keep")[1].splitlines()[-1] == "50"
+    run = listed(cli)[-1]["run"]
+    assert cli("resume", "fragile.py", run, "--changed", "run")[1].splitlines()[-1] == "60"
+
+
+def test_there_must_be_something_to_go_on_with(cli):
+    cli.write("fragile.py", FRAGILE)
+
+    assert cli("resume", "fragile.py") == (2, "", "Error: no run of 'fragile' is left to be resumed\n")
+    assert cli("resume", "fragile.py", "2026") == (2, "", "Error: the journal has no run '2026'.\n")
+
+
+def test_a_run_of_a_notebook_goes_on_too(cli, tmp_path):
+    import nbformat
+
+    cells = [nbformat.v4.new_code_cell(FRAGILE)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "fragile.ipynb")
+    assert cli("run", "fragile.ipynb", "--inputs", '{"n": 4}')[0] == 1
+    (tmp_path / "mended").touch()
+
+    code, out, err = cli("resume", "fragile.ipynb")
+
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "50"

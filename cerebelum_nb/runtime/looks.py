@@ -1,0 +1,112 @@
+"""A run as people look at it: its rows, its events, what it printed. Changes nothing."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from cerebelum_nb.errors import PlanError
+from cerebelum_nb.model import view
+from cerebelum_nb.model.events import AnyEvent, AttemptOutput
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.model.state import RunState
+from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.runtime.scheduler import Scheduler
+from cerebelum_nb.runtime.watchers import OnRows, Watchers
+
+
+class Looks:
+    """What there is to see of a run.
+
+    Attributes:
+        number: Counted in the session, from 1.
+        parent: The run whose results it reuses, or None.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  all that a look needs
+        self,
+        number: int,
+        plan: Plan,
+        scheduler: Scheduler,
+        parent: Any,
+        loop: asyncio.AbstractEventLoop,
+        ended: Callable[[], bool],
+    ) -> None:
+        self.number, self.plan, self.scheduler, self.parent = number, plan, scheduler, parent
+        self._watchers = Watchers(loop, lambda: bool(self.state.dirty), ended)
+        self._events: list[AnyEvent] = []
+        self._printed: list[tuple[str, str, str]] = []
+        self._crashed: BaseException | None = None
+
+    @property
+    def state(self) -> RunState:
+        """The live fold of its events."""
+        return self.scheduler.state
+
+    @property
+    def events(self) -> tuple[AnyEvent, ...]:
+        """Its events so far, as far as they are in the journal."""
+        return tuple(self._events)
+
+    def header(self) -> view.Header:
+        """The run as a whole."""
+        reused_from = self.parent.number if self.parent is not None else 0
+        made = self.scheduler.read(
+            lambda s: view.header(
+                s,
+                number=self.number,
+                now=self.scheduler.now(),
+                reused_from=reused_from,
+                total=len(self.plan.names) - len(self.plan.left_out),
+            )
+        )
+        return made if self._crashed is None else view.failed(made)
+
+    def rows(self, tasks: Sequence[int] | None = None) -> list[view.Row]:
+        """Its tasks as drawn; all of them, or those asked for."""
+        chosen = range(len(self.plan.names)) if tasks is None else tasks
+        rows = self.scheduler.read(lambda s: [view.row(s, t) for t in chosen])
+        return [self._with_its_time(row) if row.status == "reused" else row for row in rows]
+
+    def _with_its_time(self, row: view.Row) -> view.Row:
+        """A reused row with how long it ran in the run that it comes from."""
+        names = self.parent.plan.names if self.parent is not None else ()
+        if self.parent is None or row.step not in names:
+            return row
+        (source,) = self.parent.rows([names.index(row.step)])
+        return msgspec.structs.replace(row, ms=source.ms)
+
+    def details(self, step: str) -> view.Details:
+        """What a step printed and how it failed."""
+        task = self._task(step)
+        return self.scheduler.read(lambda s: view.details(s, task))
+
+    def printed(self, since: int = 0) -> tuple[int, list[tuple[str, str, str]]]:
+        """What steps printed, in order of arrival, from a place on: (step, stream, text); and the next place."""
+        new = self._printed[since:]
+        return since + len(new), new
+
+    def take_dirty(self) -> list[int]:
+        """Tasks that changed since the last call. For one reader: the view."""
+        dirty = self.state.dirty
+        return [dirty.pop() for _ in range(len(dirty))]
+
+    def watch(self, on_rows: OnRows) -> Callable[[], None]:
+        """Be told on the control loop, ten times a second at most, that rows changed; with True after the last event.
+
+        Returns:
+            A function that ends it.
+        """
+        return self._watchers.add(on_rows)
+
+    def deliver(self, batch: Sequence[AnyEvent]) -> None:
+        """Events that are in the journal."""
+        self._events.extend(batch)
+        names = self.plan.names
+        self._printed.extend((names[e.task], e.stream, e.text) for e in batch if type(e) is AttemptOutput)
+
+    def _task(self, step: str) -> int:
+        if step not in self.plan.names:
+            raise PlanError(f"run {self.number} has no step {step!r}.{nearest(step, list(self.plan.names))}")
+        return self.plan.number_of(step)
