@@ -259,6 +259,7 @@ class Session:
             results=results,
             definition=workflow,
             approvals=job.approvals,
+            tracebacks=job.tracebacks,
             about=lambda: about_now(run_id, made, wishes),
             parent=parent,
         )
@@ -266,6 +267,8 @@ class Session:
         lanes.serve(job)
         run.on_end.append(lambda _: self._ended(job, results))
         with self._lock:
+            if self.runs:
+                self.runs[-1].tracebacks.clear()  # only the newest failure's frames are kept alive
             self.runs.append(run)
             self._jobs.add(job)
         self._warm_up(made)

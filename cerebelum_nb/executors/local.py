@@ -263,7 +263,7 @@ class LocalExecutor:
                 outcome = _cancelled() if key in self._stopped else Outcome("error", error=describe(exc))
                 self._stopped.discard(key)
             except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours
-                outcome = Outcome("error", error=describe(exc))
+                outcome = job.failure(ticket, exc)
             here.holding = None
             job.flush(ticket)
             if clock() > until or me.cancelling():  # used up or marked: a fresh lane goes on
@@ -295,7 +295,7 @@ class LocalExecutor:
                 function, args, kwargs = job.call(ticket.task, ticket.attempt)
                 value = ctx.run(function, *args, **kwargs)
             except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours
-                outcome = Outcome("error", error=describe(exc))
+                outcome = job.failure(ticket, exc)
             job.flush(ticket)
             self._in_thread.discard(key)
             ticket = turn("threads", ticket, value, outcome)

@@ -1,11 +1,15 @@
 """What a run answers: its result, why it has none, and what a move would do."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Final
 
 from cerebelum_nb.errors import ExecutionError, InvalidReturnValueError, RunCancelled, StepExecutionError
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
+
+_NONE: Final[Mapping[int, TracebackType | None]] = {}
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,16 @@ class Preview:
     code: str
 
 
-def why_not(state: RunState, called: str) -> ExecutionError:
+def why_not(state: RunState, called: str, tracebacks: Mapping[int, TracebackType | None] = _NONE) -> ExecutionError:
     """Why a run that has ended did not succeed.
 
     Args:
         called: The run as people know it: ``run 3 of orders``.
+        tracebacks: Frames of local steps that raised, by task.
     """
     failed = [t for t, phase in enumerate(state.phase) if phase == FAILED]
     if failed and state.status != "cancelled":
-        return _step_failed(state, min(failed, key=lambda t: state.ended[t]))
+        return _step_failed(state, min(failed, key=lambda t: state.ended[t]), tracebacks)
     stopped = [state.names[t] for t, phase in enumerate(state.phase) if phase == CANCELLED and state.attempt[t]]
     text = f" while {', '.join(stopped)} ran" if stopped else ""
     return RunCancelled(
@@ -67,7 +72,7 @@ def why_not(state: RunState, called: str) -> ExecutionError:
     )
 
 
-def _step_failed(state: RunState, task: int) -> ExecutionError:
+def _step_failed(state: RunState, task: int, tracebacks: Mapping[int, TracebackType | None]) -> ExecutionError:
     name, told = state.names[task], state.errors.get(task)
     kind, text, trace = (told.type, told.message, told.traceback) if told else ("Error", "it did not say why", "")
     for marker, instead in _SDK_MARKERS.items():
@@ -82,6 +87,9 @@ def _step_failed(state: RunState, task: int) -> ExecutionError:
         error_type=kind,
         traceback=trace,
     )
+    frames = tracebacks.get(task)
+    if frames is not None:
+        return failure.with_traceback(frames)  # a debugger finds the step's own frames
     if trace:
         failure.add_note(f"\nWhere it ran:\n{trace}")
     return failure

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from time import perf_counter
+from types import TracebackType
 from typing import Any, Final
 
+from cerebelum_nb.attempt import describe
 from cerebelum_nb.context import Context, own_copy
 from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call, Plan
-from cerebelum_nb.protocols import Answer, Attempt
+from cerebelum_nb.protocols import Answer, Attempt, Outcome
 from cerebelum_nb.runtime.approvals import Approval, Approvals
 from cerebelum_nb.runtime.here import LocalAttempt
 from cerebelum_nb.runtime.scheduler import MISSING, Scheduler, Ticket
@@ -87,6 +89,7 @@ class Job:
         self.run, self.plan, self.scheduler = run, plan, scheduler
         self.crash: Callable[[BaseException], None] = _nobody
         self.approvals = Approvals()
+        self.tracebacks: dict[int, TracebackType | None] = {}  # of local steps that raised; they keep its frames alive
         self.past: dict[int, list[Before]] = {}  # pauses of attempts that a kernel's end cut off
         self.later: Callable[[float, Callable[[], None]], None] = _at_once
         self._pauses: dict[tuple[int, int], list[_Pause]] = {}  # by task and attempt
@@ -159,6 +162,12 @@ class Job:
     def here(self, ticket: Ticket) -> LocalAttempt:
         """A local attempt as its own code reaches it."""
         return LocalAttempt(self, ticket)
+
+    def failure(self, ticket: Ticket, exc: BaseException) -> Outcome:
+        """A local step raised: what is told of it, and its frames kept for a debugger."""
+        told = describe(exc)
+        self.tracebacks[ticket.task] = exc.__traceback__
+        return Outcome("error", error=told)
 
     def paused(  # noqa: PLR0913, PLR0917  what `Signals.paused` takes, whose it is, and how to answer
         self,

@@ -84,7 +84,10 @@ def about_now(run: str, made: Plan, wishes: Wishes) -> About:
 def is_alive(about: About) -> bool:
     """The process that runs it is there."""
     try:
-        return bool(abs(psutil.Process(about.pid).create_time() - about.born) < _BORN_S)
+        process = psutil.Process(about.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # it has ended, and its parent has not looked yet
+            return False
+        return bool(abs(process.create_time() - about.born) < _BORN_S)
     except psutil.Error:
         return False
 

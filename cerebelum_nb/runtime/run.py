@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from types import TracebackType
 from typing import Any, Final
 
 from cerebelum_nb.errors import ExecutionError, PlanError
@@ -49,6 +50,7 @@ class Run(Looks):
         results: Results,
         definition: Any,
         approvals: Approvals,
+        tracebacks: dict[int, TracebackType | None] | None = None,
         about: Callable[[], About] | None = None,
         parent: "Run | None" = None,
     ) -> None:
@@ -56,6 +58,7 @@ class Run(Looks):
         super().__init__(number, plan, scheduler, parent, host.loop, self._done.is_set)
         self.id, self.workflow = run_id, plan.workflow
         self.wishes, self.definition, self.results = wishes, definition, results
+        self.tracebacks = tracebacks if tracebacks is not None else {}
         self.pauses: Mapping[str, Sequence[Before]] = {}
         self.without_inputs = ""
         self.on_end: list[Callable[[Run], None]] = []
@@ -196,7 +199,7 @@ class Run(Looks):
         elif not self._done.is_set() or self.state.status == "succeeded":
             return None
         else:
-            failure = why_not(self.state, called)
+            failure = why_not(self.state, called, self.tracebacks)
         failure.run = self
         return failure
 

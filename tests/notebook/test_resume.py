@@ -1,0 +1,108 @@
+"""What outlives a cell and a kernel: a failed step's frames for the debugger, a run for the next kernel."""
+
+import os
+import re
+import signal
+
+import pytest
+from kerneldriver import Kernel
+
+pytestmark = pytest.mark.kernel
+
+WAITING = """
+from cerebelum_nb import step, workflow, sleep, wait_for_approval
+
+@step
+def load(context, inputs):
+    print("load runs")
+    return inputs["n"]
+
+@step
+async def publish(context, load):
+    await sleep(30)
+    return load, await wait_for_approval("publish?")
+
+@workflow
+def nightly(wf):
+    wf.timeline(load >> publish)
+"""
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """Starts kernels of one notebook folder."""
+    started = []
+
+    def start():
+        made = Kernel(env={**os.environ, "CEREBELUM_HOME": str(tmp_path / "home")})
+        started.append(made)
+        made(f"%cd {tmp_path}")
+        return made
+
+    yield start
+    for made in started:
+        made.stop()
+
+
+def test_the_debugger_finds_the_frames_of_a_local_step_that_failed(kernel):
+    nb = kernel()
+    nb.run("%%cerebelum_step load\n[3, 4]")
+    nb.run("%%cerebelum_step mean\nshare = len(load) - 2\nsum(load) / share")
+    nb.run("%%cerebelum_workflow wf\nload >> mean")
+
+    assert nb.run("%cerebelum_run wf").ename == "ExecutionError"
+
+    walk = "import sys, traceback\nframe, line = list(traceback.walk_tb(sys.last_traceback))[-1]\n"
+    assert nb(f"{walk}frame.f_code.co_name, line, frame.f_locals['share'], frame.f_locals['load']").value == (
+        "('mean', 3, 0, [3, 4])"
+    )
+
+
+def test_a_run_goes_on_in_the_next_kernel(kernel):
+    first = kernel()
+    first(WAITING)
+    first("live = %cerebelum_run nightly n=7 --detach")
+    first("import time\nwhile not live.approvals: time.sleep(0.02)")
+    os.kill(int(first("import os\nos.getpid()").value), signal.SIGKILL)
+
+    second = kernel()
+    told = second("%cerebelum runs").out
+    assert re.search(r"\n\S+ +nightly +interrupted +\d{4}-", told), told
+    run = re.search(r"(\S+) +nightly", told)[1]
+    early = second.run(f"%cerebelum resume {run}")
+    assert (early.ename, "workflow 'nightly' is not defined in this kernel: run the cells" in early.traceback) == (
+        *("PlanError", True),
+    )
+    second(WAITING)
+    second("import threading, time, cerebelum_nb")
+    second(
+        "def approve():\n"
+        "    while not (len(cerebelum_nb.runs) > 1 and cerebelum_nb.runs[-1].approvals): time.sleep(0.02)\n"
+        "    cerebelum_nb.runs[-1].approve('publish', 'yes')\n"
+        "threading.Thread(target=approve).start()"
+    )
+    answer = second(f"resumed = %cerebelum resume {run}")
+
+    assert "load runs" not in answer.out
+    assert second("resumed.outputs").value == "{'load': 7, 'publish': (7, 'yes')}"
+
+
+def test_an_edited_step_is_asked_about(kernel):
+    nb = kernel()
+    nb("%load_ext cerebelum_nb")
+    nb("%%cerebelum_step one\n1")
+    nb("%%cerebelum_step two\nif not ready: raise ValueError('not yet')\none + 1")
+    nb("%%cerebelum_workflow wf\none >> two")
+    nb("ready = False")
+    assert nb.run("%cerebelum_run wf").ename == "ExecutionError"
+    nb("ready = True")
+    nb("%%cerebelum_step one\n10")
+
+    asked = nb.run("%cerebelum resume last")
+    assert asked.ename == "PlanError"
+    assert "edited since that run: one. --changed run runs them again" in asked.traceback
+    kept = nb("kept = %cerebelum resume 1 --changed keep\nkept.outputs")
+    assert kept.value == "{'one': 1, 'two': 2}"
+    assert nb("anew = %cerebelum resume 1 --changed run\nanew.outputs").value == "{'one': 10, 'two': 11}"
+    done = nb.run("%cerebelum resume last")
+    assert (done.ename, "has succeeded" in done.traceback) == ("PlanError", True)
