@@ -174,7 +174,7 @@ def test_poll_awaits_what_a_lambda_gives():
     async def ask():
         return "yes"
 
-    assert asyncio.run(poll(lambda: ask(), interval=1)) == "yes"
+    assert asyncio.run(poll(lambda: ask(), interval=1)) == "yes"  # noqa: PLW0108  a lambda is what people write
 
 
 @pytest.mark.parametrize(
