@@ -16,6 +16,7 @@ from cerebelum_nb.protocols import Answer
 
 MESSAGE_LIMIT = 4_000  # characters of an exception's message that are kept
 TRACEBACK_LIMIT = 20_000  # and of its traceback
+_KINDS = 20  # classes that an exception may inherit from
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  a prefix to compare with
 _MACHINERY = ("asyncio" + os.sep, "concurrent" + os.sep + "futures", "contextlib.py")
 
@@ -53,7 +54,8 @@ def describe(exc: BaseException) -> ErrorInfo:
         text = "".join(told.format())
     except BaseException as broken:  # noqa: BLE001  exotic exceptions break the formatter, and may raise anything
         text = f"{type(exc).__name__} (its traceback could not be formatted: {type(broken).__name__})\n"
-    return ErrorInfo(type(exc).__name__, _cut(message, MESSAGE_LIMIT), _cut(text, TRACEBACK_LIMIT))
+    kinds = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in type(exc).__mro__[:_KINDS] if kind is not object)
+    return ErrorInfo(type(exc).__name__, _cut(message, MESSAGE_LIMIT), _cut(text, TRACEBACK_LIMIT), kinds)
 
 
 def _message(exc: BaseException) -> str:

@@ -1,5 +1,6 @@
 """What a step knows about the run it is part of, and its own copy of what it is given."""
 
+import hashlib
 from typing import Any, Final
 
 _SHARED: Final = frozenset({type(None), bool, int, float, complex, str, bytes, range, type})
@@ -74,7 +75,7 @@ class Context:
         executor: Where this attempt runs, as people say it: ``local``, ``distributed``.
     """
 
-    __slots__ = ("_given", "_inputs", "attempt", "execution_id", "executor", "step_name", "workflow_name")
+    __slots__ = ("_given", "_inputs", "_root", "attempt", "execution_id", "executor", "step_name", "workflow_name")
 
     def __init__(  # noqa: PLR0913, PLR0917  one for each thing a step may ask
         self,
@@ -84,8 +85,10 @@ class Context:
         step_name: str,
         attempt: int = 1,
         executor: str = "local",
+        root: str = "",
     ) -> None:
         self._given = inputs
+        self._root = root or execution_id
         self._inputs: Any = _UNSET
         self.execution_id = execution_id
         self.workflow_name = workflow_name
@@ -99,6 +102,14 @@ class Context:
         if self._inputs is _UNSET:
             self._inputs = own_copy(self._given)
         return self._inputs
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text for all attempts of this step in this run, also after it was resumed; 32 hex digits.
+
+        Hand it to a service that drops a second request with the same key.
+        """
+        return hashlib.sha256(f"{self._root}\n{self.step_name}".encode()).hexdigest()[:32]
 
     def __repr__(self) -> str:
         return f"<context of step {self.step_name}, attempt {self.attempt}, run {self.execution_id}>"

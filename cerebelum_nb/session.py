@@ -243,8 +243,9 @@ class Session:
         run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
         remote = [name for name in self.places.executors if name != "local"]
         lanes = Lanes(self._local, self._executor, remote, self.loop)
-        scheduler = Scheduler(made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent)
-        job = Job(run_id, made, scheduler)
+        scheduler = Scheduler(made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent, later=self.later)
+        root = parent.root if parent is not None and again is None else run_id
+        job = Job(run_id, made, scheduler, root)
         job.later = self.later
         if parent is not None and again is None:
             job.past = {t: list(parent.pauses[name]) for t, name in enumerate(made.names) if name in parent.pauses}
@@ -260,7 +261,8 @@ class Session:
             definition=workflow,
             approvals=job.approvals,
             tracebacks=job.tracebacks,
-            about=lambda: about_now(run_id, made, wishes),
+            root=root,
+            about=lambda: about_now(run_id, made, wishes, root),
             parent=parent,
         )
         job.crash = run.crash

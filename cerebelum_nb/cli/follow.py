@@ -20,6 +20,7 @@ from cerebelum_nb.model.events import (
     RouteTaken,
     TaskFinished,
     TaskPaused,
+    TaskRetrying,
 )
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import current
@@ -74,6 +75,10 @@ class Teller:
             elif isinstance(event, TaskPaused):
                 self._begun.pop(event.task, None)
                 self._pauses(event)
+            elif isinstance(event, TaskRetrying):
+                self._begun.pop(event.task, None)
+                row = self._run.rows([event.task])[0]
+                self._say(lines.again(row, event.text, event.until - event.at, self._marks))
             elif isinstance(event, RouteTaken):
                 self._decides(event)
             elif isinstance(event, TaskFinished) and event.task not in self._run.plan.left_out:

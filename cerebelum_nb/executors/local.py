@@ -88,15 +88,19 @@ class _Threads:
     def submit(self, call: Callable[[], None]) -> None:
         with self._lock:
             self._work.put(call)
-            if self._idle < self._work.qsize() and self._alive < self._size:
-                self._alive += 1
-                name = f"cerebelum-step-thread-{next(self._number)}"
-                threading.Thread(target=self._main, name=name, daemon=True).start()
+            self._grow()
+
+    def _grow(self) -> None:
+        if self._idle < self._work.qsize() and self._alive < self._size:
+            self._alive += 1
+            name = f"cerebelum-step-thread-{next(self._number)}"
+            threading.Thread(target=self._main, name=name, daemon=True).start()
 
     def allow(self, more: int) -> None:
         """Allow more threads, since some wait or are left behind in steps that do not stop; or fewer again."""
         with self._lock:
             self._size += more
+            self._grow()  # what waits may begin
 
     def close(self) -> None:
         with self._lock:
@@ -130,6 +134,7 @@ class LocalExecutor:
         self._waiting: dict[tuple[str, int, int], asyncio.Task[Any]] = {}  # the lane suspended in an attempt
         self._in_thread: set[tuple[str, int, int]] = set()
         self._stopped: set[tuple[str, int, int]] = set()  # attempts that we cancelled; a step may cancel itself too
+        self._given_up: set[tuple[str, int, int]] = set()  # of those in threads: another thread is allowed instead
         self._lanes: set[asyncio.Task[None]] = set()
 
     def serve(self, job: Job) -> dict[str, Callable[[], object]]:
@@ -148,18 +153,26 @@ class LocalExecutor:
     def leave(self, job: Job) -> None:
         """The run has ended; what is still stuck in its steps is left behind."""
         leave_capture()
-        stuck = [key for key in list(self._in_thread) if key[0] == job.run]
-        if stuck:
-            self._threads.allow(len(stuck))
+        for key in [key for key in list(self._in_thread) if key[0] == job.run]:
+            self._give_up(key)
         for old in [o for o in self._old if o.holding is None]:
             self._old.remove(old)
             old.stop()
 
     def stop(self, job: Job, task: int, attempt: int) -> None:
-        """Cancel a waiting async step. A sync one cannot be stopped; its result will be dropped."""
+        """Cancel a waiting async step. A sync one cannot be stopped: its result is dropped and its thread replaced."""
+        key = (job.run, task, attempt)
+        if key in self._in_thread:
+            self._give_up(key)
+            return
         for here in (self._loop, *self._old):
             if here is not None:
-                here.loop.call_soon_threadsafe(self._cancel, (job.run, task, attempt))
+                here.loop.call_soon_threadsafe(self._cancel, key)
+
+    def _give_up(self, key: tuple[str, int, int]) -> None:
+        if key not in self._given_up:
+            self._given_up.add(key)
+            self._threads.allow(1)
 
     def _cancel(self, key: tuple[str, int, int]) -> None:
         lane = self._waiting.get(key)
@@ -298,6 +311,9 @@ class LocalExecutor:
                 outcome = job.failure(ticket, exc)
             job.flush(ticket)
             self._in_thread.discard(key)
+            if key in self._given_up:  # it did end: its own thread is enough again
+                self._given_up.discard(key)
+                self._threads.allow(-1)
             ticket = turn("threads", ticket, value, outcome)
 
 

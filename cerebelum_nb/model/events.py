@@ -13,7 +13,7 @@ OutcomeKind = Literal["ok", "error", "timeout", "cancelled", "lost"]
 TaskStatus = Literal["succeeded", "failed", "skipped", "cancelled"]
 RunStatus = Literal["succeeded", "failed", "cancelled"]
 Stream = Literal["stdout", "stderr", "notice"]
-PauseKind = Literal["sleep", "approval"]
+PauseKind = Literal["sleep", "approval", "retry"]
 
 
 class Placement(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -33,6 +33,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     type: str
     message: str
     traceback: str = ""
+    kinds: tuple[str, ...] = ()  # its class and those it inherits from, with their modules
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="type", array_like=True, gc=False):
@@ -124,6 +125,15 @@ class TaskResumed(Event, frozen=True, tag="task.resumed", array_like=True, gc=Fa
     attempt: int
 
 
+class TaskRetrying(Event, frozen=True, tag="task.retrying", array_like=True, gc=False):
+    """An attempt failed, and another one follows; at once, or when the task is resumed."""
+
+    task: int
+    attempt: int  # the one that failed
+    until: float  # UTC seconds
+    text: str  # which attempt comes next, and why
+
+
 class RouteTaken(Event, frozen=True, tag="route.taken", array_like=True, gc=False):
     """A decision chose one of its ways; the steps of the others are skipped."""
 
@@ -164,6 +174,7 @@ AnyEvent = (
     | AttemptProgress
     | TaskPaused
     | TaskResumed
+    | TaskRetrying
     | RouteTaken
     | TaskMoved
     | TaskFinished

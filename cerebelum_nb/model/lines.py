@@ -89,6 +89,17 @@ def sleeps(row: Row, seconds: float | None, marks: Marks, doing: str = "") -> st
     return f"  {marks.paused} {_name(row)} sleeps{how_long}{f': {doing}' if doing else ''}"
 
 
+def again(row: Row, text: str, seconds: float, marks: Marks) -> str:
+    """A step that failed and is tried again.
+
+    Args:
+        text: Which attempt comes next, and why: ``attempt 2 of 4 after OSError``.
+        seconds: Until then.
+    """
+    when = f" in {time_left(seconds)}" if seconds >= 1 else ""
+    return f"  {marks.failed} {_name(row)} tries again{when}: {text}"
+
+
 def asks(row: Row, doing: str, answer: str, marks: Marks) -> str:
     """A step that waits for somebody's answer.
 

@@ -16,13 +16,13 @@ from cerebelum_nb.errors import DefinitionError
 ExecutorName = Literal["local", "distributed", "auto"] | str  # noqa: PYI051  editors offer the literals
 
 ACTS: Final[Mapping[str, bool]] = {
-    "retries": False,
-    "backoff": False,
-    "retry_on": False,
-    "timeout": False,
-    "queue_timeout": False,
+    "retries": True,
+    "backoff": True,
+    "retry_on": True,
+    "timeout": True,
+    "queue_timeout": True,
     "cache": False,
-    "idempotent": False,
+    "idempotent": True,
     "effects": False,
     "compensate": False,
     "labels": False,
@@ -69,7 +69,7 @@ class StepOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def used(options: StepOptions) -> tuple[str, ...]:
     """The options that say something else than their default."""
-    return tuple(name for name in ACTS if getattr(options, name) != getattr(_NOTHING, name))
+    return tuple(name for name in ACTS if getattr(options, name) != getattr(NOTHING, name))
 
 
 def idle(options: StepOptions) -> str:
@@ -78,7 +78,7 @@ def idle(options: StepOptions) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
-_NOTHING: Final = StepOptions()
+NOTHING: Final = StepOptions()
 
 
 # checking -----------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class _Bad(Exception):
     """A value that an option does not take; its text says what it takes."""
 
 
-def checked(step: str, given: Mapping[str, Any], base: StepOptions = _NOTHING) -> StepOptions:
+def checked(step: str, given: Mapping[str, Any], base: StepOptions = NOTHING) -> StepOptions:
     """Options as they were written, checked and in one form.
 
     Args:
@@ -105,7 +105,7 @@ def checked(step: str, given: Mapping[str, Any], base: StepOptions = _NOTHING) -
             made[name] = _CHECKS[name](value)
         except _Bad as bad:
             raise DefinitionError(f"step {step!r}: {name}={_bounded(value)}: it takes {bad}") from None
-    return msgspec.structs.replace(base, **made)
+    return msgspec.structs.replace(base, **made) if made else base
 
 
 def _bounded(value: object) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from cerebelum_nb.model.events import Group, Placement
+from cerebelum_nb.model.options import StepOptions
 from cerebelum_nb.model.workflow import Way
 
 CONTEXT: Final = -1  # in a `Call`: the step's context
@@ -36,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
     left_out: frozenset[int] = frozenset()  # not needed for what was asked (`until`)
     ways: Mapping[int, tuple[Way, ...]] = {}  # decision -> what it may choose
     groups: tuple[Group, ...] = ()
+    options: Mapping[int, StepOptions] = {}  # tasks whose step asks for more than a name and a place
     inputs_of: Mapping[int, int] = {}  # tasks of a nested workflow -> the task whose result they get as inputs
 
     def number_of(self, step: str) -> int:

@@ -35,6 +35,7 @@ from cerebelum_nb.model.events import (
     TaskMoved,
     TaskPaused,
     TaskResumed,
+    TaskRetrying,
 )
 
 WAITING, READY, SUBMITTED, RUNNING, ENDED, SUCCEEDED, FAILED, SKIPPED, CANCELLED = range(9)
@@ -107,6 +108,7 @@ class RunState:
         self.decisions: frozenset[int] = frozenset()
         self.passed: set[int] = set()  # tasks that a route passes by: skipped, and no hindrance to what follows
         self.loops: dict[int, int] = {}  # decision -> how often it went back
+        self.retried: dict[int, int] = {}  # task -> how often it was tried again
         self.paused: dict[int, Pause] = {}
         self.rested_s: dict[int, float] = {}  # running tasks -> how long they were paused so far
         self.progress: dict[int, tuple[float, str]] = {}
@@ -150,8 +152,9 @@ class RunState:
                 self.paused[e.task] = Pause(e.kind, e.at, e.until, e.text)
                 self.dirty.add(e.task)
             case TaskResumed():
-                self._rest_ends(e.task, e.at)
-                self.dirty.add(e.task)
+                self._resumed(e)
+            case TaskRetrying():
+                self._retrying(e)
             case RouteTaken():
                 self._route_taken(e)
             case TaskMoved():
@@ -191,6 +194,25 @@ class RunState:
             if e.error is not None:
                 self.errors[task] = e.error
 
+    def _resumed(self, e: TaskResumed) -> None:
+        if self.phase[e.task] == WAITING:  # before another attempt
+            del self.paused[e.task]
+            self._make_ready(e.task)
+        else:
+            self._rest_ends(e.task, e.at)
+        self.dirty.add(e.task)
+
+    def _retrying(self, e: TaskRetrying) -> None:
+        if self.phase[e.task] != ENDED:
+            raise InternalError(f"task {e.task} is to be tried again while {PHASES[self.phase[e.task]]}")
+        self._put_attempt_aside(e.task)
+        self.retried[e.task] = self.retried.get(e.task, 0) + 1
+        if e.until > e.at:
+            self.paused[e.task] = Pause("retry", e.at, e.until, e.text)
+        else:
+            self._make_ready(e.task)
+        self.dirty.add(e.task)
+
     def _rest_ends(self, task: int, at: float) -> None:
         pause = self.paused.pop(task, None)
         if pause is not None:
@@ -203,6 +225,7 @@ class RunState:
                 self._queue[task].remove(task)
             elif before != WAITING:
                 raise InternalError(f"task {task} finished while {PHASES[before]}")
+            self.paused.pop(task, None)  # a pause before another attempt
             if e.reason:
                 self.reasons[task] = e.reason
             if e.source == "reused":
@@ -244,6 +267,7 @@ class RunState:
         if self.phase[e.task] == READY:
             self._queue[e.task].remove(e.task)
             self.phase[e.task] = WAITING
+        self.paused.pop(e.task, None)
         for task in e.again:
             self._back_to_waiting(task)
         self.places[e.task] = e.placement
@@ -270,23 +294,29 @@ class RunState:
                     self.dirty.add(child)
         if phase not in (WAITING, READY, ENDED):
             self.unfinished += 1
+        self.retried.pop(task, None)
         if phase in (ENDED, SUCCEEDED, FAILED, CANCELLED) and self.attempt[task]:
-            place = self.places[task]
-            self.past[task] = (
-                *self.past.get(task, ()),
-                PastAttempt(
-                    self.attempt[task],
-                    place.label,
-                    place.remote,
-                    self.started[task],
-                    self.ended[task],
-                    self._outcome.pop(task, "ok"),
-                ),
-            )
-        for known in (self.errors, self.reasons, self.workers, self.progress):
+            self._put_attempt_aside(task)
+        for known in (self.reasons, self.progress):
             known.pop(task, None)
         self.reused.discard(task)
         self.passed.discard(task)
+        self.phase[task] = WAITING
+
+    def _put_attempt_aside(self, task: int) -> None:
+        """The task waits again; how its last attempt went is remembered."""
+        place = self.places[task]
+        attempt = PastAttempt(
+            self.attempt[task],
+            place.label,
+            place.remote,
+            self.started[task],
+            self.ended[task],
+            self._outcome.pop(task, "ok"),
+        )
+        self.past[task] = (*self.past.get(task, ()), attempt)
+        for known in (self.errors, self.workers):
+            known.pop(task, None)
         self.phase[task] = WAITING
         self.submitted[task] = self.started[task] = self.ended[task] = self.run_s[task] = 0.0
 

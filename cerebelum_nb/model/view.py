@@ -95,7 +95,7 @@ def row(state: RunState, task: int) -> Row:
     ended, pause = bool(state.ended[task]), state.paused.get(task)
     told = state.progress.get(task)
     if pause is not None:
-        status = "sleeping" if pause.kind == "sleep" else "approval"
+        status = "approval" if pause.kind == "approval" else "sleeping"
     return Row(
         id=task,
         step=state.names[task],

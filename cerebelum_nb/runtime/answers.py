@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
-from cerebelum_nb.errors import ExecutionError, InvalidReturnValueError, RunCancelled, StepExecutionError
+from cerebelum_nb.errors import (
+    ExecutionError,
+    InvalidReturnValueError,
+    RunCancelled,
+    StepExecutionError,
+    StepTimeoutError,
+)
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
 
 _NONE: Final[Mapping[int, TracebackType | None]] = {}
@@ -103,6 +109,7 @@ _CLASSES: Final[dict[str, type[ExecutionError]]] = {
     "CancelledError": StepExecutionError,
     "WorkerLost": StepExecutionError,
     "CoreLost": StepExecutionError,
+    "StepTimeout": StepTimeoutError,
     "UnserializableResult": InvalidReturnValueError,
     "UnreadableResult": InvalidReturnValueError,
 }

@@ -81,6 +81,7 @@ class History:
             results=results,
             definition=definition(about.workflow),
             approvals=Approvals(),
+            root=about.root,
         )
         made.recall(found.events, self.pauses(found), found.without_inputs)
         return made

@@ -85,8 +85,13 @@ class Job:
         crash: Called when the scheduler itself fails: the run cannot go on, and must not hang.
     """
 
-    def __init__(self, run: str, plan: Plan, scheduler: Scheduler) -> None:
-        self.run, self.plan, self.scheduler = run, plan, scheduler
+    def __init__(self, run: str, plan: Plan, scheduler: Scheduler, root: str = "") -> None:
+        """Join them.
+
+        Args:
+            root: The run that this one goes on from, if any: its steps keep their idempotency keys.
+        """
+        self.run, self.plan, self.scheduler, self.root = run, plan, scheduler, root or run
         self.crash: Callable[[BaseException], None] = _nobody
         self.approvals = Approvals()
         self.tracebacks: dict[int, TracebackType | None] = {}  # of local steps that raised; they keep its frames alive
@@ -126,7 +131,8 @@ class Job:
     def context(self, task: int, number: int) -> Context:
         """What the step is told about its run."""
         label = self.scheduler.state.places[task].label
-        return Context(self._inputs(task), self.run, self.plan.workflow, self.plan.names[task], number, label)
+        step = self.plan.names[task]
+        return Context(self._inputs(task), self.run, self.plan.workflow, step, number, label, self.root)
 
     def _inputs(self, task: int) -> Any:
         source = self.plan.inputs_of.get(task)
@@ -156,6 +162,7 @@ class Job:
                 "step_name": plan.names[task],
                 "attempt": ticket.attempt,
                 "executor": place.label,
+                "root": self.root,
             },
         )
 

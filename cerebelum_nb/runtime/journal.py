@@ -36,6 +36,7 @@ class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
     strategy: dict[str, str]
     person: dict[str, str]  # what was moved by hand before it began
     everywhere: str = ""
+    root: str = ""  # the run that it goes on from, through any number of resumes
 
 
 _encode: Final = msgspec.msgpack.encode

@@ -75,10 +75,10 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
     return Past(about, list(events), made, scheduler, pauses, interrupted)
 
 
-def about_now(run: str, made: Plan, wishes: Wishes) -> About:
+def about_now(run: str, made: Plan, wishes: Wishes, root: str) -> About:
     """What is to be known later about a run that this process begins."""
     strategy, person, me = dict(wishes.strategy), dict(wishes.person), psutil.Process()
-    return About(run, made.workflow, time.time(), me.pid, me.create_time(), strategy, person, wishes.everywhere)
+    return About(run, made.workflow, time.time(), me.pid, me.create_time(), strategy, person, wishes.everywhere, root)
 
 
 def is_alive(about: About) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.events import Group, Placement
+from cerebelum_nb.model.options import NOTHING
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call, Plan
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.model.workflow import GroupDef, StepDef, WorkflowDef
@@ -54,6 +55,7 @@ def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, 
         answer=len(steps) - 1,
         ways={route.decision: route.ways for route in workflow.routes},
         groups=tuple([Group(g.name, g.first, g.stop) for g in workflow.groups]),
+        options={i: step.options for i, step in enumerate(steps) if step.options is not NOTHING},
         inputs_of=inputs_of,
     )
     return made if until is None else _until(made, until, at)

@@ -35,6 +35,7 @@ class Run(Looks):
     Attributes:
         id: Its name in the journal.
         workflow: The workflow's name.
+        root: The run that it goes on from, through any number of resumes; its own id for none.
         moved: Step name to executor: what a person moved, by click or by `move`.
     """
 
@@ -52,11 +53,12 @@ class Run(Looks):
         approvals: Approvals,
         tracebacks: dict[int, TracebackType | None] | None = None,
         about: Callable[[], About] | None = None,
+        root: str = "",
         parent: "Run | None" = None,
     ) -> None:
         self._done = threading.Event()
         super().__init__(number, plan, scheduler, parent, host.loop, self._done.is_set)
-        self.id, self.workflow = run_id, plan.workflow
+        self.id, self.workflow, self.root = run_id, plan.workflow, root or run_id
         self.wishes, self.definition, self.results = wishes, definition, results
         self.tracebacks = tracebacks if tracebacks is not None else {}
         self.pauses: Mapping[str, Sequence[Before]] = {}

@@ -8,30 +8,24 @@ A ticket is the frozen event that began the attempt: a late or superseded result
 """
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from cerebelum_nb.attempt import printable
 from cerebelum_nb.model.events import (
-    AnyEvent,
     AttemptFinished,
     AttemptOutput,
-    AttemptProgress,
     AttemptStarted,
     AttemptSubmitted,
     ErrorInfo,
-    PauseKind,
     Placement,
     RouteTaken,
     RunFinished,
     RunStarted,
-    Stream,
     TaskFinished,
     TaskMoved,
-    TaskPaused,
     TaskResumed,
+    TaskRetrying,
 )
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import (
@@ -43,27 +37,36 @@ from cerebelum_nb.model.state import (
     SUBMITTED,
     SUCCEEDED,
     WAITING,
-    RunState,
 )
 from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.protocols import Outcome
+from cerebelum_nb.runtime.log import Log
+from cerebelum_nb.runtime.retrying import pause_s
 from cerebelum_nb.runtime.returned import LOOK_AT, looked_at
 from cerebelum_nb.runtime.ways import passed_by, too_often
 
 T = TypeVar("T")
 Ticket = AttemptSubmitted | AttemptStarted
 Poke = Callable[[], object]
+Later = Callable[[float, Callable[[], object]], object]
 NOT_ASKED: Final = "not needed for what was asked"
 MISSING: Final = object()  # the value of a task that a route passed by
 INLINE: Final = frozenset({"local", "threads"})  # lanes whose taker runs the step at once, in this process
+TIMEOUTS: Final = ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception")  # as `retry_on` may name it
 SLICE: Final = 2000  # tasks ended in one grip, so that others get the lock in between
 
 
-class Scheduler:
+class Scheduler(Log):
     """One run's decisions and its log."""
 
     def __init__(
-        self, plan: Plan, *, poke: Mapping[str, Poke], stop: Callable[[str, int, int], object], urgent: Poke
+        self,
+        plan: Plan,
+        *,
+        poke: Mapping[str, Poke],
+        stop: Callable[[str, int, int], object],
+        urgent: Poke,
+        later: Later = lambda _seconds, _call: None,
     ) -> None:
         """Prepare; nothing is written before `start`.
 
@@ -71,23 +74,18 @@ class Scheduler:
             poke: Lane -> tell it that work waits. Called from any thread, must return at once.
             stop: Called with lane, task and attempt when a running attempt is no longer wanted.
             urgent: Called when the run has ended, to hurry the log along.
+            later: Called with seconds and what to call after them: for timeouts, and pauses between attempts.
         """
-        self.plan, self.state = plan, RunState()
+        super().__init__()
+        self.plan = plan
         self.values: list[Any] = [None] * len(plan.names)
         self.envelopes: dict[int, Any] = {}  # results that came as an envelope, as they came
-        self.log: list[AnyEvent] = []
-        self.late = 0  # signals of superseded attempts: counted, never written
-        self._poke, self._stop, self._urgent = poke, stop, urgent
+        self._poke, self._stop, self._urgent, self._later = poke, stop, urgent, later
         self._coming = dict.fromkeys(poke, False)  # lane -> somebody was poked and has not taken yet
         self._cancelled = False
         self._ways = plan.ways
-        self._stops: list[Poke] = []  # of attempts that a route ended: called without the lock
-        self._lock = threading.Lock()
-        self._wall = time.time() - time.perf_counter()
-
-    def now(self) -> float:
-        """UTC seconds, from a clock that never runs backwards inside a run."""
-        return time.perf_counter() + self._wall
+        self._options = plan.options
+        self._outside: list[Poke] = []  # to be called without the lock: stops of ended attempts, timers
 
     def start(self, run: str, *, parent: str = "", reused: Mapping[int, tuple[Any, str]] | None = None) -> None:
         """Announce every task, end those that need not run, and call the lanes.
@@ -135,6 +133,8 @@ class Scheduler:
                 else:  # whoever runs it says when it has begun
                     ticket = AttemptSubmitted(state.seq + 1, now, task, number)
                 self._write(ticket)
+                if self._options and task in self._options:
+                    self._set_timers(task, number, inline=lane in INLINE)
             pokes = self._after()
         if pokes:
             _call(pokes)
@@ -145,41 +145,49 @@ class Scheduler:
         with self._lock:
             if self.state.phase[task] == SUBMITTED and self.state.attempt[task] == attempt:
                 self._write(AttemptStarted(self.state.seq + 1, self.now(), task, attempt, worker))
+                if task in self._options:
+                    self._set_timers(task, attempt, inline=True)
             else:
                 self.late += 1
+            pokes = self._after()
+        _call(pokes)
 
-    def printed(self, task: int, attempt: int, stream: Stream, text: str) -> None:
-        """A live attempt printed something."""
-        text = printable(text)
-        with self._lock:
-            if self._alive(task, attempt):
-                self._write(AttemptOutput(self.state.seq + 1, self.now(), task, attempt, stream, text))
-            else:
-                self.late += 1
+    def _set_timers(self, task: int, number: int, *, inline: bool) -> None:
+        """An attempt begins, or (not `inline`) waits for a worker: see that it ends in time."""
+        options = self._options[task]
+        limit = options.timeout if inline else options.queue_timeout
+        if limit is not None:
+            expire = functools.partial(self._expire, task, number, limit, inline)
+            self._outside.append(functools.partial(self._later, limit, expire))
 
-    def progress(self, task: int, attempt: int, done: float, text: str) -> None:
-        """A live attempt says how far it is."""
+    def _expire(self, task: int, number: int, limit: float, began: bool) -> None:  # noqa: FBT001  called by a timer
+        """An attempt has used its time up."""
         with self._lock:
-            if self._alive(task, attempt):
-                self._write(AttemptProgress(self.state.seq + 1, self.now(), task, attempt, done, printable(text)))
-            else:
-                self.late += 1
+            if not self._alive(task, number) or (not began and self.state.phase[task] != SUBMITTED):
+                return
+            place = self.state.places[task]
+            text = (
+                f"it took longer than its timeout of {limit:g} s"
+                if began
+                else (f"no worker of {place.label!r} took it within its queue_timeout of {limit:g} s")
+            )
+            self._outside.append(functools.partial(self._stop, place.lane, task, number))
+            error = ErrorInfo(
+                "StepTimeout", text, "", ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception")
+            )
+            self._settle(task, number, None, Outcome("timeout", error=error, run_s=limit if began else 0.0), self.now())
+            pokes = self._after()
+        _call(pokes)
 
-    def paused(self, task: int, attempt: int, kind: PauseKind, until: float, text: str) -> None:
-        """A live attempt sleeps, or waits for an answer, until then (UTC seconds; 0 for ever)."""
+    def retry(self, task: int, failed: int) -> None:
+        """The pause after a failed attempt is over."""
         with self._lock:
-            if self._alive(task, attempt):
-                self._write(TaskPaused(self.state.seq + 1, self.now(), task, attempt, kind, until, printable(text)))
-            else:
-                self.late += 1
-
-    def resumed(self, task: int, attempt: int) -> None:
-        """It goes on."""
-        with self._lock:
-            if self._alive(task, attempt) and task in self.state.paused:
-                self._write(TaskResumed(self.state.seq + 1, self.now(), task, attempt))
-            else:
-                self.late += 1
+            state = self.state
+            if state.phase[task] != WAITING or task not in state.paused or state.attempt[task] != failed:
+                return  # it was cancelled, or moved
+            self._write(TaskResumed(state.seq + 1, self.now(), task, failed))
+            pokes = self._after()
+        _call(pokes)
 
     def answer(self) -> int:
         """The task whose result is the run's: the last one, or the last that a route did not pass by."""
@@ -250,17 +258,6 @@ class Scheduler:
         _call(pokes)
         return True
 
-    def read(self, look: Callable[[RunState], T]) -> T:
-        """Look at the state while nobody writes; keep it short."""
-        with self._lock:
-            return look(self.state)
-
-    def drain(self) -> list[AnyEvent]:
-        """Take the log so far."""
-        batch = self.log[: len(self.log)]  # one reader, append-only writers: each line is atomic, no lock needed
-        del self.log[: len(batch)]
-        return batch
-
     def is_cancelled(self) -> bool:
         """Somebody asked to cancel."""
         return self._cancelled
@@ -273,9 +270,6 @@ class Scheduler:
                 for t, phase in enumerate(state.phase)
                 if SUBMITTED <= phase <= RUNNING
             ]
-
-    def _alive(self, task: int, attempt: int) -> bool:
-        return SUBMITTED <= self.state.phase[task] <= RUNNING and self.state.attempt[task] == attempt
 
     def _again(self, *tasks: int) -> tuple[int, ...]:
         """Tasks that are sent back: those named and all below them, as far as they have begun or ended."""
@@ -291,10 +285,6 @@ class Scheduler:
                 stops.append(functools.partial(self._stop, state.places[task].lane, task, number))
                 self._write(AttemptFinished(state.seq + 1, now, task, number, "cancelled", ErrorInfo("Moved", why)))
         return stops
-
-    def _write(self, e: AnyEvent) -> None:
-        self.state.apply(e)
-        self.log.append(e)
 
     def _settle(self, task: int, number: int, value: Any, outcome: Outcome | None, now: float) -> None:
         state = self.state
@@ -319,9 +309,23 @@ class Scheduler:
                 return
             outcome = Outcome("error", error=error, run_s=run_s)
         self._write(AttemptFinished(state.seq + 1, now, task, number, outcome.kind, outcome.error, outcome.run_s))
+        if task in self._options and not self._cancelled and self._try_again(task, number, outcome, now):
+            return
         status: Any = "cancelled" if outcome.kind == "cancelled" else "failed"
         self._write(TaskFinished(state.seq + 1, now, task, status))
         self._skip_below(task, now)
+
+    def _try_again(self, task: int, number: int, outcome: Outcome, now: float) -> bool:
+        options, tried = self._options[task], self.state.retried.get(task, 0)
+        wait = pause_s(options, tried, outcome)
+        if wait is None:
+            return False
+        why = outcome.error.type if outcome.error is not None else outcome.kind
+        text = f"attempt {tried + 2} of {options.retries + 1} after {why}"
+        self._write(TaskRetrying(self.state.seq + 1, now, task, number, now + wait, text))
+        if wait:
+            self._outside.append(functools.partial(self._later, wait, functools.partial(self.retry, task, number)))
+        return True
 
     def _looked_at(self, task: int, number: int, value: Any, now: float) -> tuple[Any, ErrorInfo | None]:
         found = looked_at(self.plan.names[task], value)
@@ -336,7 +340,7 @@ class Scheduler:
         name = self.plan.names[task]
         if way.back_to:
             again = self._again(*way.back_to)
-            self._stops += self._end_running(again, f"stopped because {name!r} went back", now)
+            self._outside += self._end_running(again, f"stopped because {name!r} went back", now)
             for other in again:
                 self.values[other] = None
             self._write(RouteTaken(self.state.seq + 1, now, task, way.label, again))
@@ -374,8 +378,8 @@ class Scheduler:
                 return [self._urgent]
             return None
         pokes: list[Poke] | None = None
-        if self._stops:
-            pokes, self._stops = self._stops, []
+        if self._outside:
+            pokes, self._outside = self._outside, []
         for lane, queue in state.ready.items():
             if queue and not self._coming[lane]:
                 self._coming[lane] = True

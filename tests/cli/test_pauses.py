@@ -69,3 +69,21 @@ def test_pauses_and_ways_are_a_line_each(session, capsys, monkeypatch):
         "⏸ ship [LOCAL] sleeps 1 s",
         f"⏸ ship [LOCAL] waits for approval: charge the card - cerebelum approve {run.id} ship",
     ]
+
+
+def test_another_try_is_a_line_of_its_own(session, capsys):
+    @step(retries=2)
+    async def fetch(context):
+        if context.attempt < 3:
+            raise ConnectionResetError("gone")
+        return 1
+
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline(fetch)))
+    Teller(run, lines.Marks(), running=False).follow()
+
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert (first, second) == (
+        "  ✗ fetch [LOCAL] tries again: attempt 2 of 3 after ConnectionResetError",
+        "  ✗ fetch [LOCAL] tries again: attempt 3 of 3 after ConnectionResetError",
+    )
+    assert last.endswith("attempt 3")

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from cerebelum_nb import DefinitionError, NotActiveYet, PlanError, StepMetadata, step, workflow
+from cerebelum_nb import DefinitionError, PlanError, StepMetadata, step, workflow
 from cerebelum_nb.model.workflow import Parameter
 
 
@@ -43,8 +43,7 @@ def test_a_decorated_step_can_be_decorated_again():
 
 
 def test_a_step_decorated_again_keeps_what_is_not_said_again():
-    with pytest.warns(NotActiveYet):
-        first = step(name="load", executor="distributed", depends_on=["x"], retries=2)(lambda context: 1)
+    first = step(name="load", executor="distributed", depends_on=["x"], retries=2)(lambda context: 1)
     second = step(first)
 
     assert second.definition == first.definition

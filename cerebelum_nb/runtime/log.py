@@ -1,0 +1,90 @@
+"""A run's log and the fold of it, under one short lock; and what running attempts add to it by themselves."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from cerebelum_nb.attempt import printable
+from cerebelum_nb.model.events import (
+    AnyEvent,
+    AttemptOutput,
+    AttemptProgress,
+    PauseKind,
+    Stream,
+    TaskPaused,
+    TaskResumed,
+)
+from cerebelum_nb.model.state import RUNNING, SUBMITTED, RunState
+
+T = TypeVar("T")
+
+
+class Log:
+    """Events, and the state they fold to.
+
+    Attributes:
+        late: Signals of superseded attempts: counted, never written.
+    """
+
+    def __init__(self) -> None:
+        self.state = RunState()
+        self.log: list[AnyEvent] = []
+        self.late = 0
+        self._lock = threading.Lock()
+        self._wall = time.time() - time.perf_counter()
+
+    def now(self) -> float:
+        """UTC seconds, from a clock that never runs backwards inside a run."""
+        return time.perf_counter() + self._wall
+
+    def read(self, look: Callable[[RunState], T]) -> T:
+        """Look at the state while nobody writes; keep it short."""
+        with self._lock:
+            return look(self.state)
+
+    def drain(self) -> list[AnyEvent]:
+        """Take the log so far."""
+        batch = self.log[: len(self.log)]  # one reader, append-only writers: each line is atomic, no lock needed
+        del self.log[: len(batch)]
+        return batch
+
+    def printed(self, task: int, attempt: int, stream: Stream, text: str) -> None:
+        """A live attempt printed something."""
+        text = printable(text)
+        with self._lock:
+            if self._alive(task, attempt):
+                self._write(AttemptOutput(self.state.seq + 1, self.now(), task, attempt, stream, text))
+            else:
+                self.late += 1
+
+    def progress(self, task: int, attempt: int, done: float, text: str) -> None:
+        """A live attempt says how far it is."""
+        with self._lock:
+            if self._alive(task, attempt):
+                self._write(AttemptProgress(self.state.seq + 1, self.now(), task, attempt, done, printable(text)))
+            else:
+                self.late += 1
+
+    def paused(self, task: int, attempt: int, kind: PauseKind, until: float, text: str) -> None:
+        """A live attempt sleeps, or waits for an answer, until then (UTC seconds; 0 for ever)."""
+        with self._lock:
+            if self._alive(task, attempt):
+                self._write(TaskPaused(self.state.seq + 1, self.now(), task, attempt, kind, until, printable(text)))
+            else:
+                self.late += 1
+
+    def resumed(self, task: int, attempt: int) -> None:
+        """It goes on."""
+        with self._lock:
+            if self._alive(task, attempt) and task in self.state.paused:
+                self._write(TaskResumed(self.state.seq + 1, self.now(), task, attempt))
+            else:
+                self.late += 1
+
+    def _alive(self, task: int, attempt: int) -> bool:
+        return SUBMITTED <= self.state.phase[task] <= RUNNING and self.state.attempt[task] == attempt
+
+    def _write(self, e: AnyEvent) -> None:
+        self.state.apply(e)
+        self.log.append(e)
