@@ -18,6 +18,7 @@ MESSAGE_LIMIT = 4_000  # characters of an exception's message that are kept
 TRACEBACK_LIMIT = 20_000  # and of its traceback
 _KINDS = 20  # classes that an exception may inherit from
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  a prefix to compare with
+_HELPERS = _OWN + "helpers.py"
 _MACHINERY = ("asyncio" + os.sep, "concurrent" + os.sep + "futures", "contextlib.py")
 
 
@@ -93,9 +94,20 @@ def _drop_own_frames(exc: BaseException) -> None:
             tb = tb.tb_next
         if tb is not None and not _is_machinery(tb.tb_frame):
             one.__traceback__ = tb
+            _drop_helpers(tb)
         todo += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
             todo += one.exceptions
+
+
+def _drop_helpers(tb: TracebackType) -> None:
+    """End a traceback where the person's code called one of our helpers: what it did inside is of no use to them."""
+    last = tb
+    while tb.tb_next is not None:
+        tb = tb.tb_next
+        if tb.tb_frame.f_code.co_filename != _HELPERS:
+            last = tb
+    last.tb_next = None
 
 
 def _is_machinery(frame: FrameType) -> bool:

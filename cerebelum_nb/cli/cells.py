@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-_STARTS: Final = frozenset({"run", "execute", "rerun", "apply"})
-_RUN_MAGIC: Final = re.compile(r"%cerebelum_run\b|%cerebelum\s+rerun\b")
-_RUN_CALL: Final = re.compile(r"\.(?:run|execute|rerun)\s*\(")
+_STARTS: Final = frozenset({"run", "execute", "rerun", "resume", "apply"})
+_RUN_MAGIC: Final = re.compile(r"%cerebelum_run\b|%cerebelum\s+(?:rerun|resume|approve|reject)\b")
+_RUN_CALL: Final = re.compile(r"\.(?:run|execute|rerun|resume)\s*\(")
 _LINE_MAGIC: Final = re.compile(
     r"^(?P<indent>\s*)(?P<target>[\w\s,.\[\]]+=\s*)?(?P<magic>[%!?](?!=).*|[\w.]+\?\??\s*)$"
 )
@@ -22,7 +22,7 @@ _STAND_IN: Final = "__magic__"
 
 def defining(cells: Sequence[str]) -> list[str]:
     """Each cell without its runs; empty where nothing is left to do."""
-    made_by_runs: set[str] = set()
+    made_by_runs = {"runs"}  # the session's, bound by %load_ext
     modules: set[str] = set()
     return [_defining(cell, made_by_runs, modules) for cell in cells]
 
@@ -41,7 +41,8 @@ def _defining(cell: str, gone: set[str], modules: set[str]) -> str:
     for statement in tree.body:
         modules |= _modules(statement)
         wanted = _starts_run(statement, modules) or bool(_read(statement) & gone)
-        gone.difference_update(_written(statement))
+        if not _imports_ours(statement):
+            gone.difference_update(_written(statement))
         if wanted:
             gone.update(_written(statement))
             first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
@@ -111,6 +112,10 @@ def _modules(statement: ast.stmt) -> set[str]:
         if isinstance(node, ast.Import)
         for alias in node.names
     }
+
+
+def _imports_ours(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("cerebelum_nb")
 
 
 def _read(statement: ast.stmt) -> set[str]:

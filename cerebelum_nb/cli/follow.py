@@ -23,7 +23,7 @@ from cerebelum_nb.model.events import (
     TaskRetrying,
 )
 from cerebelum_nb.runtime.run import Run
-from cerebelum_nb.session import current
+from cerebelum_nb.session import current, existing
 
 FRAME_S: Final = 0.05  # how often new events are looked for
 SLOW_S: Final = 0.1  # a local step that runs longer is announced before its end
@@ -200,7 +200,9 @@ def _through(  # noqa: PLR0913  what the two verbs differ in
         # Now, while threads may still be started: at the interpreter's end it is too late for some. Closing waits for
         # runs, and waiting echoes what steps printed, which has been told.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            current().close()
+            session = existing()
+            if session is not None:
+                session.close()
 
 
 def _interrupted(going: Run) -> int:

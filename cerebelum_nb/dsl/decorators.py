@@ -58,7 +58,7 @@ def step(
     Args:
         name: Its name, if not the function's.
         executor: ``local`` runs it in this process, ``distributed`` on a worker, ``auto`` leaves it to the workflow.
-        depends_on: Steps it must follow without reading their results.
+        depends_on: Steps it must follow without reading their results; a function with ``**kwargs`` gets these too.
         retries: How often it is tried again after an error.
         backoff: Pause between tries: seconds, or (first, factor, longest).
         retry_on: Errors after which it is tried again; without it, any that can pass.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
 
 from cerebelum_nb.dsl.timeline import Chainable
 from cerebelum_nb.errors import DefinitionError, NotYet
-from cerebelum_nb.model.options import StepOptions, checked
+from cerebelum_nb.model.options import NOTHING, StepOptions, checked
 from cerebelum_nb.model.workflow import RESERVED, Parameter, StepDef
 
 if TYPE_CHECKING:  # a plain `StepMetadata` in an annotation is a step of any kind; Python itself says so from 3.13 on
@@ -129,7 +129,7 @@ def make_step(
     Raises:
         DefinitionError: What is wrong, with the parameter's name and the place.
     """
-    base = StepOptions()
+    base = NOTHING
     if isinstance(function, StepMetadata):
         old = function.definition
         function, base, name = old.function, old.options, old.name if name is None else name
@@ -146,13 +146,17 @@ def make_step(
     if not isinstance(executor, str) or not executor or not executor.isprintable():
         raise DefinitionError(f"step {chosen!r}: executor={executor!r} is not a name like 'local' or 'distributed'")
     parameters = _parameters(chosen, function)
+    followed = _names(chosen, depends_on)
+    if _takes_any(function):  # it reads whatever it is said to depend on
+        known = {p.name for p in parameters}
+        parameters += tuple(Parameter(n, "step", keyword=True) for n in dict.fromkeys(followed) if n not in known)
     read = [p.name for p in parameters if p.kind == "step"]
     return StepMetadata(
         StepDef(
             name=chosen,
             function=function,
             parameters=parameters,
-            depends_on=tuple(dict.fromkeys([*read, *_names(chosen, depends_on)])),
+            depends_on=tuple(dict.fromkeys([*read, *followed])),
             executor=executor,
             is_async=_is_async(function),
             defined_at=_place(function),
@@ -220,7 +224,7 @@ def _parameters(step: str, function: Callable[..., Any]) -> tuple[Parameter, ...
     found = []
     for place, p in enumerate(signature.parameters.values()):
         if p.kind in (_P.VAR_POSITIONAL, _P.VAR_KEYWORD):
-            continue  # accepted for files written so; nothing is passed there
+            continue  # accepted for files written so; `**kwargs` gets what `depends_on` names
         if place == 0 and p.name in ("self", "cls") and _in_class(function):
             raise DefinitionError(
                 f"step {step!r} is a method: nobody passes its {p.name!r}. Make it a staticmethod, or a step of an "
@@ -242,6 +246,10 @@ def _parameters(step: str, function: Callable[..., Any]) -> tuple[Parameter, ...
             )
         )
     return tuple(found)
+
+
+def _takes_any(function: Callable[..., Any]) -> bool:
+    return any(p.kind is _P.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
 def _in_class(function: Callable[..., Any]) -> bool:

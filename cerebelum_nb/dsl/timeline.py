@@ -56,6 +56,9 @@ def stages_of(item: object) -> tuple[Stage, ...]:
             raise DefinitionError("an empty list stands in the timeline: put steps in it or remove it")
         members = tuple(_member(m) for m in item)
         return (members,)
+    if hasattr(item, "as_step"):
+        name = getattr(item, "name", "it")
+        raise DefinitionError(f"{name!r} is a workflow: to run it as a part of another, write {name}.as_step()")
     raise DefinitionError(
         f"{_name_it(item)} is not a step. A timeline holds steps, lists of steps and chains of them; "
         "decorate the function with @step, or start its cell with %%cerebelum_step."

@@ -13,6 +13,7 @@ from typing import Any
 
 from cerebelum_nb.dsl.registry import StepRegistry
 from cerebelum_nb.dsl.step import StepMetadata
+from cerebelum_nb.notebook.failures import cell_number
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +75,7 @@ class Claims:
             cell = self._running[-1].cell  # run by the cell that runs
         else:
             cell = self._cells.get(name) or Cell(name)
-            cell.number, cell.deleted = self._ip.execution_count, False
+            cell.number, cell.deleted = cell_number(self._ip, begun=False), False
         self._running.append(_Running(cell))
 
     def _note_deleted(self) -> None:

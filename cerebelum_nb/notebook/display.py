@@ -102,6 +102,13 @@ class Displays:
 
     # -- parts
 
+    def catch_up(self, *_: Any) -> None:
+        """Bring charts up to date whose run has ended unnoticed. Called after each cell."""
+        for shown in list(self._shown.values()):
+            run = shown.widget.run if shown.widget is not None else None
+            if run is not None and run.done and shown.charted is not None:
+                self._send_chart(shown, run)
+
     def _seen_here(self) -> set[str]:
         request = self._request()[0]
         if self._runs_here[0] != request:

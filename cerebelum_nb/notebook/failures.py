@@ -119,6 +119,20 @@ def with_cell_names(text: str, ip: Any) -> str:
     return _FRAME.sub(lambda m: f"{m[1]}{cell_name(m['file'], ip)}, line {m['line']}", text)
 
 
+def cell_number(ip: Any, *, begun: bool = True) -> int:
+    """The number of the cell that runs, as it stands beside it.
+
+    IPython counts on before a cell or after it, as its version has it; the list of inputs is one ahead in neither.
+
+    Args:
+        begun: Its text is in the history already; it is not while `pre_run_cell` is told.
+    """
+    history = getattr(ip, "history_manager", None)
+    if history is None:
+        return int(ip.execution_count)
+    return len(history.input_hist_parsed) - begun
+
+
 def cell_name(filename: str, ip: Any) -> str:
     """``Cell In[3]`` for a cell's file name, else the file in quotes."""
     named = _cell(filename, ip)

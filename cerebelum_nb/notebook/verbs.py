@@ -42,7 +42,12 @@ def _status(_args: Arguments, notebook: Notebook) -> None:
     session = notebook.session
     live = [run for run in session.runs if not run.done]
     lines = [f"executors: {', '.join(session.executors)}; steps: {len(registry.steps)}; runs: {len(session.runs)}"]
-    lines += [f"{run!r}".strip("<>") for run in live] or ["nothing runs now"]
+    for run in live:
+        lines.append(f"{run!r}".strip("<>"))
+        for waiting in run.approvals:
+            how = f"%cerebelum approve {run.number} {waiting.step}"
+            lines.append(f"  {waiting.step} waits for approval: {waiting.type} - {how}")
+    lines += [] if live else ["nothing runs now"]
     lines += report(session, notebook.seen, registry, notebook.names)
     print("\n".join(lines))  # noqa: T201  a magic answers in its cell
 

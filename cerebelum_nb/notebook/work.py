@@ -17,7 +17,7 @@ from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.notebook.cell import StepCell, read_cell
 from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.display import Displays
-from cerebelum_nb.notebook.failures import folded, refuse_syntax
+from cerebelum_nb.notebook.failures import cell_number, folded, refuse_syntax
 from cerebelum_nb.notebook.stale import Seen
 from cerebelum_nb.notebook.workflow_cell import describe, make_workflow, read_timeline, timeline
 from cerebelum_nb.runtime.run import Run
@@ -59,6 +59,7 @@ class Notebook:
     def __init__(self, ip: Any, claims: Claims, seen: Seen) -> None:
         self._ip = ip
         self.displays = Displays(ip)
+        ip.events.register("post_run_cell", self.displays.catch_up)
         self.claims, self.seen = claims, seen
 
     @property
@@ -81,7 +82,7 @@ class Notebook:
             whole = code  # there may be empty lines or comments above the magic
         body = cell.rstrip()
         first_line = whole.rstrip()[: len(whole.rstrip()) - len(body)].count("\n") + 1
-        filename = self._ip.compile.cache(whole, self._ip.execution_count, raw_code=whole)
+        filename = self._ip.compile.cache(whole, cell_number(self._ip), raw_code=whole)
         return Source(cell, max(2, first_line), filename)
 
     # -- steps

@@ -207,7 +207,11 @@ def make_workflow(  # noqa: PLR0913  each is a part of the cell
 def describe(composition: Composition, plan: Plan) -> str:
     """A timeline as one line of text, each step with the place it will run, and a line for each decision."""
     where = {step: plan.places[plan.place[task]].label for task, step in enumerate(plan.names)}
-    lines = [show(composition, where)]
+    steps = {label for task, label in enumerate(where.values()) if task not in plan.ways}
+    alike = f"  (all {steps.pop()})" if len(steps) == 1 and len(plan.names) > 1 else ""
+    if alike:
+        where = dict.fromkeys(where, "")
+    lines = [f"{show(composition, where)}{alike}"]
     for decision, ways in plan.ways.items():
         told = ", ".join(f"{way.label}: {_show_way(way, plan, where)}" for way in ways)
         lines.append(f"  {plan.names[decision]} {told}")
@@ -216,9 +220,10 @@ def describe(composition: Composition, plan: Plan) -> str:
 
 def _show_way(way: Way, plan: Plan, where: Mapping[str, str]) -> str:
     if way.back_to:
-        return f"back to {plan.names[way.back_to[0]]} (at most {way.limit} times)"
+        often = "once" if way.limit == 1 else f"{way.limit} times"
+        return f"back to {plan.names[way.back_to[0]]} (at most {often})"
     names = [plan.names[task] for task in way.steps]
-    return ", ".join(f"{name} ({where[name]})" for name in names) or "goes on"
+    return ", ".join(f"{name} ({where[name]})" if where[name] else name for name in names) or "goes on"
 
 
 def show(composition: Composition, where: Mapping[str, str]) -> str:
@@ -236,4 +241,4 @@ def _show_step(step: Chainable, where: Mapping[str, str]) -> str:
     if isinstance(step, SubWorkflow):
         inside = [n for n in where if n.startswith(f"{name}/") and not n.endswith("?")]
         return f"{name} ({len(inside)} steps)"
-    return f"{name} ({where[name]})" if name in where else name
+    return f"{name} ({where[name]})" if where.get(name) else name

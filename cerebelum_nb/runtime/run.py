@@ -12,7 +12,7 @@ from typing import Any, Final
 from cerebelum_nb.errors import ExecutionError, PlanError
 from cerebelum_nb.model.events import AnyEvent, TaskResumed
 from cerebelum_nb.model.plan import Plan
-from cerebelum_nb.model.state import SUCCEEDED
+from cerebelum_nb.model.state import FINAL, SUCCEEDED
 from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.answers import ExecutionResult, Preview, iso, why_not
 from cerebelum_nb.runtime.approvals import Approval, Approvals
@@ -26,6 +26,7 @@ from cerebelum_nb.runtime.results import Results
 from cerebelum_nb.runtime.scheduler import Scheduler
 from cerebelum_nb.runtime.watchers import FRAME_S
 
+ENDINGS: Final = frozenset(FINAL.values())
 GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
 
 
@@ -255,8 +256,11 @@ class Run(Looks):
 
     def _answer(self, step: str, answer: Answer) -> None:
         if not self._approvals.answer(self._task(step), answer):
-            others = ", ".join(a.step for a in self.approvals) or "no step"
-            raise PlanError(f"step {step!r} of run {self.number} waits for nobody's approval; {others} does")
+            ended = self.done or self.state.phase[self._task(step)] in ENDINGS
+            how = "has ended" if ended else "does not wait for approval yet"
+            others = ", ".join(a.step for a in self.approvals)
+            waits = f"; {others} does" if others else ""
+            raise PlanError(f"step {step!r} of run {self.number} {how}{waits}")
 
     def rerun(self, step: str | None = None, *, executor: str | None = None) -> "Run":
         """Start a new run that runs a step and what depends on it again, and reuses the other results of this one.
@@ -344,9 +348,8 @@ class Run(Looks):
         )
 
     def __repr__(self) -> str:
-        status, total = self.status, len(self.plan.names)
-        done = total - self.state.unfinished
-        return f"<run {self.number} of {self.workflow}: {status}, {done} of {total} steps>"
+        header = self.header()
+        return f"<run {self.number} of {self.workflow}: {self.status}, {header.done} of {header.total} steps>"
 
     # -- called by the pump
 

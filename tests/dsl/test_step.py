@@ -196,3 +196,12 @@ def test_asking_a_step_for_its_values_methods_says_where_the_value_is():
 
     with pytest.raises(AttributeError, match=r"its value is in run.outputs\['table'\]"):
         table.head()
+
+
+def test_a_function_with_any_keywords_reads_what_it_depends_on():
+    @step(depends_on=["north", "south"])
+    def total(context, south, **sales): ...
+
+    made = total.definition
+    assert [(p.name, p.keyword) for p in made.parameters] == [("context", False), ("south", False), ("north", True)]
+    assert made.depends_on == ("south", "north")

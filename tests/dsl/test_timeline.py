@@ -60,6 +60,7 @@ def test_a_chain_that_is_used_again_stays_as_it_was():
         (lambda: a >> 3, "3 is not a step"),
         (lambda: a >> len, "builtin_function_or_method 'len' is not a step"),
         (lambda: order_of((a, "b")), "'b' is not a step"),
+        (lambda: a >> workflow(name="w")(lambda wf: None), "'w' is a workflow: .* write w.as_step\\(\\)"),
     ],
 )
 def test_what_is_not_a_step_is_refused(wrong, message):

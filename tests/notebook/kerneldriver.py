@@ -16,6 +16,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 @dataclass
 class Answer:
     status: str = ""
+    count: int = 0  # the number beside the cell
     out: str = ""
     err: str = ""
     shown: list[dict[str, Any]] = field(default_factory=list)  # display_data: the data
@@ -114,6 +115,8 @@ class Kernel:
                 return reply
 
     def _take(self, answer: Answer, kind: str, content: dict[str, Any]) -> None:
+        if kind == "execute_input":
+            answer.count = content["execution_count"]
         if kind == "stream":
             if content["name"] == "stdout":
                 answer.out += content["text"]

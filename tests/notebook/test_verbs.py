@@ -84,3 +84,24 @@ def test_tab_offers_our_verbs_first(nb, line):
     matches = nb.reply(nb.client.complete(line, len(line)))["content"]["matches"]
 
     assert matches[:2] == ["status", "steps"]
+
+
+def test_status_says_who_waits_and_how_to_answer(nb):
+    number = started(nb)
+
+    told = nb("%cerebelum status").out.splitlines()
+
+    assert f"  ask waits for approval: publish? - %cerebelum approve {number} ask" in told
+    nb(f"%cerebelum approve {number} ask\nrun.wait(10)")
+
+
+def test_a_cell_is_called_by_the_number_beside_it(nb):
+    beside = nb.run("%%cerebelum_step counted\nx = 0\n1 / x").count
+
+    listed = nb("%cerebelum steps counted").out
+    failed = nb.run("%%cerebelum_workflow wf_counted\ncounted").count
+    told = nb.run("%cerebelum_run wf_counted").traceback
+
+    assert failed == beside + 2
+    assert f"cell [{beside}]" in listed
+    assert f"Cell In[{beside}], line 3" in told

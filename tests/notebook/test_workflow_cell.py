@@ -106,15 +106,15 @@ def described(source: str) -> str:
     [
         (
             "a >> e\ndiverge(a, {'ok': b >> c, int: d, '_': None})",
-            "a (local) >> e (local)\n  a? 'ok': b (local), c (local), int: d (local), the rest: goes on",
+            "a >> e  (all local)\n  a? 'ok': b, c, int: d, the rest: goes on",
         ),
         (
             "a\nwf.branch(after=a, condition=lambda x: x > 1,\n  when_true=b, when_false=c)\nd",
-            "a (local) >> d (local)\n  a? true: b (local), false: c (local)",
+            "a >> d  (all local)\n  a? true: b, false: c",
         ),
         (
             "a >> b >> c\nbranch(b, bool, None, back_to(a, limit=2))",
-            "a (local) >> b (local) >> c (local)\n  b? true: goes on, false: back to a (at most 2 times)",
+            "a >> b >> c  (all local)\n  b? true: goes on, false: back to a (at most 2 times)",
         ),
     ],
 )
