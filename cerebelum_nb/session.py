@@ -29,7 +29,7 @@ from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime import planner
 from cerebelum_nb.runtime.answers import ExecutionResult
-from cerebelum_nb.runtime.history import History, latest
+from cerebelum_nb.runtime.history import History, latest, latest_ended
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.journal import Journal, open_or_set_aside
 from cerebelum_nb.runtime.kept import Changed, Kept, check_changed, kept, same_inputs
@@ -103,7 +103,7 @@ class Session:
         wishes = self._wishes(workflow, {} if strategy is None else strategy, everywhere=everywhere)
         if start_at is None:
             return self._start(workflow, checked(inputs), wishes, until=until)
-        parent = self._latest(workflow.name)
+        parent = latest_ended(workflow.name, self.runs)
         given = parent.plan.inputs if inputs is None else checked(inputs)
         if not same_inputs(given, parent.plan.inputs):
             raise PlanError(
@@ -159,8 +159,7 @@ class Session:
     def placement(self, run: Run, step: str, executor: str) -> Placement:
         """Where a step of a run goes when a person says so."""
         said = (executor, "person", f"you moved it to {executor!r}")
-        is_async = run.plan.asynchronous[run.plan.number_of(step)]
-        return place(step, said, self.places, is_async=is_async)
+        return place(step, said, self.places, is_async=run.plan.asynchronous[run.plan.number_of(step)])
 
     def waiting(self) -> contextlib.AbstractContextManager[None]:
         """Entered by whoever blocks until a run ends: it may be a step."""
@@ -186,12 +185,6 @@ class Session:
     def _wishes_again(self, run: Run, step: str | None, executor: str | None) -> Wishes:
         person = run.moved if executor is None or step is None else {**run.moved, step: executor}
         return self._wishes(run.definition, run.wishes.strategy, person=person, everywhere=run.wishes.everywhere)
-
-    def _latest(self, workflow: str) -> Run:
-        for run in reversed(self.runs):
-            if run.workflow == workflow and run.done:
-                return run
-        raise PlanError(f"no earlier run of {workflow!r} has ended in this session, so there is nothing to go on from")
 
     def _wishes(
         self,
@@ -302,9 +295,8 @@ class Session:
             PlanError: There is no such run, or another kernel runs it just now.
         """
         run_id = self.history.find(name)
-        for run in self.runs:
-            if run.id == run_id:
-                return run
+        if known := [run for run in self.runs if run.id == run_id]:
+            return known[0]
         with self._lock:
             run = self.history.recall(run_id, len(self.runs) + 1, self, lambda name: Recalled(name, registry))
             self.runs.append(run)

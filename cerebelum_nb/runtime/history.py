@@ -155,3 +155,15 @@ def latest(names: Collection[str], step: str, runs: Sequence[Run]) -> tuple[dict
         if source is None and (new or (not names and step in run.plan.names)):
             source = run
     return found, source
+
+
+def latest_ended(workflow: str, runs: Sequence[Run]) -> Run:
+    """The newest run of a workflow that is over.
+
+    Raises:
+        PlanError: There is none.
+    """
+    for run in reversed(runs):
+        if run.workflow == workflow and run.done:
+            return run
+    raise PlanError(f"no earlier run of {workflow!r} has ended in this session, so there is nothing to go on from")

@@ -6,18 +6,24 @@ from cerebelum_nb.errors import InternalError
 from cerebelum_nb.model.events import (
     AttemptFinished,
     AttemptOutput,
+    AttemptProgress,
     AttemptStarted,
     AttemptSubmitted,
     ErrorInfo,
+    Group,
     Placement,
+    RouteTaken,
     RunFinished,
     RunStarted,
     TaskFinished,
     TaskMoved,
+    TaskPaused,
+    TaskResumed,
+    TaskRetrying,
     decode_lines,
     encode_lines,
 )
-from cerebelum_nb.model.state import OUTPUT_TAIL, PHASES, PastAttempt, RunState
+from cerebelum_nb.model.state import OUTPUT_TAIL, PHASES, PastAttempt, Pause, RunState
 
 LOCAL = Placement("local", "local", "local", False, "session", "the default")
 CORE = Placement("core", "core", "distributed", True, "decorator", "the step says so")
@@ -131,15 +137,90 @@ def test_only_the_tail_of_what_a_task_printed_is_kept():
 
 
 def test_every_event_comes_back_from_a_journal_line_as_it_was():
+    nested = RunStarted(*(getattr(STARTED, f) for f in STARTED.__struct_fields__[:-2]), (Group("g", 0, 2),), (2,))
     events = [
         STARTED,
+        nested,
         AttemptSubmitted(1, 10.1, 1, 1),
         AttemptStarted(2, 10.1, 0, 1, "kernel"),
         AttemptOutput(3, 10.1, 0, 1, "stdout", "hé\n"),
         AttemptFinished(4, 10.2, 0, 1, "error", ErrorInfo("ValueError", "no", "Traceback")),
         TaskMoved(5, 10.2, 0, CORE, (0,)),
         TaskFinished(6, 10.3, 0, "skipped", "rule", "b did not succeed"),
-        RunFinished(7, 10.4, "failed"),
+        AttemptProgress(7, 10.3, 0, 1, 0.5, "half"),
+        TaskPaused(8, 10.3, 0, 1, "approval", 0.0, "go on?"),
+        TaskResumed(9, 10.4, 0, 1),
+        TaskRetrying(10, 10.4, 0, 1, 11.0, "attempt 2 of 3 after OSError"),
+        RouteTaken(11, 10.4, 0, "'x'", (0, 1)),
+        RunFinished(12, 10.4, "failed"),
     ]
 
     assert decode_lines(encode_lines(events)) == events
+
+
+def test_what_a_route_passes_by_holds_up_nobody():
+    state = fold(
+        STARTED,
+        AttemptStarted(1, 10.1, 0, 1, "kernel"),
+        AttemptFinished(2, 10.2, 0, 1, "ok"),
+        TaskFinished(3, 10.2, 0, "succeeded"),
+        RouteTaken(4, 10.2, 0, "'x'"),
+        TaskFinished(5, 10.2, 1, "skipped", "route", "a took 'x'"),
+    )
+
+    assert (phases(state), state.passed, state.reasons) == (
+        ["succeeded", "skipped", "ready"],
+        {1},
+        {0: "took 'x'", 1: "a took 'x'"},
+    )
+
+
+def test_a_way_back_takes_tasks_back_to_waiting_and_counts():
+    state = fold(
+        STARTED,
+        AttemptStarted(1, 10.1, 0, 1, "kernel"),
+        AttemptFinished(2, 10.2, 0, 1, "ok"),
+        TaskFinished(3, 10.2, 0, "succeeded"),
+        AttemptSubmitted(4, 10.3, 1, 1),
+        AttemptFinished(5, 10.4, 1, 1, "ok"),
+        TaskFinished(6, 10.4, 1, "succeeded"),
+        RouteTaken(7, 10.4, 1, "false", (0, 1)),
+    )
+
+    assert (phases(state), state.loops, state.unfinished) == (["ready", "waiting", "waiting"], {1: 1}, 3)
+    assert [len(state.past[t]) for t in (0, 1)] == [1, 1]
+
+
+def test_a_paused_task_runs_and_its_rest_is_no_work():
+    state = fold(
+        STARTED,
+        AttemptStarted(1, 10.0, 0, 1, "kernel"),
+        AttemptProgress(2, 10.1, 0, 1, 0.5, "half"),
+        TaskPaused(3, 11.0, 0, 1, "sleep", 15.0, ""),
+    )
+    assert (phases(state)[0], state.paused, state.progress) == (
+        "running",
+        {0: Pause("sleep", 11.0, 15.0, "")},
+        {0: (0.5, "half")},
+    )
+
+    state.apply(TaskResumed(4, 15.0, 0, 1))
+    state.apply(AttemptFinished(5, 16.0, 0, 1, "ok", None, 6.0))
+
+    assert (state.paused, state.spent_s) == ({}, [2.0, 0.0])
+
+
+@pytest.mark.parametrize(("until", "phase"), [(10.3, "ready"), (12.0, "waiting")])
+def test_a_task_that_is_tried_again_remembers_the_attempt_that_failed(until, phase):
+    state = fold(
+        STARTED,
+        AttemptStarted(1, 10.1, 0, 1, "kernel"),
+        AttemptFinished(2, 10.3, 0, 1, "error", ErrorInfo("OSError", "torn")),
+        TaskRetrying(3, 10.3, 0, 1, until, "attempt 2 of 2 after OSError"),
+    )
+
+    assert (phases(state)[0], state.retried, state.errors) == (phase, {0: 1}, {})
+    assert state.past[0] == (PastAttempt(1, "local", False, 10.1, 10.3, "error"),)
+    if phase == "waiting":
+        state.apply(TaskResumed(4, 12.0, 0, 1))
+    assert (phases(state)[0], list(state.ready["local"]), state.paused) == ("ready", [0], {})
