@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Protocol, TextIO
 
@@ -39,7 +40,8 @@ class Here(Protocol):
         """
 
 
-_here: contextvars.ContextVar[Here | None] = contextvars.ContextVar("cerebelum_nb_here", default=None)
+# What makes a `Here`: most attempts never need one, and a step that does nothing should cost next to nothing.
+_here: contextvars.ContextVar[Callable[[], Here] | None] = contextvars.ContextVar("cerebelum_nb_here", default=None)
 
 
 def describe(exc: BaseException) -> ErrorInfo:
@@ -126,11 +128,11 @@ class _Prints:
         self.behind, self._name = stream, name
 
     def write(self, text: str) -> int:
-        emit = _here.get()
-        if emit is None:
+        make = _here.get()
+        if make is None:
             return self.behind.write(text) if self.behind is not None else len(text)
         if text:
-            emit(self._name, text)
+            make()(self._name, text)
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -176,11 +178,16 @@ def leave_capture() -> None:
             sys.stderr = sys.stderr.behind
 
 
-def enter(here: Here) -> None:
-    """From here on, the current `contextvars` context belongs to an attempt."""
-    _here.set(here)
+def enter(make: Callable[[], Here]) -> None:
+    """From here on, the current `contextvars` context belongs to an attempt.
+
+    Args:
+        make: Gives the attempt as its code reaches it, each time anew or always the same.
+    """
+    _here.set(make)
 
 
 def here() -> Here | None:
     """The attempt whose code calls this; None outside any."""
-    return _here.get()
+    make = _here.get()
+    return None if make is None else make()

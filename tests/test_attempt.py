@@ -20,7 +20,7 @@ def capturing_prints():
 
 def in_a_step(got, call):
     def step():
-        enter(lambda stream, text: got.append((stream, text)))
+        enter(lambda: lambda stream, text: got.append((stream, text)))
         call()
 
     contextvars.copy_context().run(step)

@@ -1,5 +1,6 @@
 """One run as its executors see it: what to call with what, and where prints go."""
 
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -166,9 +167,9 @@ class Job:
             },
         )
 
-    def here(self, ticket: Ticket) -> LocalAttempt:
-        """A local attempt as its own code reaches it."""
-        return LocalAttempt(self, ticket)
+    def here(self, ticket: Ticket) -> Callable[[], LocalAttempt]:
+        """What gives a local attempt as its own code reaches it."""
+        return functools.partial(LocalAttempt, self, ticket)
 
     def failure(self, ticket: Ticket, exc: BaseException) -> Outcome:
         """A local step raised: what is told of it, and its frames kept for a debugger."""

@@ -21,7 +21,7 @@ from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.runtime.journal import About
 from cerebelum_nb.runtime.kept import PastCode
 from cerebelum_nb.runtime.placement import Wishes
-from cerebelum_nb.runtime.results import ResultRef, Stored
+from cerebelum_nb.runtime.results import NONE, ResultRef, Stored
 from cerebelum_nb.runtime.scheduler import NOT_ASKED, Scheduler
 
 ENDED: Final = "its kernel ended before"
@@ -65,9 +65,9 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
     scheduler = Scheduler(made, poke=dict.fromkeys(state.ready, _nobody), stop=_nobody, urgent=_nobody)
     scheduler.state = state
     for task, phase in enumerate(state.phase):
-        if phase == SUCCEEDED:
-            lost = Stored(task, "", b"", b"", "the journal does not have it")
-            scheduler.values[task] = ResultRef(about.run, stored.get(task, lost))
+        if phase == SUCCEEDED:  # one that has no entry gave None, unless nothing of the run was kept
+            none = Stored(task, NONE, b"", b"") if stored else Stored(task, "", b"", b"", "no results were kept")
+            scheduler.values[task] = ResultRef(about.run, stored.get(task, none))
     interrupted, pauses = state.status == "running", _pauses(events, state)
     if interrupted:
         scheduler.cancel(ENDED)

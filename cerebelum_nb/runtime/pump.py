@@ -32,6 +32,9 @@ class Logged(Protocol):
     def finished(self) -> None:
         """The last event is on disk."""
 
+    def tidy(self) -> None:
+        """It is over and everybody knows: what is left to write can be written now."""
+
     def crash(self, why: BaseException) -> None:
         """The run cannot go on: its events cannot be kept."""
 
@@ -102,6 +105,7 @@ class Pump(threading.Thread):
         if ended:
             self._drop(run)
             run.finished()
+            run.tidy()
 
     def _drop(self, run: Logged) -> None:
         with self._lock:

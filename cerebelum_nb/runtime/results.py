@@ -73,6 +73,8 @@ class Results:
             origin: Task -> run and task whose result it reuses.
         """
         self._archive, self.run, self._values, self._origin = archive, run, values, origin or {}
+        self._nothing: list[int] = []  # tasks whose result is None, and that have no entry
+        self._something: set[int] = set()  # tasks that have one
 
     def __getitem__(self, task: int) -> Any:
         value = self._values[task]
@@ -80,7 +82,14 @@ class Results:
 
     def keep(self, batch: Sequence[AnyEvent], plan: Plan, answers: Mapping[int, Sequence[Answer]]) -> None:
         """Put on disk what a batch of events tells of: results, the run's inputs, what people answered."""
-        tasks = {e.task: e.source for e in batch if type(e) is TaskFinished and e.status == "succeeded"}
+        values, tasks = self._values, dict[int, str]()
+        for e in batch:
+            if type(e) is TaskFinished and e.status == "succeeded":
+                if values[e.task] is None and e.task not in self._something:
+                    self._nothing.append(e.task)  # no entry means None: 10,000 of these are no reason to be late
+                else:
+                    tasks[e.task] = e.source
+        self._something.update(tasks)
         stored = [self._stored(task, source, plan.functions[task]) for task, source in tasks.items()]
         if batch[0].seq == 0:
             stored.append(self._archive.stored(self.run, INPUTS_TASK, plan.inputs, None))
@@ -95,6 +104,13 @@ class Results:
             run, there = self._origin[task]
             return Stored(task, SEE, b"", self._archive.digest(function), f"{run} {there}")
         return self._archive.stored(self.run, task, self._values[task], function)
+
+    def keep_codes(self, last: int, plan: Plan) -> None:
+        """Note which code gave nothing. Called when the run has ended and everybody knows."""
+        tasks, self._nothing = self._nothing, []
+        if tasks:
+            codes = [Stored(task, NONE, b"", self._archive.digest(plan.functions[task])) for task in tasks]
+            self._archive.write(self.run, last + 1, codes)
 
     def has(self, task: int) -> bool:
         """The value of a task that succeeded can be had."""

@@ -360,6 +360,10 @@ class Run(Looks):
         }
         self.results.keep(batch, self.plan, answers)
 
+    def tidy(self) -> None:
+        """What need not be on disk before everybody knows that it has ended."""
+        self.results.keep_codes(self.state.seq, self.plan)
+
     def about(self) -> About | None:
         """What is known about it beside its events."""
         return self._about() if self._about is not None else None

@@ -227,7 +227,7 @@ class Worker:
 
     def _run(self, call: Callable[[], Any], report: Report, *, is_async: bool) -> Any:
         context = contextvars.copy_context()
-        context.run(attempts.enter, report)
+        context.run(attempts.enter, lambda: report)
         value = context.run(call)
         if not is_async:
             return value
