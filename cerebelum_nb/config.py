@@ -21,7 +21,7 @@ import msgspec
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.typed import nearest, strategy_of
 
-_KEYS: Final = ("home", "workers", "default_executor", "keep_results", "strategy")
+_KEYS: Final = ("home", "workers", "default_executor", "keep_results", "keep_days", "keep_mib", "strategy")
 _MOST_WORKERS: Final = 256
 
 
@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True):
         runs_in_memory: Ended runs that keep their results in memory; those of older ones go to files.
         default_executor: Where steps run when nothing says otherwise.
         keep_results: Whether results are written to `home`, for later sessions.
+        keep_days: Runs that are older are removed when a session first writes.
+        keep_mib: What all kept results may take, in MiB; the oldest runs are removed first.
         strategy: Step, nested workflow or ``default`` to executor, for every workflow in this environment; weaker than
             what a run says, stronger than a step's decorator. Its ``default`` is weaker than all that names a place.
     """
@@ -43,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True):
     runs_in_memory: int = 20
     default_executor: str = "local"
     keep_results: bool = True
+    keep_days: int = 30
+    keep_mib: int = 2048
     strategy: Mapping[str, str] = {}
 
 
@@ -114,6 +118,10 @@ def _checked(  # noqa: C901  a case for each key, none with any depth
             if not isinstance(value, str) or not value:
                 raise PlanError(f"{where} is text, not {value!r:.40}")
             found[key] = (path.parent / value) if key == "home" and path is not None else value
+        elif key in {"keep_days", "keep_mib"}:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise PlanError(f"{where} is a whole number from 1, not {value!r:.40}")
+            found[key] = value
         elif key == "keep_results":
             if not isinstance(value, bool):
                 raise PlanError(f"{where} is true or false, not {value!r:.40}")

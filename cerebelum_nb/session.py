@@ -72,10 +72,7 @@ class Session:
         """The executors, by the names people use."""
         return Places(remote=frozenset({"core"}), executors=("local", "core"))
 
-    @property
-    def executors(self) -> tuple[str, ...]:
-        """Names to offer for a step: ``local``, ``distributed``."""
-        return self.places.labels
+    executors = property(lambda self: self.places.labels, doc="Names to offer for a step: ``local``, ``distributed``.")
 
     # -- running
 
@@ -321,6 +318,7 @@ class Session:
         journal, said = open_or_set_aside(self._home / "journal.db")
         if said:
             warnings.warn(said, stacklevel=2)
+        self.history.tidy(self.settings.keep_days, self.settings.keep_mib << 20)
         return journal
 
     def _start_thread(self) -> None:

@@ -108,6 +108,26 @@ def runs(most: int) -> None:
 
 
 @cerebelum.command()
+@click.argument("names", metavar="RUN...", nargs=-1)
+@click.option("--older", type=click.IntRange(1), metavar="DAYS", help="All runs that are older.")
+@click.option("--all", "everything", is_flag=True, help="All runs.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(names: tuple[str, ...], older: int | None, *, everything: bool, yes: bool) -> None:
+    """Remove runs of this folder's project for good, with their results and prints.
+
+    \b
+    cerebelum purge --older 7
+    """  # noqa: D301  click's mark for lines that stay as they are
+    project = Project()
+    chosen = project.chosen(names, older, everything=everything)
+    count = f"{len(chosen)} run{'s' if len(chosen) != 1 else ''}"
+    if chosen and not yes:
+        click.confirm(f"Remove {count}, with results and prints, for good?", abort=True)
+    project.history.purge(chosen)
+    click.echo(f"{count} removed.")
+
+
+@cerebelum.command()
 @click.argument("run_id", metavar="RUN")
 @click.argument("step")
 @click.argument("given", metavar="[VALUE]", required=False)

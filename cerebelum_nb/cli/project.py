@@ -2,7 +2,9 @@
 
 import datetime as dt
 import json
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +45,27 @@ class Project:
             at = dt.datetime.fromtimestamp(entry.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
             rows.append((entry.run, entry.workflow, entry.status, at))
         return rows
+
+    def chosen(self, names: Sequence[str], older: int | None, *, everything: bool) -> list[str]:
+        """The ids of runs that are over, as they were asked for.
+
+        Raises:
+            Refused: Nothing was asked for, or a run that is not there or still runs.
+        """
+        running = {e.run for e in self.history.entries() if e.status == "running"}
+        if everything:
+            return [e.run for e in self.history.entries() if e.run not in running]
+        if older is not None:
+            return self.history.outdated(older, sys.maxsize, time.time())
+        if not names:
+            raise Refused("which runs? Name them, or say --older DAYS or --all")
+        try:
+            found = [self.history.find(name) for name in names]
+        except CerebelumError as exc:
+            raise Refused(str(exc)) from None
+        if wrong := running.intersection(found):
+            raise Refused(f"run {min(wrong)} still runs")
+        return found
 
     def answer(self, name: str, step: str, answer: Answer) -> str:
         """Answer a step that waits in some kernel, and wait until that has heard it.

@@ -87,6 +87,13 @@ Run a step of an earlier run again, with what depends on it; the other results a
 not succeed. RUN is a number from `%cerebelum runs`, or `last`.""",
         "%cerebelum rerun last process_payment --executor local",
     ),
+    "purge": (
+        "%cerebelum purge RUN ... | --older DAYS | --all [--yes]",
+        """\
+Remove runs from this folder for good, with their results and prints. It says first how many; --yes does it. Runs older
+than 30 days go by themselves (`keep_days` and `keep_mib` in the configuration).""",
+        "%cerebelum purge --older 7 --yes",
+    ),
     "approve": (
         "%cerebelum approve RUN STEP [VALUE]",
         "Let a step go on that waits for an approval. VALUE, a Python expression, is what its wait gives back.",
@@ -101,7 +108,7 @@ not succeed. RUN is a number from `%cerebelum runs`, or `last`.""",
 }
 LATER: Final = (
     *("show", "explain", "compare", "whatif", "replay", "trace", "report", "export", "core", "workers"),
-    *("doctor", "config", "purge"),
+    *("doctor", "config"),
 )
 
 

@@ -1,6 +1,8 @@
 """`%cerebelum VERB`: what is there, what has run, run a part of it again. The command line has the same verbs."""
 
 import datetime as dt
+import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -8,7 +10,7 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
 from cerebelum_nb.model.typed import listed, nearest
 from cerebelum_nb.notebook import listing, manual
-from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line
+from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line, whole
 from cerebelum_nb.notebook.stale import report
 from cerebelum_nb.notebook.work import Notebook
 from cerebelum_nb.runtime.run import Run
@@ -118,6 +120,29 @@ def _resume(args: Arguments, notebook: Notebook) -> Run:
     return made
 
 
+def _purge(args: Arguments, notebook: Notebook) -> None:
+    usage = f"Usage: {manual.VERBS['purge'][0]}"
+    session = notebook.session
+    live = {run.id for run in session.runs if not run.done}
+    if "--all" in args.flags:
+        chosen = [e.run for e in session.history.entries() if e.run not in live and e.status != "running"]
+    elif "--older" in args.text:
+        days = whole("--older", args.text["--older"], usage) or 0
+        chosen = session.history.outdated(days, sys.maxsize, time.time())
+    elif args.words:
+        chosen = [session.history.find(name) for name in args.words]
+    else:
+        raise UsageError(f"which runs?\n{usage}")
+    if wrong := live.intersection(chosen):
+        raise PlanError(f"run {min(wrong)} still runs")
+    count = f"{len(chosen)} run{'s' if len(chosen) != 1 else ''}"
+    if "--yes" not in args.flags:
+        print(f"This removes {count}, with results and prints, for good. Add --yes to do it.")  # noqa: T201
+        return
+    session.history.purge(chosen)
+    print(f"{count} removed.")  # noqa: T201
+
+
 def _rerun(args: Arguments, notebook: Notebook) -> Run:
     usage = f"Usage: {manual.VERBS['rerun'][0]}"
     if not args.words:
@@ -196,6 +221,7 @@ _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function
     "runs": (_runs, (), 0),
     "resume": (_resume, (Option("--changed"),), 1),
     "rerun": (_rerun, (Option("--executor"),), 2),
+    "purge": (_purge, (Option("--older"), Option("--all", "flag"), Option("--yes", "flag")), _ANY),
     "approve": (_approve, (), _ANY),
     "reject": (_reject, (), _ANY),
     "help": (_help, (), 1),

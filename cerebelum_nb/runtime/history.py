@@ -1,5 +1,8 @@
 """The runs of a project, of this kernel and of those before it, as the journal has them."""
 
+import contextlib
+import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,13 @@ from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.approvals import Approvals
 from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
-from cerebelum_nb.runtime.journal import About, read, read_about, read_runs
+from cerebelum_nb.runtime.journal import About, forget, read, read_about, read_runs
 from cerebelum_nb.runtime.past import Past, is_alive, past
 from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import INPUTS_TASK, Archive, ResultRef, Results, answers_task
 from cerebelum_nb.runtime.run import Run
+
+_MANY = 100_000
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -96,6 +101,34 @@ class History:
             if entry.workflow == workflow and entry.status not in ("succeeded", "running"):
                 return entry.run
         raise PlanError(f"no run of {workflow!r} is left to be resumed")
+
+    def purge(self, runs: Sequence[str]) -> None:
+        """Remove runs for good: events, prints, inputs and results.
+
+        Raises:
+            sqlite3.Error: The files cannot be written.
+        """
+        if runs and self._journal().exists():
+            forget(self._journal(), runs)
+            self._archive.forget(runs)
+
+    def tidy(self, keep_days: float, keep_nbytes: int) -> None:
+        """Remove what is outdated, as far as that can be done now."""
+        with contextlib.suppress(OSError, sqlite3.Error):  # another kernel may be at it; there is a next time
+            self.purge(self.outdated(keep_days, keep_nbytes, time.time()))
+
+    def outdated(self, keep_days: float, keep_nbytes: int, now: float) -> list[str]:
+        """Runs that are over and older than so many days, or whose results no longer find room.
+
+        Args:
+            keep_nbytes: What the results of all newer runs may take together.
+        """
+        sizes, total, old = self._archive.sizes(), 0, list[str]()
+        for entry in self.entries(_MANY):  # newest first
+            total += sizes.get(entry.run, 0)
+            if entry.status != "running" and (entry.at < now - keep_days * 86_400 or total > keep_nbytes):
+                old.append(entry.run)
+        return old
 
     def load(self, run: str) -> Past:
         """A run as it was.

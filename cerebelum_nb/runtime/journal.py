@@ -146,6 +146,20 @@ def read_about(path: Path, run: str) -> About | None:
     return _about.decode(row[0]) if row is not None else None
 
 
+def forget(path: Path, runs: Sequence[str]) -> None:
+    """Remove runs from a journal or from a file of results; what it held is free for new ones.
+
+    Raises:
+        sqlite3.Error: The file cannot be written.
+    """
+    with contextlib.closing(connected(path)) as db:
+        tables = [name for (name,) in db.execute("select name from sqlite_master where type='table'")]
+        db.execute("begin immediate")
+        for table in tables:
+            db.executemany(f"delete from {table} where run=?", [(run,) for run in runs])  # noqa: S608  our own names
+        db.execute("commit")
+
+
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A database that is looked at and not changed."""

@@ -28,7 +28,7 @@ from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.model.events import AnyEvent, TaskFinished
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Answer
-from cerebelum_nb.runtime.journal import connected, reading
+from cerebelum_nb.runtime.journal import connected, forget, reading
 from cerebelum_nb.runtime.kept import code_digest
 
 _log = logging.getLogger(__name__)
@@ -254,9 +254,27 @@ class Archive:
         address = _address(ref.run, stored.task, stored.codec)
         return codec.decode(stored.codec, seal.unseal(self._sealing_key(), address, body))
 
-    def forget(self, run: str) -> None:
-        """Remove a run's files."""
-        shutil.rmtree(self._folder / "results" / run, ignore_errors=True)
+    def forget(self, runs: Sequence[str]) -> None:
+        """Remove what is kept of runs.
+
+        Raises:
+            sqlite3.Error: The file cannot be written.
+        """
+        if (self._folder / "results.db").exists():
+            forget(self._folder / "results.db", runs)
+        for run in runs:
+            shutil.rmtree(self._folder / "results" / run, ignore_errors=True)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes that each run's results take on disk."""
+        found: dict[str, int] = {}
+        if (self._folder / "results.db").exists():
+            with reading(self._folder / "results.db") as db:
+                found.update(db.execute("select run, sum(length(body)) from results group by run"))
+        for file in (self._folder / "results").glob("*/*"):
+            with contextlib.suppress(OSError):  # another kernel is tidying up too
+                found[file.parent.name] = found.get(file.parent.name, 0) + file.stat().st_size
+        return found
 
     def _path(self, run: str, task: int) -> Path:
         return self._folder / "results" / run / str(task)

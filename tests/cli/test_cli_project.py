@@ -156,3 +156,19 @@ def test_a_run_of_a_notebook_goes_on_too(cli, tmp_path):
 
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == "50"
+
+
+def test_runs_are_removed_after_asking(cli):
+    cli.write("fragile.py", FRAGILE)
+    for n in "123":
+        cli("run", "fragile.py", "--inputs", f'{{"n": {n}}}')
+    newest, _, oldest = (r["run"] for r in listed(cli))
+
+    assert cli("purge") == (2, "", "Error: which runs? Name them, or say --older DAYS or --all\n")
+    assert cli("purge", oldest)[0] == 1  # nobody says yes
+    assert len(listed(cli)) == 3
+    assert cli("purge", oldest, "--yes")[1] == "1 run removed.\n"
+    assert cli("purge", "--older", "1", "--yes")[1] == "0 runs removed.\n"
+    assert newest in [r["run"] for r in listed(cli)]
+    assert cli("purge", "--all", "--yes")[1] == "2 runs removed.\n"
+    assert cli("runs")[1] == "Nothing has run yet in this project.\n"

@@ -106,3 +106,20 @@ def test_an_edited_step_is_asked_about(kernel):
     assert nb("anew = %cerebelum resume 1 --changed run\nanew.outputs").value == "{'one': 10, 'two': 11}"
     done = nb.run("%cerebelum resume last")
     assert (done.ename, "has succeeded" in done.traceback) == ("PlanError", True)
+
+
+def test_purge_says_first_what_it_removes(kernel):
+    nb = kernel()
+    nb("%%cerebelum_step one\n1")
+    nb("%%cerebelum_workflow wf\none")
+    run = nb("first = %cerebelum_run wf\nfirst.id").value.strip("'")
+    nb("%cerebelum_run wf")
+
+    assert nb(f"%cerebelum purge {run}").out == (
+        "This removes 1 run, with results and prints, for good. Add --yes to do it.\n"
+    )
+    assert nb(f"%cerebelum purge {run} --yes").out == "1 run removed.\n"
+    assert nb.run(f"%cerebelum purge {run}").ename == "PlanError"
+    assert nb("%cerebelum purge --all --yes").out == "1 run removed.\n"
+    assert nb.run("%cerebelum purge").ename == "UsageError"
+    assert nb("again = %cerebelum_run wf\nagain.outputs").value == "{'one': 1}"

@@ -3,16 +3,19 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 
+import msgspec
 import pytest
 
 from cerebelum_nb import PlanError, Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.model.state import RunState
+from cerebelum_nb.runtime.journal import About
 
 DEADLINE = 30
 
@@ -56,7 +59,7 @@ session = Session(Settings(home=home))
 """
 FIRST = """
 run = session.run(recalled, {"n": (1, 2)})
-while not run.approvals:
+while not any(getattr(event, "kind", "") == "approval" for event in run.events):  # events that are on disk
     run.wait(0.02)
 UNTIL
 print(run.id, flush=True)
@@ -254,3 +257,56 @@ def test_a_run_that_another_kernel_runs_just_now_is_left_to_it(tmp_path):
         with pytest.raises(PlanError, match=f"run {run_id} still runs in another kernel \\(process {first.pid}\\)"):
             session.load(run_id)
         session.close()
+
+
+def three_runs(home, **settings):
+    session = Session(Settings(home=home, **settings))
+    one = make("kept_one", value="'x' * 1000")
+    ids = []
+    for _ in range(3):
+        run = session.run(workflow(name="kept_t")(lambda wf: wf.timeline(one)))
+        run.result(DEADLINE)
+        ids.append(run.id)
+    return session, ids
+
+
+def test_what_is_purged_is_gone_and_the_rest_is_there(tmp_path):
+    session, ids = three_runs(tmp_path)
+    session.history.purge(ids[:2])
+    session.close()
+
+    left = Session(Settings(home=tmp_path))
+    assert [e.run for e in left.history.entries()] == [ids[2]]
+    assert left.load(ids[2]).outputs == {"kept_one": "x" * 1000}
+    assert set(left._archive.sizes()) == {ids[2]}
+    with pytest.raises(PlanError, match="the journal has no run"):
+        left.load(ids[0])
+    left.close()
+
+
+def test_outdated_are_old_runs_and_the_oldest_beyond_the_room(tmp_path):
+    session, ids = three_runs(tmp_path)
+    newest = session.history.entries()[0].at
+    room = sum(session._archive.sizes()[i] for i in ids[1:])
+
+    assert session.history.outdated(1, room, newest) == [ids[0]]
+    assert session.history.outdated(1, 0, newest) == ids[::-1]
+    assert session.history.outdated(1, 1 << 30, newest + 2 * 86_400) == ids[::-1]
+    assert session.history.outdated(30, 1 << 30, newest) == []
+    session.close()
+
+
+def test_a_session_tidies_up_before_it_writes(tmp_path):
+    first, _ = three_runs(tmp_path)
+    path = first.journal_path
+    first.close()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        for run, body in db.execute("select run, body from runs").fetchall():
+            about = msgspec.msgpack.decode(body, type=About)
+            old = msgspec.structs.replace(about, at=about.at - 40 * 86_400)
+            db.execute("update runs set at=?, body=? where run=?", (old.at, msgspec.msgpack.encode(old), run))
+
+    second, ids = three_runs(tmp_path)
+
+    assert {e.run for e in second.history.entries()} == set(ids)
+    second.close()

@@ -97,7 +97,7 @@ def test_a_result_of_another_project_is_not_read(archive, tmp_path):
 
 def test_a_file_that_is_gone_is_named(archive, tmp_path):
     stored = archive.stored("r", 0, b"x" * 300_000, None)
-    archive.forget("r")
+    archive.forget(["r"])
 
     with pytest.raises(ExecutorError, match="the result of task 0 in run r is gone"):
         back(archive, stored)
