@@ -62,7 +62,10 @@ def test_a_run_goes_on_in_the_next_kernel(kernel):
     first = kernel()
     first(WAITING)
     first("live = %cerebelum_run nightly n=7 --detach")
-    first("import time\nwhile not live.approvals: time.sleep(0.02)")
+    first(
+        "import time\n"
+        "while not any(getattr(e, 'kind', '') == 'approval' for e in live.events): time.sleep(0.02)"  # it is on disk
+    )
     os.kill(int(first("import os\nos.getpid()").value), signal.SIGKILL)
 
     second = kernel()
