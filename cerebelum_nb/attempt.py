@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Protocol, TextIO
 
+from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
 from cerebelum_nb.protocols import Answer
 
@@ -97,6 +98,8 @@ def _drop_own_frames(exc: BaseException) -> None:
         if tb is not None and not _is_machinery(tb.tb_frame):
             one.__traceback__ = tb
             _drop_helpers(tb)
+        elif isinstance(one, CerebelumError):  # said on purpose: where in our code is of no use to anybody
+            one.__traceback__ = None
         todo += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
             todo += one.exceptions

@@ -5,9 +5,7 @@ import atexit
 import contextlib
 import logging
 import os
-import secrets
 import threading
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +29,7 @@ from cerebelum_nb.runtime import planner
 from cerebelum_nb.runtime.answers import ExecutionResult
 from cerebelum_nb.runtime.history import History, latest, latest_ended
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.journal import Journal, open_or_set_aside
+from cerebelum_nb.runtime.journal import Journal, new_id, open_or_set_aside
 from cerebelum_nb.runtime.kept import Changed, Kept, check_changed, kept, same_inputs
 from cerebelum_nb.runtime.mailbox import Mailbox
 from cerebelum_nb.runtime.past import about_now
@@ -170,8 +168,9 @@ class Session:
     def resume(self, run: Run, changed: Changed) -> Run:
         """A new run of the same workflow that runs what has not succeeded; see `Run.resume`."""
         check_changed(self.would_rerun(run, None, None), [run.plan.names[t] for t in sorted(run.lost)], changed)
-        wishes = self._wishes_again(run, None, None)
-        return self._start(run.definition, run.plan.inputs, wishes, parent=run, keep_edited=changed == "keep")
+        wishes, keep = self._wishes_again(run, None, None), changed == "keep"
+        with self.history.going_on(run.id) as new:
+            return self._start(run.definition, run.plan.inputs, wishes, parent=run, keep_edited=keep, run_id=new)
 
     def would_rerun(self, run: Run, step: str | None, executor: str | None) -> Kept:
         """What `rerun` would run and reuse, with the definitions as they are now."""
@@ -212,6 +211,7 @@ class Session:
         again: str | None = None,
         given: Mapping[str, tuple[Any, str]] | None = None,
         keep_edited: bool = False,
+        run_id: str = "",
     ) -> Run:
         if parent is not None and parent.without_inputs:
             raise PlanError(f"the inputs of run {parent.number} are not known any more: {parent.without_inputs}")
@@ -230,7 +230,7 @@ class Session:
                 raise PlanError("this session is closed")
             self._start_thread()
             number = len(self.runs) + 1
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+        run_id = run_id or new_id()
         remote = [name for name in self.places.executors if name != "local"]
         lanes = Lanes(self._local, self._executor, remote, self.loop)
         scheduler = Scheduler(made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent, later=self.later)

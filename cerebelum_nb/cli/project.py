@@ -113,5 +113,7 @@ def value(text: str | None) -> Any:
         return True
     try:
         return json.loads(text)
-    except ValueError:
+    except ValueError as exc:
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            raise Refused(f"VALUE begins like JSON and is none: {exc}") from None
         return text

@@ -3,6 +3,7 @@
 A decision is a step of its own, made here: it gets the result it decides by, and gives the number of the way to take.
 """
 
+import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -111,6 +112,14 @@ def branching(after: Any, condition: Any, when_true: Any, when_false: Any) -> Ra
             f"{called} needs a condition that takes the step's result, like lambda total: total > 100, "
             f"not {condition!r:.60}"
         )
+
+    with contextlib.suppress(ValueError):  # some built-ins do not tell their parameters
+        try:
+            inspect.signature(condition).bind(None)
+        except TypeError as exc:
+            raise DefinitionError(
+                f"{called}: its condition is called with one value, the result of {_named(after)}: {exc}"
+            ) from None
 
     async def choose(value: Any) -> int:
         answer = condition(value)

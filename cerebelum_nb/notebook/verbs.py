@@ -90,7 +90,7 @@ def _runs(_args: Arguments, notebook: Notebook) -> None:
     mine = {run.id for run in notebook.session.runs}
     earlier = [e for e in notebook.session.history.entries(_EARLIER + len(mine)) if e.run not in mine][:_EARLIER]
     if earlier:
-        print("\nOf earlier kernels (`%cerebelum resume RUN` goes on, `runs.load(RUN)` looks at one):")  # noqa: T201
+        print("\nOf other kernels (`%cerebelum resume RUN` goes on, `runs.load(RUN)` looks at one):")  # noqa: T201
         _table(
             ("run", "workflow", "status", "started"),
             [(e.run, e.workflow, e.status, _local_time(e.at)) for e in earlier],
@@ -108,6 +108,8 @@ def _resume(args: Arguments, notebook: Notebook) -> Run:
     if not args.words:
         raise UsageError(f"which run? `%cerebelum runs` lists them.\n{usage}")
     name = args.words[0]
+    if name == "last" and not session.runs:
+        name = session.history.unfinished()
     numbered = name == "last" or any(name in (str(run.number), run.id) for run in session.runs)
     run = _find(name, session.runs) if numbered else session.load(name)
     changed: Any = args.text.get("--changed", "ask")
@@ -204,7 +206,14 @@ def _asked(verb: str, args: Arguments, notebook: Notebook) -> tuple[Any, str, st
     usage = f"Usage: {manual.VERBS[verb][0]}"
     if len(args.words) < 2:
         raise UsageError(f"{'which run, and ' if not args.words else ''}which step?\n{usage}")
-    return _find(args.words[0], notebook.session.runs), args.words[1], " ".join(args.words[2:])
+    name, step = args.words[:2]
+    try:
+        return _find(name, notebook.session.runs), step, " ".join(args.words[2:])
+    except PlanError:
+        if any(name in entry.run and entry.status == "running" for entry in notebook.session.history.entries()):
+            how = f"in a terminal in this folder: cerebelum {verb} {name} {step}"
+            raise PlanError(f"run {name} is another kernel's: answer it there, or {how}") from None
+        raise
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:

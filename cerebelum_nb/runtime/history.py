@@ -3,11 +3,12 @@
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+import psutil
 
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.typed import nearest
@@ -15,13 +16,19 @@ from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.approvals import Approvals
 from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
-from cerebelum_nb.runtime.journal import About, forget, read, read_about, read_runs
-from cerebelum_nb.runtime.past import Past, is_alive, past
+from cerebelum_nb.runtime.journal import About, claim, forget, new_id, read, read_about, read_claims, read_runs, release
+from cerebelum_nb.runtime.past import Past, is_alive, is_there, past
 from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import INPUTS_TASK, Archive, ResultRef, Results, answers_task
 from cerebelum_nb.runtime.run import Run
 
-_MANY = 100_000
+_MANY: Final = 100_000
+_HAS: Final = {
+    "succeeded": "has succeeded",
+    "failed": "has failed",
+    "cancelled": "was cancelled",
+    "interrupted": "was cut off",
+}
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -91,16 +98,56 @@ class History:
         made.recall(found.events, self.pauses(found), found.without_inputs)
         return made
 
-    def unfinished(self, workflow: str) -> str:
-        """The newest run of a workflow that did not succeed and that nobody runs.
+    def unfinished(self, workflow: str | None = None) -> str:
+        """The newest run (of a workflow) that did not succeed, and that nobody runs or has gone on from.
 
         Raises:
             PlanError: There is none.
         """
-        for entry in self.entries():
-            if entry.workflow == workflow and entry.status not in ("succeeded", "running"):
+        entries = self.entries()
+        known = {entry.run for entry in entries}
+        claims = read_claims(self._journal()) if entries else {}
+        for entry in entries:
+            if (
+                workflow in (None, entry.workflow)
+                and entry.status not in ("succeeded", "running")
+                and claims.get(entry.run) not in known
+            ):
                 return entry.run
-        raise PlanError(f"no run of {workflow!r} is left to be resumed")
+        raise PlanError(f"no run{f' of {workflow!r}' if workflow else ''} is left to be resumed")
+
+    @contextlib.contextmanager
+    def going_on(self, run: str) -> Iterator[str]:
+        """Around the start of a run that goes on from another, which happens once: whoever is first does it.
+
+        Returns:
+            The new run's id.
+
+        Raises:
+            PlanError: Somebody has, or does just now.
+        """
+        new = new_id()
+        self._claim(run, new)
+        try:
+            yield new
+        except BaseException:
+            release(self._journal(), run, new)  # nothing came of it
+            raise
+
+    def _claim(self, run: str, by: str) -> None:
+        me = psutil.Process()
+        found, pid, born = claim(self._journal(), run, by, me.pid, me.create_time())
+        if found == by:
+            return
+        status = {entry.run: entry.status for entry in self.entries(_MANY)}.get(found)
+        if status is None and not is_there(pid, born):  # it ended before it had written anything
+            release(self._journal(), run, found)
+            self._claim(run, by)
+            return
+        if status is None or status == "running":
+            raise PlanError(f"run {run} is gone on from just now, by run {found} in process {pid}")
+        more = "" if status == "succeeded" else ": resume that one"
+        raise PlanError(f"run {run} was resumed before, by run {found}, which {_HAS[status]}{more}")
 
     def purge(self, runs: Sequence[str]) -> None:
         """Remove runs for good: events, prints, inputs and results.

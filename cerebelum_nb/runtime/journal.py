@@ -6,6 +6,7 @@ A row per event would cost twenty times the event itself. The last batch of a ru
 
 import contextlib
 import os
+import secrets
 import sqlite3
 import tempfile
 import time
@@ -15,10 +16,16 @@ from typing import Final
 
 import msgspec
 
+from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.model.events import AnyEvent, RunFinished, decode_lines, encode_lines
 
 SCHEMA: Final = 2  # 1 had no table of runs
 CHUNK: Final = 8192  # encoding one holds the GIL for 0.8 ms; every write lets go of it and may wait 5 ms for it
+
+
+def new_id() -> str:
+    """The name of a new run: when it began, in UTC, and something random."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
 class NewerJournal(Exception):
@@ -135,6 +142,8 @@ def read(path: Path, run: str) -> Iterator[AnyEvent]:
 def read_runs(path: Path, most: int = 1000) -> list[tuple[About, str]]:
     """The newest runs of a journal file, newest first, each with how it ended; empty for one that did not."""
     with reading(path) as db:
+        if not db.execute("select 1 from sqlite_master where name='runs'").fetchone():
+            return []  # nothing has been written yet
         rows = db.execute("select body, status from runs order by at desc limit ?", (most,)).fetchall()
     return [(_about.decode(body), status) for body, status in rows]
 
@@ -144,6 +153,33 @@ def read_about(path: Path, run: str) -> About | None:
     with reading(path) as db:
         row = db.execute("select body from runs where run=?", (run,)).fetchone()
     return _about.decode(row[0]) if row is not None else None
+
+
+def claim(path: Path, run: str, by: str, pid: int, born: float) -> tuple[str, int, float]:
+    """Say that a run is gone on from by another one, if nobody has said so yet.
+
+    Returns:
+        Who goes on from it: the run, and its process with the time when that began.
+    """
+    with contextlib.closing(connected(path)) as db:
+        db.execute("create table if not exists resumed(run text primary key, by text, pid integer, born real)")
+        db.execute("insert or ignore into resumed values(?,?,?,?)", (run, by, pid, born))
+        found: tuple[str, int, float] = db.execute("select by, pid, born from resumed where run=?", (run,)).fetchone()
+        return found
+
+
+def release(path: Path, run: str, by: str) -> None:
+    """Take a claim back, if it is still this one."""
+    with contextlib.closing(connected(path)) as db:
+        db.execute("delete from resumed where run=? and by=?", (run, by))
+
+
+def read_claims(path: Path) -> dict[str, str]:
+    """Which run goes on from which: the earlier one to the later."""
+    with reading(path) as db:
+        if not db.execute("select 1 from sqlite_master where name='resumed'").fetchone():
+            return {}
+        return dict(db.execute("select run, by from resumed"))
 
 
 def forget(path: Path, runs: Sequence[str]) -> None:
@@ -162,9 +198,15 @@ def forget(path: Path, runs: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A database that is looked at and not changed."""
+    """A database that is looked at and not changed.
+
+    Raises:
+        ExecutorError: It is none, or cannot be read.
+    """
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
     try:
         yield db
+    except sqlite3.DatabaseError as exc:
+        raise ExecutorError(f"{path} cannot be read ({exc}); the next run sets it aside and begins another") from None
     finally:
         db.close()

@@ -70,6 +70,7 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
             scheduler.values[task] = ResultRef(about.run, stored.get(task, none))
     interrupted, pauses = state.status == "running", _pauses(events, state)
     if interrupted:
+        scheduler.stand_at(events[-1].at)  # nobody knows when its kernel ended: the last that is known counts
         scheduler.cancel(ENDED)
         scheduler.abandon(ENDED)
     return Past(about, list(events), made, scheduler, pauses, interrupted)
@@ -83,11 +84,16 @@ def about_now(run: str, made: Plan, wishes: Wishes, root: str) -> About:
 
 def is_alive(about: About) -> bool:
     """The process that runs it is there."""
+    return is_there(about.pid, about.born)
+
+
+def is_there(pid: int, born: float) -> bool:
+    """A process is there that began then."""
     try:
-        process = psutil.Process(about.pid)
+        process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:  # it has ended, and its parent has not looked yet
             return False
-        return bool(abs(process.create_time() - about.born) < _BORN_S)
+        return bool(abs(process.create_time() - born) < _BORN_S)
     except psutil.Error:
         return False
 

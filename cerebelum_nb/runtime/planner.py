@@ -36,7 +36,7 @@ def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, 
     check_map("execution_strategy", wishes.strategy, at)
     check_map(f"the strategy of workflow {workflow.name!r}", wishes.workflow_strategy, at)
     inputs_of = _inputs_of(workflow, groups, at) if groups else {}
-    scope = _Scope(workflow, at, inputs_of, routed=bool(workflow.routes))
+    scope = _Scope(workflow, at, inputs_of, inputs)
     calls = tuple([_call(step, i, scope) for i, step in enumerate(steps)])
     needs = tuple([_needs(i, call, scope) for i, call in enumerate(calls)])
     if any(group and group[-1] >= i for i, group in enumerate(needs)):  # something points forward: look for a cycle
@@ -152,12 +152,11 @@ def _duplicate(workflow: WorkflowDef, first: StepDef, second: StepDef) -> str:
 class _Scope:
     """What names mean in a workflow."""
 
-    __slots__ = ("at", "inputs_of", "routed", "workflow")
+    __slots__ = ("at", "inputs", "inputs_of", "routed", "workflow")
 
-    def __init__(
-        self, workflow: WorkflowDef, at: dict[str, int], inputs_of: Mapping[int, int], *, routed: bool
-    ) -> None:
-        self.workflow, self.at, self.inputs_of, self.routed = workflow, at, inputs_of, routed
+    def __init__(self, workflow: WorkflowDef, at: dict[str, int], inputs_of: Mapping[int, int], inputs: Any) -> None:
+        self.workflow, self.at, self.inputs_of, self.inputs = workflow, at, inputs_of, inputs
+        self.routed = bool(workflow.routes)
 
     def find(self, name: str, step: StepDef) -> int | None:
         return _lookup(name, step.scope, self.at) if step.scope else self.at.get(name)
@@ -194,6 +193,8 @@ def _unknown(step: StepDef, name: str, scope: _Scope) -> str:
     at, workflow = scope.at, scope.workflow
     others = [known for known in at if known != step.name]
     hint = nearest(name, others) or (" A step's first parameter is called context." if name in ("ctx", "self") else "")
+    if isinstance(scope.inputs, Mapping) and name in scope.inputs:
+        hint = f" The run's inputs have it: take inputs as a parameter and read inputs[{name!r}]."
     return (
         f"step {step.name!r} needs {name!r}, which is not a step in the timeline of {workflow.name!r}.{hint} "
         f"Steps there: {', '.join(list(at)[:12])}{', …' if len(at) > 12 else ''}."

@@ -89,6 +89,9 @@ class Pump(threading.Thread):
             return
         ended = type(batch[-1]) is RunFinished
         try:
+            if self._journal is not None and not self._journal.path.exists():  # somebody removed the folder
+                self._journal.close()
+                self._journal = None
             if self._journal is None:
                 self._journal = self._open_journal()
                 self.path = str(self._journal.path)

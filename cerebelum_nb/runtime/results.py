@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from cerebelum_nb import codec, seal
-from cerebelum_nb.errors import ExecutorError
+from cerebelum_nb.errors import ExecutorError, PayloadRejected
 from cerebelum_nb.model.events import AnyEvent, TaskFinished
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Answer
@@ -138,6 +138,7 @@ class Archive:
         self._db: sqlite3.Connection | None = None
         self._ended: deque[Results] = deque()
         self._key: bytes | None = None
+        self._warned = False
         self._digests: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
 
     # -- writing; called by the pump's thread alone
@@ -184,6 +185,9 @@ class Archive:
         if not self._keep:
             return
         try:
+            if self._db is not None and not (self._folder / "results.db").exists():  # somebody removed the folder
+                self._db.close()
+                self._db = None
             if self._db is None:
                 self._db = connected(self._folder / "results.db")
                 self._db.execute("pragma journal_mode=wal")
@@ -252,7 +256,13 @@ class Archive:
             except OSError as exc:
                 raise ExecutorError(f"the result of task {stored.task} in run {ref.run} is gone: {exc}") from None
         address = _address(ref.run, stored.task, stored.codec)
-        return codec.decode(stored.codec, seal.unseal(self._sealing_key(), address, body))
+        try:
+            return codec.decode(stored.codec, seal.unseal(self._sealing_key(), address, body))
+        except PayloadRejected:
+            raise PayloadRejected(
+                f"what is kept of run {ref.run} does not open with the key in {self._folder}: it was sealed with "
+                "another one, or was changed. Nothing in it was read."
+            ) from None
 
     def forget(self, runs: Sequence[str]) -> None:
         """Remove what is kept of runs.
@@ -280,8 +290,14 @@ class Archive:
         return self._folder / "results" / run / str(task)
 
     def _sealing_key(self) -> bytes:
-        if self._key is None:
-            self._key = _project_key(self._folder)
+        if self._key is None or not (self._folder / "key").exists():
+            try:
+                self._key = _project_key(self._folder)
+            except (ExecutorError, OSError) as exc:
+                if not self._warned:
+                    self._warned = True
+                    _log.warning("results are not kept: %s", exc)
+                raise
         return self._key
 
 

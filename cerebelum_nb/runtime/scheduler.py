@@ -372,11 +372,9 @@ class Scheduler(Log):
 
     def _after(self) -> list[Poke] | None:
         state = self.state
-        if not state.unfinished:
-            if state.status == "running":
-                self._write(RunFinished(state.seq + 1, self.now(), self._final_status()))
-                return [self._urgent]
-            return None
+        if not state.unfinished and state.status == "running":
+            self._write(RunFinished(state.seq + 1, self.now(), self._final_status()))
+            self._outside.append(self._urgent)
         pokes: list[Poke] | None = None
         if self._outside:
             pokes, self._outside = self._outside, []

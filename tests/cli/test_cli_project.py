@@ -135,8 +135,10 @@ def test_a_step_that_was_edited_since_is_named_before_anything_goes_on(cli, tmp_
     )
     assert cli("resume", "fragile.py:fragile") == (2, "", asked)
     assert cli("resume", "fragile.py", "--changed", "keep")[1].splitlines()[-1] == "50"
-    run = listed(cli)[-1]["run"]
-    assert cli("resume", "fragile.py", run, "--changed", "run")[1].splitlines()[-1] == "60"
+    run, done = listed(cli)[-1]["run"], listed(cli)[0]["run"]
+    before = f"Error: run {run} was resumed before, by run {done}, which has succeeded\n"
+    assert cli("resume", "fragile.py", run, "--changed", "run") == (2, "", before)
+    assert cli("resume", "fragile.py") == (2, "", "Error: no run of 'fragile' is left to be resumed\n")
 
 
 def test_there_must_be_something_to_go_on_with(cli):

@@ -2,18 +2,22 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 
 import msgspec
 import pytest
 
 from cerebelum_nb import PlanError, Session, step, workflow
 from cerebelum_nb.config import Settings
+from cerebelum_nb.dsl.recalled import Recalled
 from cerebelum_nb.dsl.registry import registry
+from cerebelum_nb.errors import ExecutorError, PayloadRejected
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.runtime.journal import About
 
@@ -257,6 +261,136 @@ def test_a_run_that_another_kernel_runs_just_now_is_left_to_it(tmp_path):
         with pytest.raises(PlanError, match=f"run {run_id} still runs in another kernel \\(process {first.pid}\\)"):
             session.load(run_id)
         session.close()
+
+
+def failing(session, home):
+    """A run that fails until somebody makes the file `ready`."""
+    ready = home / "ready"
+
+    def last(context):
+        if not ready.exists():
+            raise OSError("not ready")
+        return "done"
+
+    run = session.run(workflow(name="kept_f")(lambda wf: wf.timeline(make("a") >> step(last))))
+    run.wait(DEADLINE)
+    return run, ready
+
+
+def test_a_run_is_gone_on_from_once(tmp_path):
+    session = Session(Settings(home=tmp_path))
+    run, ready = failing(session, tmp_path)
+    assert session.history.unfinished() == run.id
+
+    second = run.resume()
+    second.wait(DEADLINE)
+    with pytest.raises(PlanError, match=f"was resumed before, by run {second.id}, which has failed: resume that one"):
+        run.resume()
+    assert session.history.unfinished("kept_f") == second.id
+    ready.touch()
+    third = second.resume()
+    third.result(DEADLINE)
+    with pytest.raises(PlanError, match=f"was resumed before, by run {third.id}, which has succeeded"):
+        second.resume()
+    with pytest.raises(PlanError, match="no run of 'kept_f' is left to be resumed"):
+        session.history.unfinished("kept_f")
+    session.close()
+
+
+def test_of_many_who_go_on_at_once_one_does(tmp_path):
+    session = Session(Settings(home=tmp_path))
+    run, ready = failing(session, tmp_path)
+    ready.touch()
+    begin, made, refused = threading.Barrier(8), [], []
+
+    def go_on():
+        begin.wait(DEADLINE)
+        try:
+            made.append(run.resume())
+        except PlanError as exc:
+            refused.append(str(exc))
+
+    threads = [threading.Thread(target=go_on) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE)
+
+    assert (len(made), len(refused)) == (1, 7)
+    assert made[0].result(DEADLINE).output == {"ok": "done"}
+    session.close()
+
+
+def test_a_resume_that_could_not_begin_leaves_the_run_to_others(tmp_path):
+    session = Session(Settings(home=tmp_path))
+    run, ready = failing(session, tmp_path)
+    ready.touch()
+    registry.workflows.pop("kept_f")
+    definition, run.definition = run.definition, Recalled("kept_f", registry)
+    with pytest.raises(PlanError, match="is not defined in this kernel"):
+        run.resume()
+    run.definition = definition
+
+    assert run.resume().result(DEADLINE).output == {"ok": "done"}
+    session.close()
+
+
+def test_a_folder_that_is_removed_is_made_again(tmp_path):
+    session, _ = three_runs(tmp_path / "home")
+    shutil.rmtree(tmp_path / "home")
+
+    run = session.run(workflow(name="kept_t")(lambda wf: wf.timeline(make("kept_one", value="[1]"))))
+    run.result(DEADLINE)
+    session.close()
+
+    later = Session(Settings(home=tmp_path / "home"))
+    assert [e.run for e in later.history.entries()] == [run.id]
+    assert later.load(run.id).outputs == {"kept_one": [1]}
+    later.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"this is no database at all, only text that stands here"])
+def test_a_damaged_journal_is_told_in_one_line(tmp_path, body):
+    session = Session(Settings(home=tmp_path))
+    (tmp_path / "journal.db").write_bytes(body)
+
+    if body:
+        with pytest.raises(ExecutorError, match="journal.db cannot be read .* the next run sets it aside"):
+            session.history.entries()
+    else:
+        assert session.history.entries() == []
+    session.close()
+
+
+def test_a_key_that_is_none_is_told_once_and_another_key_opens_nothing(tmp_path, caplog):
+    session, (first, *_) = three_runs(tmp_path)
+    session.close()
+    (tmp_path / "key").write_bytes(b"x" * 32)
+    other = Session(Settings(home=tmp_path))
+    with pytest.raises(PayloadRejected, match=f"what is kept of run {first} does not open with the key in"):
+        other.load(first)
+    other.close()
+    (tmp_path / "key").write_bytes(b"short")
+
+    third, _ = three_runs(tmp_path)
+    third.close()
+
+    told = [r.message for r in caplog.records if "results are not kept" in r.message]
+    assert len(told) == 1
+    assert "is not a key of 32 bytes" in told[0]
+
+
+def test_a_run_that_was_cut_off_ends_where_its_journal_does(tmp_path):
+    words = {"EXECUTOR": "local", "SLEEP": "50", "UNTIL": ""}
+    with started(script(STEPS, FIRST, **words), tmp_path) as first:
+        run_id = first.stdout.readline().strip()
+        os.kill(first.pid, signal.SIGKILL)
+    session = Session(Settings(home=tmp_path))
+
+    loaded = session.load(run_id)
+
+    assert loaded.header().now == pytest.approx(loaded.events[-1].at - loaded.events[0].at, abs=0.01)
+    session.close()
 
 
 def three_runs(home, **settings):

@@ -271,3 +271,26 @@ def test_a_resumed_run_keeps_its_idempotency_keys_and_a_re_run_has_new_ones(sess
     assert resumed.outputs["key"] == first.outputs["key"]
     assert resumed.root == first.id
     assert again.result(DEADLINE).outputs["key"] != first.outputs["key"]
+
+
+async def parked(context):
+    from cerebelum_nb import wait_for_approval  # noqa: PLC0415  it runs on workers too
+
+    await wait_for_approval("anybody?")
+
+
+@pytest.mark.parametrize("work", [spin_here, wait_here, parked])
+def test_a_timeout_that_ends_the_run_frees_its_worker(session, work):
+    for _ in range(4):  # twice as many as there are workers
+        run = session.run(single(work, timeout=0.3, executor="distributed"))
+        run.wait(DEADLINE)
+        assert run.status == "failed"
+
+    later = session.run(single(lambda context: 7, executor="distributed"))
+
+    assert later.result(15).output == {"ok": 7}
+    core = session._remote["core"]
+    until = time.monotonic() + 15
+    while len(core.pids) > 3 and time.monotonic() < until:  # Core and two workers
+        threading.Event().wait(0.05)
+    assert len(core.pids) == 3
