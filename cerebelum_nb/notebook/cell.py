@@ -5,6 +5,7 @@ Everything is parsed with as many empty lines in front as the cell has lines bef
 """
 
 import ast
+import keyword
 import re
 import symtable
 from collections.abc import Callable, Iterable, Sequence
@@ -79,6 +80,8 @@ def read_cell(  # noqa: PLR0913  what a cell is read with, each by name
             "a step cell of plain statements needs a name: %%cerebelum_step NAME. "
             "(Without one, the cell holds function definitions and the last function is the step.)"
         )
+    if keyword.iskeyword(name):
+        raise DefinitionError(f"a step cannot be called {name!r}: it is a word of Python itself")
     try:
         return _from_statements(tree, name, known, depends, filename)
     except SyntaxError as exc:

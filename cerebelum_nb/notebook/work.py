@@ -176,6 +176,8 @@ class Notebook:
         parts += [f"{name!r} is not defined yet.{nearest(name, others)}".rstrip(".") for name in missing]
         unknown = [name for name in cell.unknown if name not in self.names and not hasattr(builtins, name)]
         parts += [f"nothing is called {name!r} yet.{hint}" for name in unknown if (hint := nearest(name, others))]
+        if hasattr(builtins, step.name):
+            parts.append(f"it hides Python's own {step.name!r} in this notebook")
         return f"step {step.name}: {', '.join(parts)}"
 
     def _step_behind(self, name: str) -> str | None:

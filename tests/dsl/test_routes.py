@@ -145,6 +145,11 @@ def test_a_value_that_fits_nothing_is_named_with_the_patterns():
         (lambda wf: wf.timeline(a).diverge(a, {"x": 3}), DefinitionError, "3 is not a step"),
         (lambda wf: wf.timeline(a).branch(a, "x > 1", b), DefinitionError, "needs a condition"),
         (lambda wf: wf.timeline(a).branch(a, b, c), DefinitionError, "needs a condition"),
+        (
+            lambda wf: wf.timeline(a).branch(a, lambda: True, c),
+            DefinitionError,
+            "is called with one value, the result of a",
+        ),
         (lambda wf: wf.timeline(a).diverge(b, {"x": c}), PlanError, "decides by 'b', which is not in its timeline"),
         (lambda wf: wf.timeline(a).diverge(a, {"x": "bee"}), PlanError, "leads to 'bee', which is not in its timeline"),
         (

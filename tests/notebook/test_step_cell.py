@@ -200,3 +200,9 @@ def test_percent_at_the_start_of_a_continued_line_is_no_magic():
 
 def test_a_text_that_looks_like_a_magic_is_a_text():
     assert function_of("q = '''\n%time\n!ls\n'''\nq + a").startswith("def made(a):")
+
+
+@pytest.mark.parametrize("name", ["class", "None", "lambda"])
+def test_a_word_of_python_names_no_step(name):
+    with pytest.raises(DefinitionError, match=f"a step cannot be called '{name}': it is a word of Python itself"):
+        read_cell("1", name=name, known=STEPS.get, depends=None, first_line=2)

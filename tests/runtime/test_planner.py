@@ -148,3 +148,15 @@ def test_all_that_depends_on_a_step_is_found_whatever_the_order():
     assert made.below(0) == {1, 2}
     assert made.below(2) == {1}
     assert made.above(1) == {0, 2}
+
+
+def test_a_step_that_names_an_input_is_told_how_to_read_it():
+    @step
+    def check(context, order): ...
+
+    made = workflow(name="w")(lambda wf: wf.timeline(check)).define()
+
+    with pytest.raises(
+        PlanError, match=r"The run's inputs have it: take inputs as a parameter and read inputs\['order'\]"
+    ):
+        plan(made, {"order": []}, Wishes(), PLACES)
