@@ -6,13 +6,16 @@ workers = 4
 [tool.cerebelum.strategy]                              # step, nested workflow or "default" -> executor
 process_payment = "distributed"
 
+    [tool.cerebelum.pools]                                 # more workers, under a name of their own
+    gpu-worker-pool = 1
+
 [tool.cerebelum.environments.production.strategy]      # where CEREBELUM_ENV=production
 default = "distributed"
 """
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +24,7 @@ import msgspec
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.typed import nearest, strategy_of
 
-_KEYS: Final = ("home", "workers", "default_executor", "keep_results", "keep_days", "keep_mib", "strategy")
+_TAKEN: Final = frozenset({"local", "core", "distributed", "auto", "threads", "processes", "default", "error"})
 _MOST_WORKERS: Final = 256
 
 
@@ -38,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True):
         keep_mib: What all kept results may take, in MiB; the oldest runs are removed first.
         strategy: Step, nested workflow or ``default`` to executor, for every workflow in this environment; weaker than
             what a run says, stronger than a step's decorator. Its ``default`` is weaker than all that names a place.
+        pools: Name of a pool to its worker processes on this machine; a name that steps and strategies may use.
     """
 
     home: Path = Path(".cerebelum")
@@ -48,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True):
     keep_days: int = 30
     keep_mib: int = 2048
     strategy: Mapping[str, str] = {}
+    pools: Mapping[str, int] = {}
 
 
 def from_environment(folder: Path | None = None) -> Settings:
@@ -100,38 +105,67 @@ def _from_file(folder: Path, environment: str) -> dict[str, Any]:
     return found
 
 
-def _checked(  # noqa: C901  a case for each key, none with any depth
-    table: Any, name: str, path: Path | None, also: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def _checked(table: Any, name: str, path: Path | None, also: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise PlanError(f"{path}: [{name}] is a table, not {table!r:.40}")
     found: dict[str, Any] = {}
     for key, value in table.items():
         where = f"{path}: {key} in [{name}]"
-        if key == "workers":
-            found[key] = _workers(value, where)
-        elif key == "strategy":
-            if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
-                raise PlanError(f"{where} is a table of step to executor")
-            found[key] = value
-        elif key in {"home", "default_executor"}:
-            if not isinstance(value, str) or not value:
-                raise PlanError(f"{where} is text, not {value!r:.40}")
-            found[key] = (path.parent / value) if key == "home" and path is not None else value
-        elif key in {"keep_days", "keep_mib"}:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise PlanError(f"{where} is a whole number from 1, not {value!r:.40}")
-            found[key] = value
-        elif key == "keep_results":
-            if not isinstance(value, bool):
-                raise PlanError(f"{where} is true or false, not {value!r:.40}")
-            found[key] = value
+        if key in _CHECKS:
+            found[key] = _CHECKS[key](value, where)
         elif key not in also:
-            raise PlanError(f"{where} is not known.{nearest(key, (*_KEYS, *also))} There are: {', '.join(_KEYS)}.")
+            raise PlanError(f"{where} is not known.{nearest(key, (*_CHECKS, *also))} There are: {', '.join(_CHECKS)}.")
+    if "home" in found and path is not None:
+        found["home"] = path.parent / found["home"]
     return found
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise PlanError(f"{where} is text, not {value!r:.40}")
+    return value
+
+
+def _yes_or_no(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise PlanError(f"{where} is true or false, not {value!r:.40}")
+    return value
+
+
+def _number(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise PlanError(f"{where} is a whole number from 1, not {value!r:.40}")
+    return value
+
+
+def _strategy(value: Any, where: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
+        raise PlanError(f"{where} is a table of step to executor")
+    return value
+
+
+def _pools(value: Any, where: str) -> dict[str, int]:
+    if not isinstance(value, dict):
+        raise PlanError(f"{where} is a table of pool to its number of workers")
+    for name in value:
+        if name in _TAKEN or not name.strip():
+            raise PlanError(f"{where}: a pool cannot be called {name!r}")
+    return {name: _workers(slots, f"{where}: {name} = {slots!r}") for name, slots in value.items()}
 
 
 def _workers(value: Any, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_WORKERS:
         raise PlanError(f"{where} is not a number of worker processes from 1 to {_MOST_WORKERS}")
     return value
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+    "home": _text,
+    "workers": _workers,
+    "default_executor": _text,
+    "keep_results": _yes_or_no,
+    "keep_days": _number,
+    "keep_mib": _number,
+    "strategy": _strategy,
+    "pools": _pools,
+}

@@ -68,7 +68,8 @@ class Session:
     @property
     def places(self) -> Places:
         """The executors, by the names people use."""
-        return Places(remote=frozenset({"core"}), executors=("local", "core"))
+        pools = tuple(self.settings.pools)
+        return Places(remote=frozenset({"core", *pools}), executors=("local", "core", *pools))
 
     executors = property(lambda self: self.places.labels, doc="Names to offer for a step: ``local``, ``distributed``.")
 
@@ -305,7 +306,7 @@ class Session:
         if name not in self._remote:
             from cerebelum_nb.executors.core import CoreExecutor  # noqa: PLC0415  heavy; only when something is remote
 
-            self._remote[name] = CoreExecutor(slots=self.settings.workers)
+            self._remote[name] = CoreExecutor(slots=self.settings.pools.get(name, self.settings.workers), name=name)
         return self._remote[name]
 
     def _warm_up(self, made: Plan) -> None:

@@ -66,6 +66,9 @@ def test_variables_go_before_the_file(project, monkeypatch):
         ("[tool.cerebelum]\nworker = 2", "worker in [tool.cerebelum] is not known. Did you mean 'workers'?"),
         ("[tool.cerebelum]\nstrategy = 'local'", "strategy in [tool.cerebelum] is a table of step to executor"),
         ("[tool.cerebelum]\nhome = 3", "home in [tool.cerebelum] is text, not 3"),
+        ("[tool.cerebelum]\npools = 2", "pools in [tool.cerebelum] is a table of pool to its number of workers"),
+        ("[tool.cerebelum.pools]\ngpu = 0", "gpu = 0 is not a number of worker processes"),
+        ("[tool.cerebelum.pools]\nlocal = 1", "a pool cannot be called 'local'"),
         ("[tool]\ncerebelum = 3", "[tool.cerebelum] is a table, not 3"),
         ("[tool.cerebelum", "pyproject.toml cannot be read: "),
     ],
@@ -112,4 +115,24 @@ def test_the_configuration_is_stronger_than_a_decorator_and_weaker_than_the_run(
 
     assert rules() == [("local", "configuration"), ("distributed", "configuration")]
     assert rules(strategy={"heavy": "distributed"})[0] == ("distributed", "strategy")
+    session.close()
+
+
+def test_a_pool_has_workers_of_its_own_and_is_named_like_any_executor(tmp_path):
+    big = step(name="big", executor="gpu-worker-pool")(lambda context: __import__("os").getpid())
+    small = step(name="small", executor="distributed")(lambda context: __import__("os").getpid())
+    session = Session(Settings(home=tmp_path, pools={"gpu-worker-pool": 1}))
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline([[big, small]])), {})
+
+    outputs = run.result(60).outputs
+
+    assert [(r.step, r.where, r.remote) for r in run.rows()] == [
+        ("big", "gpu-worker-pool", True),
+        ("small", "distributed", True),
+    ]
+    pools = {name: executor.pids for name, executor in session._remote.items()}
+    assert (outputs["big"] in pools["gpu-worker-pool"], len(pools["gpu-worker-pool"])) == (True, 2)
+    assert (outputs["small"] in pools["core"], len(pools["core"])) == (True, 3)
+    moved = run.rerun("big", executor="distributed")
+    assert moved.result(60).outputs["big"] in pools["core"]
     session.close()

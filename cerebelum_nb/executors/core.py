@@ -22,16 +22,17 @@ class CoreExecutor:
 
     Args:
         slots: Worker processes.
+        name: What strategies call it: ``core``, or the name of a pool.
         run_dir: Where Core's private directory is made; by default the user's runtime or temporary directory.
     """
 
-    name = "core"
     crosses_boundary = True
 
-    def __init__(self, *, slots: int = 2, run_dir: Path | None = None) -> None:
+    def __init__(self, *, slots: int = 2, run_dir: Path | None = None, name: str = "core") -> None:
         if slots < 1:
             raise ExecutorError(f"the core executor needs at least one worker, not slots={slots!r}")
         self.capacity = max(64, 4 * slots)
+        self.name = name
         self._slots = slots
         self._run_dir = run_dir
         self._link: Link | None = None

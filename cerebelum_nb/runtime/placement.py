@@ -120,7 +120,9 @@ def place(step: str, wanted: tuple[str, str, str], places: Places, *, is_async: 
 
 def _unknown(step: str, name: str, reason: str, places: Places) -> str:
     near = nearest(name, places.known)
-    return f"step {step!r}: there is no executor {name!r} ({reason}).{near} Known here: {', '.join(places.labels)}."
+    pools = "" if near else " A pool of workers gets its name in [tool.cerebelum.pools] of pyproject.toml."
+    known = f"Known here: {', '.join(places.labels)}."
+    return f"step {step!r}: there is no executor {name!r} ({reason}).{near} {known}{pools}"
 
 
 def check_map(what: str, strategy: Mapping[str, str], steps: Mapping[str, object] | tuple[str, ...]) -> None:
