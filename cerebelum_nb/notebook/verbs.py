@@ -83,7 +83,7 @@ def _runs(_args: Arguments, notebook: Notebook) -> None:
     rows = []
     for run in notebook.session.runs:
         header = run.header()
-        origin = f"from run {header.reused_from}" if header.reused_from else ""
+        origin = f"from run {header.reused_from}" if header.reused_from else run.id if run.is_recalled else ""
         seconds = f"{header.now:.2f} s"
         rows.append((str(run.number), run.workflow, run.status, f"{header.done}/{header.total}", seconds, origin))
     _table(("run", "workflow", "status", "steps", "time", ""), rows, "Nothing has run yet in this session.")

@@ -63,7 +63,7 @@ class Run(Looks):
         self.wishes, self.definition, self.results = wishes, definition, results
         self.tracebacks = tracebacks if tracebacks is not None else {}
         self.pauses: Mapping[str, Sequence[Before]] = {}
-        self.without_inputs = ""
+        self.without_inputs, self.is_recalled = "", False
         self.on_end: list[Callable[[Run], None]] = []
         self._host, self._approvals, self._about = host, approvals, about
         self._waiters: list[Callable[[], None]] = []
@@ -374,7 +374,7 @@ class Run(Looks):
         Args:
             without_inputs: Why its inputs are not known; empty where they are.
         """
-        self.pauses, self.without_inputs = pauses, without_inputs
+        self.pauses, self.without_inputs, self.is_recalled = pauses, without_inputs, True
         self.deliver(events)
         self._done.set()
 
