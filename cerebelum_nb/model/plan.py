@@ -13,7 +13,7 @@ CONTEXT: Final = -1  # in a `Call`: the step's context
 INPUTS: Final = -2  # in a `Call`: the run's inputs
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """How a task's function is called: each number is a task whose result goes there, CONTEXT or INPUTS."""
 
     positional: tuple[int, ...]

@@ -15,7 +15,7 @@ from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, RunS
 _LIVE = re.compile(b"[%c%c]" % (SUBMITTED, RUNNING))
 
 
-class Segment(msgspec.Struct, frozen=True):
+class Segment(msgspec.Struct, frozen=True, gc=False):
     """One attempt as drawn: a bar, or a growing one while ``end`` is None."""
 
     attempt: int
@@ -27,7 +27,7 @@ class Segment(msgspec.Struct, frozen=True):
     outcome: str  # running, ok, error, timeout, cancelled, lost
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One task as drawn."""
 
     id: int

@@ -13,6 +13,7 @@ from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call, Plan
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.model.workflow import GroupDef, StepDef, WorkflowDef
 from cerebelum_nb.runtime.placement import Places, Wishes, check_map, place, wish
+from cerebelum_nb.runtime.quiet import collector_at_rest
 
 HERE: Final = ("local", "route", "a decision is made here")
 NONE: Final[frozenset[str]] = frozenset()
@@ -25,6 +26,12 @@ def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, 
         PlanError: Duplicate, unknown or circular steps, a strategy for a step that does not exist.
         PlacementError: An executor that nobody knows.
     """
+    with collector_at_rest():
+        made = _planned(workflow, inputs, wishes, places)
+    return made if until is None else _until(made, until)
+
+
+def _planned(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places) -> Plan:
     steps = workflow.steps
     at = _numbers(workflow)
     names = tuple(at)
@@ -42,7 +49,7 @@ def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, 
     if any(group and group[-1] >= i for i, group in enumerate(needs)):  # something points forward: look for a cycle
         _check_cycles(workflow, needs)
     distinct, place_of = _places(workflow, wishes, places)
-    made = Plan(
+    return Plan(
         workflow=workflow.name,
         inputs=inputs,
         names=names,
@@ -58,7 +65,6 @@ def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, 
         options={i: step.options for i, step in enumerate(steps) if step.options is not NOTHING},
         inputs_of=inputs_of,
     )
-    return made if until is None else _until(made, until, at)
 
 
 def _places(workflow: WorkflowDef, wishes: Wishes, places: Places) -> tuple[tuple[Placement, ...], tuple[int, ...]]:
@@ -240,7 +246,8 @@ def _backwards(workflow: WorkflowDef, needs: tuple[tuple[int, ...], ...]) -> str
     return "Take one of them out."
 
 
-def _until(made: Plan, until: str, at: Mapping[str, int]) -> Plan:
+def _until(made: Plan, until: str) -> Plan:
+    at = dict(made.results())
     if until not in at:
         raise PlanError(f"workflow {made.workflow!r} has no step {until!r} to stop at.{nearest(until, at)}")
     last = at[until]

@@ -41,6 +41,7 @@ from cerebelum_nb.model.state import (
 from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.runtime.log import Log
+from cerebelum_nb.runtime.quiet import collector_at_rest
 from cerebelum_nb.runtime.retrying import pause_s
 from cerebelum_nb.runtime.returned import LOOK_AT, looked_at
 from cerebelum_nb.runtime.ways import passed_by, too_often
@@ -97,7 +98,8 @@ class Scheduler(Log):
         with self._lock:
             now = self.now()
             said = plan.names, plan.needs, plan.places, plan.place, parent, plan.groups, tuple(plan.ways)
-            self._write(RunStarted(0, now, run, plan.workflow, *said))
+            with collector_at_rest():
+                self._write(RunStarted(0, now, run, plan.workflow, *said))
             for task, (value, why) in sorted((reused or {}).items()):
                 self.values[task] = value
                 self._write(TaskFinished(self.state.seq + 1, now, task, "succeeded", "reused", why))
