@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from cerebelum_nb.capture import Shipper, opened, ship
+from cerebelum_nb.capture import Shipper, opened, ship, versions
 from cerebelum_nb.errors import CaptureError
 
 
@@ -256,3 +256,13 @@ def test_keys_and_passwords_do_not_travel_with_a_function(name, value, where):
         said = refusal(names["step"])
         assert said.startswith(f"step 'x' uses the global {where}, which looks like a key or password")
         assert str(value)[:12] not in said
+
+
+def test_another_python_is_refused_with_both_versions():
+    theirs = {**versions.mine(), "Python": "3.9"}
+
+    with pytest.raises(
+        CaptureError, match=r"the worker has Python 3\.\d+, where the notebook has Python 3\.9: it cannot"
+    ):
+        versions.check(theirs)
+    versions.check(versions.mine())

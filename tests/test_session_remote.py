@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -197,3 +199,23 @@ def test_two_hundred_remote_steps_side_by_side_all_come_back(session):
     outputs = session.run(workflow(name="w")(lambda wf: wf.timeline(first >> many)), {}).result(DEADLINE).outputs
 
     assert [outputs[f"s{n}"] for n in range(200)] == list(range(200))
+
+
+def test_a_worker_with_another_cloudpickle_refuses_and_names_both_versions(session, tmp_path, monkeypatch):
+    import cloudpickle  # noqa: PLC0415  this process has the real one
+
+    other = tmp_path / "newer" / "cloudpickle"
+    shutil.copytree(Path(cloudpickle.__file__).parent, other)
+    page = other / "__init__.py"
+    page.write_text(page.read_text("utf-8").replace(cloudpickle.__version__, "99.0.0"), "utf-8")
+    monkeypatch.syspath_prepend(str(other.parent))  # as after `pip install --upgrade` in a running notebook
+    far = cell("@step(executor='distributed', retries=2)\ndef far(context): return 1")["far"]
+
+    with pytest.raises(ExecutionError) as failed:
+        session.run(workflow(name="w")(lambda wf: wf.timeline(far))).result(DEADLINE)
+
+    assert failed.value.told == (
+        f"step 'far' failed (distributed, attempt 1): CaptureError: the worker has cloudpickle 99.0.0, where the "
+        f"notebook has cloudpickle {cloudpickle.__version__}: it cannot read the step. Restart the kernel, so that "
+        "both load the same."
+    )

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from cerebelum_nb.capture import modules
+from cerebelum_nb.capture import modules, versions
 from cerebelum_nb.capture.keys import looks_secret
 from cerebelum_nb.codec import a_kind_of, find_unpicklable, one_line, picklable, pickled
 from cerebelum_nb.errors import CaptureError
@@ -45,6 +45,7 @@ class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pickled: bytes
     sources: dict[str, str]
     files: dict[str, modules.Stamp]
+    made_with: dict[str, str] = {}  # versions that the pickle can be read with
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def ship(function: Callable[..., Any], step: str = "") -> Shipped:
         payload = Payload(*name, b"", {}, files)
     else:
         _check_keys(function, step, set())
-        payload = Payload("", "", _pickled(function, step), _sources(function), files)
+        payload = Payload("", "", _pickled(function, step), _sources(function), files, versions.mine())
     data = msgspec.msgpack.encode(payload)
     if len(data) > LIMIT_NBYTES:
         raise CaptureError(
@@ -123,6 +124,7 @@ def ship(function: Callable[..., Any], step: str = "") -> Shipped:
 def opened(payload: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
     """What makes a shipped function, anew on each call. Open only what was sealed by us: a pickle can run code."""
     parts = msgspec.msgpack.decode(payload, type=Payload)
+    versions.check(parts.made_with)
     for name, text in parts.sources.items():
         lines = text.splitlines(keepends=True)
         linecache.cache[name] = (len(text), None, lines, name)  # no time: `checkcache` leaves it alone
