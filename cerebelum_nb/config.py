@@ -97,9 +97,10 @@ def _from_file(folder: Path, environment: str) -> dict[str, Any]:
     found = _checked(table, "tool.cerebelum", path, also=("environments",))
     if environment:
         if not isinstance(environments, dict) or environment not in environments:
-            known = ", ".join(environments) or "none"
-            where = f"{path}, [tool.cerebelum.environments]," if path is not None else "no pyproject.toml"
-            raise PlanError(f"CEREBELUM_ENV={environment!r}: {where} has {known}.{nearest(environment, environments)}")
+            where = "there is no pyproject.toml here or above"
+            if path is not None:
+                where = f"{path} has {', '.join(environments) or 'none'} in [tool.cerebelum.environments]"
+            raise PlanError(f"CEREBELUM_ENV={environment!r}: {where}.{nearest(environment, environments)}")
         chosen = _checked(environments[environment], f"tool.cerebelum.environments.{environment}", path)
         found = {**found, **chosen, "strategy": {**found.get("strategy", {}), **chosen.get("strategy", {})}}
     return found

@@ -22,6 +22,7 @@ from cerebelum_nb.model.events import (
     TaskPaused,
     TaskRetrying,
 )
+from cerebelum_nb.runtime.kept import as_options
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import current, existing
 
@@ -156,8 +157,7 @@ def _resumed(workflow: str, request: Request) -> Run:
     try:
         return before.resume(changed=changed)
     except PlanError as exc:
-        said = str(exc).replace("changed='run'", "--changed run").replace("changed='keep'", "--changed keep")
-        raise Refused(said) from None
+        raise Refused(as_options(str(exc))) from None
 
 
 def run(workflow: Workflow, request: Request, marks: lines.Marks, *, name_places: NamePlaces = str) -> int:

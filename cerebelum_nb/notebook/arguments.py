@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from cerebelum_nb.errors import CerebelumError, NotYet
+from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.typed import nearest, strategy_of
 
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
@@ -28,13 +28,11 @@ class Option:
 
     Attributes:
         kind: What follows: text, names with commas, pairs with commas, or nothing.
-        later: Documented, but of a later version.
         repeats: It may stand several times; its names add up.
     """
 
     name: str
     kind: Kind = "text"
-    later: bool = False
     repeats: bool = False
 
 
@@ -64,7 +62,6 @@ def read_line(line: str, options: Sequence[Option], usage: str) -> Arguments:
 
     Raises:
         UsageError: An option nobody knows, one without its value, or one twice.
-        NotYet: An option of a later version.
     """
     reader = _Reader({option.name: option for option in options}, split(line), usage)
     while reader.pieces:
@@ -114,10 +111,8 @@ class _Reader:
     def _option(self, name: str) -> Option:
         option = self.known.get(name)
         if option is None:
-            offered = ", ".join(o.name for o in self.known.values() if not o.later) or "no options"
+            offered = ", ".join(o.name for o in self.known.values()) or "no options"
             raise UsageError(f"unknown option {name}.{nearest(name, self.known)} It takes: {offered}.\n{self.usage}")
-        if option.later:
-            raise NotYet(f"{name} comes with a later version of cerebelum_nb; nothing was done. Leave it out for now.")
         if name in self.values and not option.repeats:
             raise UsageError(f"{name} stands twice.\n{self.usage}")
         return option

@@ -90,7 +90,7 @@ def _candidates(magic: str, before: Sequence[str]) -> Iterable[str]:
         return _after_verb(before) if before else manual.VERBS
     if magic.endswith("cerebelum_run") and not before:
         return registry.workflows
-    return [option.name for option in _OPTIONS[magic] if not option.later]
+    return [option.name for option in _OPTIONS[magic]]
 
 
 def _after_verb(before: Sequence[str]) -> Iterable[str]:

@@ -13,6 +13,7 @@ from cerebelum_nb.notebook import listing, manual
 from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line, whole
 from cerebelum_nb.notebook.stale import report
 from cerebelum_nb.notebook.work import Notebook
+from cerebelum_nb.runtime.kept import as_options
 from cerebelum_nb.runtime.run import Run
 
 
@@ -116,8 +117,7 @@ def _resume(args: Arguments, notebook: Notebook) -> Run:
     try:
         made = run.resume(changed=changed)
     except PlanError as exc:
-        said = str(exc).replace("changed='run'", "--changed run").replace("changed='keep'", "--changed keep")
-        raise PlanError(said) from None
+        raise PlanError(as_options(str(exc))) from None
     notebook.show(made)
     return made
 

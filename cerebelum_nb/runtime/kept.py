@@ -111,6 +111,11 @@ def check_changed(found: Kept, gone: Sequence[str], changed: Changed) -> None:
     raise PlanError(f"{'; '.join(said)}. changed='run' runs them again, and what depends on them.{keep}")
 
 
+def as_options(text: str) -> str:
+    """What `check_changed` says, as it is typed on a line: ``--changed run``."""
+    return text.replace("changed='run'", "--changed run").replace("changed='keep'", "--changed keep")
+
+
 class PastCode(msgspec.Struct, frozen=True):
     """Stands for a function of which only this is known: a run of an earlier session."""
 

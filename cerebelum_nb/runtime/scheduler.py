@@ -168,15 +168,11 @@ class Scheduler(Log):
             if not self._alive(task, number) or (not began and self.state.phase[task] != SUBMITTED):
                 return
             place = self.state.places[task]
-            text = (
-                f"it took longer than its timeout of {limit:g} s"
-                if began
-                else (f"no worker of {place.label!r} took it within its queue_timeout of {limit:g} s")
-            )
+            text = f"it took longer than its timeout of {limit:g} s"
+            if not began:
+                text = f"no worker of {place.label!r} took it within its queue_timeout of {limit:g} s"
             self._outside.append(functools.partial(self._stop, place.lane, task, number))
-            error = ErrorInfo(
-                "StepTimeout", text, "", ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception")
-            )
+            error = ErrorInfo("StepTimeout", text, "", TIMEOUTS)
             self._settle(task, number, None, Outcome("timeout", error=error, run_s=limit if began else 0.0), self.now())
             pokes = self._after()
         _call(pokes)

@@ -1,6 +1,5 @@
 import pytest
 
-from cerebelum_nb.errors import NotYet
 from cerebelum_nb.notebook.arguments import (
     Option,
     UsageError,
@@ -17,7 +16,6 @@ OPTIONS = (
     Option("--strategy", "map"),
     Option("--detach", "flag"),
     Option("--label", "names", repeats=True),
-    Option("--retries", later=True),
 )
 
 
@@ -91,11 +89,6 @@ def test_a_wrong_line_says_what_is_wrong_and_how_it_is_used(line, said):
 
     assert said in str(caught.value)
     assert "Usage: x" in str(caught.value)
-
-
-def test_an_option_of_a_later_version_is_never_silently_ignored():
-    with pytest.raises(NotYet, match="--retries comes with a later version"):
-        read("wf --retries 3")
 
 
 @pytest.mark.parametrize(
