@@ -20,6 +20,8 @@ class Outcome:
         error: What happened; for everything but ``ok``.
         run_s: Seconds the step's own code ran, measured where it ran; 0 where nobody measured.
         nbytes: Size of the encoded result that crossed a boundary; 0 for none.
+        source: "attempt", or "cache" for a value that was there already.
+        delivered: False where no worker can have begun it: trying it elsewhere does no harm.
     """
 
     kind: OutcomeKind
@@ -27,6 +29,8 @@ class Outcome:
     error: ErrorInfo | None = None
     run_s: float = 0.0
     nbytes: int = 0
+    source: str = "attempt"
+    delivered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,7 @@ def _value(going: Run, until: str | None) -> object:
 
 def _asked(going: Run) -> list[int]:
     """Its tasks, but for those that `until` leaves out."""
-    return [task for task in range(len(going.plan.names)) if task not in going.plan.left_out]
+    return [task for task in range(going.plan.steps) if task not in going.plan.left_out]
 
 
 def _failed(failure: ExecutionError, name_places: NamePlaces) -> str:

@@ -32,13 +32,19 @@ def step(
     timeout: Seconds | None = ...,
     queue_timeout: Seconds | None = ...,
     cache: bool = ...,
+    version: str | int = ...,
     idempotent: bool = ...,
     effects: Literal["none", "once"] | None = ...,
     compensate: Callable[..., Any] | None = ...,
+    compensate_retries: int = ...,
+    compensate_timeout: Seconds | None = ...,
+    compensate_unknown: bool = ...,
+    point_of_no_return: bool = ...,
     labels: str | Sequence[str] = ...,
     cost: float | None = ...,
     resources: Mapping[str, float] = ...,
     fallback: ExecutorName | Sequence[ExecutorName] | None = ...,
+    max_queue: int | None = ...,
 ) -> Callable[[Callable[P, R]], StepMetadata[P, R]]: ...
 def step(
     function: Callable[..., Any] | None = None,
@@ -64,14 +70,21 @@ def step(
         retry_on: Errors after which it is tried again; without it, any that can pass.
         timeout: How long one try may take.
         queue_timeout: How long it may wait for a worker.
-        cache: Use an earlier result when code and inputs are the same.
+        cache: Use an earlier result when code, what it closes over and inputs are the same.
+        version: Of what it does, for the cache: with another one no earlier result counts.
         idempotent: Running it twice does no harm.
         effects: ``none`` for a step that changes nothing outside, ``once`` for one that must never run twice.
-        compensate: The function that undoes it.
+        compensate: The function that undoes it, called when the run fails after it: it takes any of ``context``,
+            ``result``, ``inputs``, ``outcome`` and results of steps before it.
+        compensate_retries: How often that is tried again; 3 unless said.
+        compensate_timeout: How long one try of it may take.
+        compensate_unknown: Undo it also where nobody knows whether it did anything; ``outcome`` is then ``unknown``.
+        point_of_no_return: Once it has completed, nothing of the run is undone.
         labels: What its result holds, like ``pii``.
         cost: What one run of it costs.
         resources: What its worker must have, like ``{"gpu": 1}``.
         fallback: Executors to try when its own is not there, or ``error`` for none.
+        max_queue: Where more than so many steps wait for its executor, it goes to its fallback.
 
     Raises:
         DefinitionError: The function cannot be a step, or an option has a wrong value; says why.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
 from cerebelum_nb.dsl.timeline import Chainable
 from cerebelum_nb.errors import DefinitionError, NotYet
 from cerebelum_nb.model.options import NOTHING, StepOptions, checked
-from cerebelum_nb.model.workflow import RESERVED, Parameter, StepDef
+from cerebelum_nb.model.workflow import RESERVED, Parameter, StepDef, Undo
 
 if TYPE_CHECKING:  # a plain `StepMetadata` in an annotation is a step of any kind; Python itself says so from 3.13 on
     from typing_extensions import ParamSpec, TypeVar
@@ -151,6 +151,7 @@ def make_step(
         known = {p.name for p in parameters}
         parameters += tuple(Parameter(n, "step", keyword=True) for n in dict.fromkeys(followed) if n not in known)
     read = [p.name for p in parameters if p.kind == "step"]
+    asked = checked(chosen, options or {}, base)
     return StepMetadata(
         StepDef(
             name=chosen,
@@ -160,9 +161,26 @@ def make_step(
             executor=executor,
             is_async=_is_async(function),
             defined_at=_place(function),
-            options=checked(chosen, options or {}, base),
+            options=asked,
+            undo=_undo(chosen, asked.compensate),
         )
     )
+
+
+def _undo(step: str, function: Callable[..., Any] | None) -> Undo | None:
+    """What undoes a step, as it is called.
+
+    Raises:
+        DefinitionError: It cannot be a step itself.
+    """
+    if function is None:
+        return None
+    if isinstance(function, StepMetadata):
+        function = function.function
+    called = f"{step} (compensate)"
+    _check_kind(function)
+    _check_yields(called, function)
+    return Undo(function, _parameters(called, function), _is_async(function))
 
 
 def check_name(name: object, what: str = "step") -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 OutcomeKind = Literal["ok", "error", "timeout", "cancelled", "lost"]
 TaskStatus = Literal["succeeded", "failed", "skipped", "cancelled"]
-RunStatus = Literal["succeeded", "failed", "cancelled"]
+RunStatus = Literal["succeeded", "failed", "cancelled", "compensated", "compensation_failed"]
 Stream = Literal["stdout", "stderr", "notice"]
 PauseKind = Literal["sleep", "approval", "retry"]
 
@@ -23,7 +23,7 @@ class Placement(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lane: str  # whose queue it waits in: local (async), threads (sync), core
     label: str  # as people say it: local, distributed
     remote: bool  # its bytes leave the kernel's process
-    rule: str  # person, strategy, decorator, map-default, workflow, session
+    rule: str  # person, strategy, decorator, map-default, workflow, session, fallback
     reason: str  # the same as a sentence
 
 
@@ -63,6 +63,7 @@ class RunStarted(Event, frozen=True, tag="run.started", array_like=True, gc=Fals
     parent: str = ""  # the run whose results are reused
     groups: tuple[Group, ...] = ()  # outer before inner
     decisions: tuple[int, ...] = ()  # tasks that choose a way
+    undo: tuple[int, ...] = ()  # what the last tasks undo, one for each: they run only when the run is undone
 
 
 class AttemptSubmitted(Event, frozen=True, tag="attempt.submitted", array_like=True, gc=False):
@@ -150,13 +151,31 @@ class TaskMoved(Event, frozen=True, tag="task.moved", array_like=True, gc=False)
     again: tuple[int, ...]  # tasks that had begun or ended and will run again, in plan order
 
 
+class TaskLookedUp(Event, frozen=True, tag="task.looked_up", array_like=True, gc=False):
+    """Chatter: whether an attempt found its result in the cache."""
+
+    task: int
+    attempt: int
+    hit: bool
+    text: str  # where it comes from, or which part of the key is another one
+
+
 class TaskFinished(Event, frozen=True, tag="task.finished", array_like=True, gc=False):
     """A task has its end: by an attempt, from an earlier run's result, or by a rule."""
 
     task: int
     status: TaskStatus
-    source: Literal["attempt", "reused", "rule", "route"] = "attempt"  # route: skipped, and what follows goes on
+    source: Literal["attempt", "reused", "cache", "rule", "route"] = "attempt"  # route: skipped; what follows goes on
     reason: str = ""
+
+
+class RunCompensating(Event, frozen=True, tag="run.compensating", array_like=True, gc=False):
+    """The run has failed or was cancelled, and what its steps did is undone: these tasks run now."""
+
+    why: str
+    tasks: tuple[int, ...]  # of those that undo
+    needs: tuple[tuple[int, ...], ...]  # which of them each one follows, however that ends
+    places: tuple[Placement, ...]
 
 
 class RunFinished(Event, frozen=True, tag="run.finished", array_like=True, gc=False):
@@ -177,7 +196,9 @@ AnyEvent = (
     | TaskRetrying
     | RouteTaken
     | TaskMoved
+    | TaskLookedUp
     | TaskFinished
+    | RunCompensating
     | RunFinished
 )
 

@@ -22,13 +22,19 @@ ACTS: Final[Mapping[str, bool]] = {
     "timeout": True,
     "queue_timeout": True,
     "cache": False,
+    "version": False,
     "idempotent": True,
     "effects": False,
     "compensate": False,
+    "compensate_retries": False,
+    "compensate_timeout": False,
+    "compensate_unknown": False,
+    "point_of_no_return": False,
     "labels": False,
     "cost": False,
     "resources": False,
     "fallback": False,
+    "max_queue": False,
 }
 
 RETRIES_LIMIT: Final = 1000
@@ -54,13 +60,19 @@ class StepOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout: float | None = None  # seconds for one attempt
     queue_timeout: float | None = None  # seconds until a worker takes it
     cache: bool = False
+    version: str = ""  # of what it does, as the cache knows it: another one, and nothing earlier counts
     idempotent: bool = False  # running it twice does no harm
     effects: str = ""  # "none", or "once": never run again
     compensate: Callable[..., Any] | None = None  # undoes what it did
+    compensate_retries: int = 3  # attempts of that after the first
+    compensate_timeout: float | None = None  # seconds for one of them
+    compensate_unknown: bool = False  # also where nobody knows whether the step did anything
+    point_of_no_return: bool = False  # once it has completed, nothing of the run is undone
     labels: tuple[str, ...] = ()  # what its result holds: "pii"
     cost: float | None = None  # of one run, in the person's own currency
     resources: dict[str, float] = {}  # what a worker must have: {"gpu": 1}
     fallback: tuple[str, ...] = ()  # executors to try when its own is not there; "error" for none
+    max_queue: int | None = None  # where more than so many wait for its executor, it goes to its fallback
 
     def __str__(self) -> str:
         """As people read it in a table: ``retries=3, timeout=5s``."""
@@ -105,7 +117,20 @@ def checked(step: str, given: Mapping[str, Any], base: StepOptions = NOTHING) ->
             made[name] = _CHECKS[name](value)
         except _Bad as bad:
             raise DefinitionError(f"step {step!r}: {name}={_bounded(value)}: it takes {bad}") from None
-    return msgspec.structs.replace(base, **made) if made else base
+    options = msgspec.structs.replace(base, **made) if made else base
+    _check_together(step, options)
+    return options
+
+
+def _check_together(step: str, options: StepOptions) -> None:
+    """What says once that it has effects must not say elsewhere that it may run twice, or need not run."""
+    effects = 'effects="once"' if options.effects == "once" else "compensate" if options.compensate else ""
+    if effects and options.cache:
+        raise DefinitionError(f"step {step!r}: {effects} says that it changes something outside; cache=True skips it")
+    if options.effects == "once":
+        for name, more in (("retries", options.retries > 0), ("idempotent", options.idempotent)):
+            if more:
+                raise DefinitionError(f'step {step!r}: effects="once" never runs it twice; take {name} away')
 
 
 def _bounded(value: object) -> str:
@@ -163,6 +188,20 @@ def _is_number(value: Any) -> bool:
 def _yes_or_no(value: Any) -> bool:
     if not isinstance(value, bool):
         raise _Bad("True or False")
+    return value
+
+
+def _version(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int) or not 0 < len(str(value)) <= 80:
+        raise _Bad("a short text or a number, like '2'")
+    return str(value)
+
+
+def _max_queue(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _Bad("how many steps may wait for its executor, a whole number from 0")
     return value
 
 
@@ -228,13 +267,19 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "timeout": _timeout,
     "queue_timeout": _timeout,
     "cache": _yes_or_no,
+    "version": _version,
     "idempotent": _yes_or_no,
     "effects": _effects,
     "compensate": _compensate,
+    "compensate_retries": _retries,
+    "compensate_timeout": _timeout,
+    "compensate_unknown": _yes_or_no,
+    "point_of_no_return": _yes_or_no,
     "labels": _labels,
     "cost": _cost,
     "resources": _resources,
     "fallback": _fallback,
+    "max_queue": _max_queue,
 }
 
 
@@ -245,7 +290,7 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, Backoff):
         first = f"{value.first_s:g}s"
         return first if value.factor == 1 else f"{first} x{value.factor:g} up to {value.longest_s:g}s"
-    if name in ("timeout", "queue_timeout"):
+    if name in ("timeout", "queue_timeout", "compensate_timeout") and value is not None:
         return f"{value:g}s"
     if isinstance(value, float):
         return f"{value:g}"

@@ -11,10 +11,11 @@ from cerebelum_nb.model.workflow import Way
 
 CONTEXT: Final = -1  # in a `Call`: the step's context
 INPUTS: Final = -2  # in a `Call`: the run's inputs
+OUTCOME: Final = -3  # in a `Call` of a task that undoes: "completed", or "unknown" where nobody knows
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """How a task's function is called: each number is a task whose result goes there, CONTEXT or INPUTS."""
+    """How a task's function is called: a number is a task whose result goes there, or one of those above."""
 
     positional: tuple[int, ...]
     keywords: tuple[tuple[str, int], ...] = ()
@@ -40,6 +41,17 @@ class Plan(msgspec.Struct, frozen=True):
     options: Mapping[int, StepOptions] = {}  # tasks whose step asks for more than a name and a place
     inputs_of: Mapping[int, int] = {}  # tasks of a nested workflow -> the task whose result they get as inputs
 
+    undo: tuple[int, ...] = ()  # what the last tasks undo, one for each
+    undone_if: bool = True  # a run that fails or is cancelled is undone, as far as its steps say how
+    fallbacks: Mapping[int, tuple[Placement, ...]] = {}  # where else a task may run, in this order
+    cached: frozenset[int] = frozenset()  # tasks whose result may come from the cache
+    careful: frozenset[int] = frozenset()  # their beginning is on disk before their code runs
+
+    @property
+    def steps(self) -> int:
+        """How many tasks there are without those that undo, which come last."""
+        return len(self.names) - len(self.undo)
+
     def number_of(self, step: str) -> int:
         """The task of a step.
 
@@ -50,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def results(self) -> Iterator[tuple[str, int]]:
         """Names under which results are known, each with its task; nested workflows' at the end."""
-        yield from zip(self.names, range(len(self.names)), strict=True)
+        yield from zip(self.names[: self.steps], range(self.steps), strict=True)
         yield from ((group.name, group.stop - 1) for group in self.groups)
 
     def reads(self, task: int, source: int) -> bool:

@@ -7,6 +7,7 @@ a journal read tomorrow folds to the same state as the live one.
        └────────┴─────────────────────────────────────> succeeded (reused) | skipped | cancelled
     task.moved and a route back take tasks and whatever depended on them back to waiting.
     What a route passes by is skipped, and what follows it goes on as if it had succeeded.
+    Tasks that undo others wait outside of all this until run.compensating names them.
 """
 
 from array import array
@@ -30,8 +31,10 @@ from cerebelum_nb.model.events import (
     PauseKind,
     Placement,
     RouteTaken,
+    RunCompensating,
     RunStarted,
     TaskFinished,
+    TaskLookedUp,
     TaskMoved,
     TaskPaused,
     TaskResumed,
@@ -104,6 +107,11 @@ class RunState:
         self.past: dict[int, tuple[PastAttempt, ...]] = {}
         self.reasons: dict[int, str] = {}  # why a rule ended a task
         self.reused: set[int] = set()
+        self.looked_up: dict[int, tuple[bool, str]] = {}  # found in the cache, and what there is to say about it
+        self.undo: dict[int, int] = {}  # tasks that undo -> what they undo
+        self.compensating: tuple[int, ...] = ()  # those of them that run
+        self.undone: set[int] = set()  # tasks whose effect has been undone
+        self.why_undone = ""
         self.groups: tuple[Group, ...] = ()
         self.decisions: frozenset[int] = frozenset()
         self.passed: set[int] = set()  # tasks that a route passes by: skipped, and no hindrance to what follows
@@ -159,6 +167,11 @@ class RunState:
                 self._route_taken(e)
             case TaskMoved():
                 self._task_moved(e)
+            case TaskLookedUp():
+                self.looked_up[e.task] = (e.hit, e.text)
+                self.dirty.add(e.task)
+            case RunCompensating():
+                self._compensating(e)
             case _:
                 self._run_finished(e)
 
@@ -221,25 +234,47 @@ class RunState:
     def _task_finished(self, e: TaskFinished) -> None:
         task, phase, before = e.task, FINAL[e.status], self.phase[e.task]
         if before != ENDED:
-            if before == READY:
-                self._queue[task].remove(task)
-            elif before != WAITING:
-                raise InternalError(f"task {task} finished while {PHASES[before]}")
-            self.paused.pop(task, None)  # a pause before another attempt
-            if e.reason:
-                self.reasons[task] = e.reason
-            if e.source == "reused":
-                self.reused.add(task)
+            self._ends_without_attempt(e, before)
         self.phase[task] = phase
         self.dirty.add(task)
         self.unfinished -= 1
         if e.source == "route":
             self.passed.add(task)
-        if phase == SUCCEEDED or e.source == "route":
+        if self.compensating and phase == SUCCEEDED:
+            self.undone.add(self.undo[task])
+            self.dirty.add(self.undo[task])
+        if phase == SUCCEEDED or e.source == "route" or task in self.undo:  # an undo that fails hinders no other
             for child in self.children[task]:
                 self.unmet[child] -= 1
                 if not self.unmet[child] and self.phase[child] == WAITING:
                     self._make_ready(child)
+
+    def _ends_without_attempt(self, e: TaskFinished, before: int) -> None:
+        if before == READY:
+            self._queue[e.task].remove(e.task)
+        elif before != WAITING:
+            raise InternalError(f"task {e.task} finished while {PHASES[before]}")
+        self.paused.pop(e.task, None)  # a pause before another attempt
+        if e.reason:
+            self.reasons[e.task] = e.reason
+        if e.source == "reused":
+            self.reused.add(e.task)
+
+    def _compensating(self, e: RunCompensating) -> None:
+        if self.unfinished or self.compensating:
+            raise InternalError(f"the run is to be undone with {self.unfinished} tasks unfinished")
+        self.compensating, self.why_undone, self.unfinished = e.tasks, e.why, len(e.tasks)
+        needs = list(self.needs)
+        for task, before, place in zip(e.tasks, e.needs, e.places, strict=True):
+            needs[task], self.places[task], self.unmet[task] = before, place, len(before)
+            self._queue[task] = self.ready.setdefault(place.lane, deque())
+            for need in before:
+                self.children[need].append(task)
+        self.needs = tuple(needs)
+        for task in e.tasks:
+            self.dirty.add(task)
+            if not self.unmet[task]:
+                self._make_ready(task)
 
     def _make_ready(self, task: int) -> None:
         self.phase[task] = READY
@@ -297,7 +332,7 @@ class RunState:
         self.retried.pop(task, None)
         if phase in (ENDED, SUCCEEDED, FAILED, CANCELLED) and self.attempt[task]:
             self._put_attempt_aside(task)
-        for known in (self.reasons, self.progress):
+        for known in (self.reasons, self.progress, self.looked_up):
             known.pop(task, None)
         self.reused.discard(task)
         self.passed.discard(task)
@@ -323,7 +358,8 @@ class RunState:
     def _run_started(self, e: RunStarted) -> None:
         n = len(e.names)
         self.run, self.workflow, self.parent, self.started_at = e.run, e.workflow, e.parent, e.at
-        self.status, self.unfinished = "running", n
+        self.status, self.unfinished = "running", n - len(e.undo)
+        self.undo = dict(zip(range(n - len(e.undo), n), e.undo, strict=True))
         self.names, self.needs = e.names, e.needs
         self.groups, self.decisions = e.groups, frozenset(e.decisions)
         self.phase, self.attempt = bytearray(n), array("H", bytes(2 * n))
@@ -338,7 +374,7 @@ class RunState:
         for task, needs in enumerate(e.needs):
             for need in needs:
                 self.children[need].append(task)
-            if not needs:
+            if not needs and task not in self.undo:
                 self._make_ready(task)
 
     def _run_finished(self, e: AnyEvent) -> None:

@@ -32,7 +32,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     id: int
     step: str
-    status: str  # waiting ready submitted running sleeping approval succeeded failed skipped cancelled reused
+    # waiting ready submitted running sleeping approval succeeded failed skipped cancelled reused cached undone
+    status: str
     where: str
     remote: bool
     attempt: int
@@ -43,11 +44,12 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     segments: tuple[Segment, ...]
     prints: int  # how many pieces of output are kept: a change means there is more to ask for
     ms: float | None  # how long the last attempt ran; None before it ended
-    kind: Literal["step", "decision"] = "step"
+    kind: Literal["step", "decision", "undo"] = "step"
     group: str = ""  # the nested workflow it belongs to: "outer/inner"
     progress: float | None = None  # 0 to 1, as the step says
     doing: str = ""  # what the step says it does, or what it waits for
     until: float | None = None  # paused: when it goes on by itself, or gives up
+    cache: str = ""  # whether its result came from the cache, or why not
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -56,7 +58,7 @@ class Header(msgspec.Struct, frozen=True):
     run: str
     number: int  # counted in the session, for people
     workflow: str
-    status: str  # running succeeded failed cancelled
+    status: str  # running succeeded failed cancelled compensated compensation_failed
     started_at: float  # UTC seconds
     now: float  # seconds since the start, when this was made; the end, once ended
     done: int  # steps that succeeded
@@ -65,6 +67,7 @@ class Header(msgspec.Struct, frozen=True):
     remote_ms: float
     reused_from: int  # number of the run whose results are reused; 0 for none
     groups: tuple[Group, ...] = ()  # nested workflows, outer before inner
+    note: str = ""  # what else people must know: that it is undone and why, that it is held up
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -90,6 +93,11 @@ def row(state: RunState, task: int) -> Row:
     place, phase = state.places[task], state.phase[task]
     reused = task in state.reused
     status = "reused" if reused and phase == SUCCEEDED else PHASES[phase]
+    looked = state.looked_up.get(task)
+    if looked is not None and looked[0] and status == "succeeded":
+        status = "cached"
+    if task in state.undone:
+        status = "undone"
     if status == "ended":
         status = "running"  # the blink between an attempt's end and its task's
     ended, pause = bool(state.ended[task]), state.paused.get(task)
@@ -110,11 +118,12 @@ def row(state: RunState, task: int) -> Row:
         segments=_segments(state, task),
         prints=len(state.output.get(task, ())),
         ms=duration_s(state, task) * 1e3 if ended else None,
-        kind="decision" if task in state.decisions else "step",
+        kind="decision" if task in state.decisions else "undo" if task in state.undo else "step",
         group=_group_of(state, task),
         progress=None if told is None else told[0],
         doing=pause.text if pause is not None else "" if told is None else told[1],
         until=pause.until - state.started_at if pause is not None and pause.until else None,
+        cache="" if looked is None else looked[1],
     )
 
 
@@ -152,10 +161,13 @@ def _segments(state: RunState, task: int) -> tuple[Segment, ...]:
     return tuple(done)
 
 
-def header(state: RunState, *, number: int, now: float, total: int, reused_from: int = 0) -> Header:
+def header(  # noqa: PLR0913  all by keyword
+    state: RunState, *, number: int, now: float, total: int, reused_from: int = 0, note: str = ""
+) -> Header:
     """The run as a whole.
 
     Args:
+        note: What else people must know; that it is undone is added.
         number: The run's number in its session.
         now: UTC seconds.
         total: Steps that were asked for.
@@ -167,6 +179,10 @@ def header(state: RunState, *, number: int, now: float, total: int, reused_from:
         pause = state.paused.get(task)
         rested = state.rested_s.get(task, 0.0) + (now - pause.since if pause is not None else 0.0)
         spent[state.places[task].remote] += max(0.0, now - (state.started[task] or now) - rested)
+    undoing = len(state.compensating)
+    if undoing:
+        undone = sum(state.phase[task] == SUCCEEDED for task in state.compensating)
+        note = "; ".join(part for part in (note, f"{undone} of {undoing} undone: {state.why_undone}") if part)
     return Header(
         run=state.run,
         number=number,
@@ -174,12 +190,14 @@ def header(state: RunState, *, number: int, now: float, total: int, reused_from:
         status=state.status,
         started_at=state.started_at,
         now=max(0.0, (state.ended_at or now) - state.started_at),
-        done=state.phase.count(SUCCEEDED) - sum(state.phase[t] == SUCCEEDED for t in state.decisions),
+        done=state.phase.count(SUCCEEDED)
+        - sum(state.phase[t] == SUCCEEDED for t in (*state.decisions, *state.compensating)),
         total=total - len(state.decisions) - len(state.passed.difference(state.decisions)),
         local_ms=spent[False] * 1e3,
         remote_ms=spent[True] * 1e3,
         reused_from=reused_from,
         groups=state.groups,
+        note=note,
     )
 
 

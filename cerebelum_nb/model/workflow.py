@@ -19,6 +19,14 @@ class Parameter(msgspec.Struct, frozen=True):
     optional: bool = False  # has a default: left out where no step of that name is in the timeline
 
 
+class Undo(msgspec.Struct, frozen=True):
+    """The function that undoes a step. Its parameters may also be `result`, the step's own, and `outcome`."""
+
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    is_async: bool
+
+
 class StepDef(msgspec.Struct, frozen=True):
     """A step: a function with a name, what it reads, and where it wants to run."""
 
@@ -31,6 +39,7 @@ class StepDef(msgspec.Struct, frozen=True):
     defined_at: str  # file or cell and line, for messages
     options: StepOptions = StepOptions()
     scope: str = ""  # the nested workflow it belongs to, as its name begins: "outer/inner"
+    undo: Undo | None = None
     nested_wish: str = ""  # where that workflow wants it to run; empty for no wish
 
 

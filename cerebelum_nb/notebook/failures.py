@@ -69,7 +69,7 @@ def _show_interrupt(ip: Any, etype: Any, value: Any, tb: TracebackType | None, t
 def _waiting_for(tb: TracebackType | None) -> Any:
     """The run whose own code a traceback ends in, or None."""
     for frame, _ in reversed(list(traceback.walk_tb(tb))):
-        if frame.f_globals.get("__name__") == "cerebelum_nb.runtime.run" and "self" in frame.f_locals:
+        if frame.f_globals.get("__name__") == "cerebelum_nb.runtime.awaited" and "self" in frame.f_locals:
             return frame.f_locals["self"]
     return None
 
@@ -78,7 +78,7 @@ def after_interrupt(run: Any) -> str:
     """What an interrupt did to a run, and how to go on, in one line."""
     state = run.state
     done = sum(phase == SUCCEEDED for phase in state.phase)
-    left = [t for t, phase in enumerate(state.phase) if phase != SUCCEEDED and t not in run.plan.left_out]
+    left = [t for t in range(run.plan.steps) if state.phase[t] != SUCCEEDED and t not in run.plan.left_out]
     if not left:
         return f"run {run.number} of {run.workflow} had just finished."
     said = "cancelled" if run.done else "is being cancelled, a step has not stopped yet"

@@ -50,7 +50,7 @@ class Seen:
         parent = self._runs.get(run.workflow)
         inherited = parent[1] if parent is not None and run.parent is not None and parent[0] == run.parent.id else {}
         until, found, reused = perf_counter() + LOOK_S, {}, set(run.state.reused)
-        for task, name in enumerate(run.plan.names):
+        for task, name in enumerate(run.plan.names[: run.plan.steps]):
             if task in run.plan.ways:
                 continue  # a decision is none of the person's functions
             if task in reused:

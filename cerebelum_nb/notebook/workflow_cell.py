@@ -206,9 +206,9 @@ def make_workflow(  # noqa: PLR0913  each is a part of the cell
 
 def describe(composition: Composition, plan: Plan) -> str:
     """A timeline as one line of text, each step with the place it will run, and a line for each decision."""
-    where = {step: plan.places[plan.place[task]].label for task, step in enumerate(plan.names)}
+    where = {step: plan.places[plan.place[task]].label for task, step in enumerate(plan.names[: plan.steps])}
     steps = {label for task, label in enumerate(where.values()) if task not in plan.ways}
-    alike = f"  (all {steps.pop()})" if len(steps) == 1 and len(plan.names) > 1 else ""
+    alike = f"  (all {steps.pop()})" if len(steps) == 1 and plan.steps > 1 else ""
     if alike:
         where = dict.fromkeys(where, "")
     lines = [f"{show(composition, where)}{alike}"]

@@ -68,7 +68,7 @@ def why_not(state: RunState, called: str, tracebacks: Mapping[int, TracebackType
         called: The run as people know it: ``run 3 of orders``.
         tracebacks: Frames of local steps that raised, by task.
     """
-    failed = [t for t, phase in enumerate(state.phase) if phase == FAILED]
+    failed = [t for t, phase in enumerate(state.phase) if phase == FAILED and t not in state.undo]
     if failed and state.status != "cancelled":
         return _step_failed(state, min(failed, key=lambda t: state.ended[t]), tracebacks)
     stopped = [state.names[t] for t, phase in enumerate(state.phase) if phase == CANCELLED and state.attempt[t]]

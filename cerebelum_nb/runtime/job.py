@@ -13,7 +13,8 @@ from typing import Any, Final
 from cerebelum_nb.attempt import describe
 from cerebelum_nb.context import Context, own_copy
 from cerebelum_nb.model.events import PauseKind, Stream
-from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call, Plan
+from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
+from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.protocols import Answer, Attempt, Outcome
 from cerebelum_nb.runtime.approvals import Approval, Approvals
 from cerebelum_nb.runtime.here import LocalAttempt
@@ -125,15 +126,27 @@ class Job:
         return [(k, n) for k, n in call.keywords if n < 0 or k not in call.optional or values[n] is not MISSING]
 
     def _one(self, source: int, task: int, number: int) -> Any:
-        if source == CONTEXT:
-            return self.context(task, number)
-        return own_copy(self.plan.inputs if source == INPUTS else self.scheduler.values[source])
+        return self.context(task, number) if source == CONTEXT else own_copy(self._given_by(source, task))
+
+    def _given_by(self, source: int, task: int) -> Any:
+        """What stands at a place of a call; None for the context, which is made where the step runs."""
+        if source >= 0:
+            return self.scheduler.values[source]
+        if source == OUTCOME:
+            undone = self.scheduler.state.undo[task]
+            return "completed" if self.scheduler.state.phase[undone] == SUCCEEDED else "unknown"
+        return self.plan.inputs if source == INPUTS else None
 
     def context(self, task: int, number: int) -> Context:
         """What the step is told about its run."""
         label = self.scheduler.state.places[task].label
-        step = self.plan.names[task]
+        step = self._called(task)
         return Context(self._inputs(task), self.run, self.plan.workflow, step, number, label, self.root)
+
+    def _called(self, task: int) -> str:
+        """A step's name; what undoes it goes by the same, and so has its idempotency key."""
+        undo = self.scheduler.state.undo
+        return self.plan.names[undo[task] if undo and task in undo else task]
 
     def _inputs(self, task: int) -> Any:
         source = self.plan.inputs_of.get(task)
@@ -142,9 +155,9 @@ class Job:
     def attempt(self, ticket: Ticket) -> Attempt:
         """The same, complete, for an executor that may be far away."""
         plan, task = self.plan, ticket.task
-        call, values, place = plan.calls[task], self.scheduler.values, self.scheduler.state.places[task]
-        args = [values[n] if n >= 0 else None if n == CONTEXT else plan.inputs for n in call.positional]
-        kwargs = {k: values[n] if n >= 0 else None if n == CONTEXT else plan.inputs for k, n in self._given(call)}
+        call, place = plan.calls[task], self.scheduler.state.places[task]
+        args = [self._given_by(n, task) for n in call.positional]
+        kwargs = {k: self._given_by(n, task) for k, n in self._given(call)}
         sources = [*call.positional, *(n for _, n in call.keywords)]
         return Attempt(
             run=self.run,
@@ -160,7 +173,7 @@ class Job:
                 "inputs": self._inputs(task) if CONTEXT in sources else None,
                 "execution_id": self.run,
                 "workflow_name": plan.workflow,
-                "step_name": plan.names[task],
+                "step_name": self._called(task),
                 "attempt": ticket.attempt,
                 "executor": place.label,
                 "root": self.root,

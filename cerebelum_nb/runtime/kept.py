@@ -46,15 +46,19 @@ def kept(  # noqa: PLR0913  the two runs, and what a person may say of them
     Raises:
         PlanError: The workflow has no step `again`.
     """
-    old = {name: t for t, name in enumerate(before.names) if state.phase[t] == SUCCEEDED and t not in lost}
+    gone = {*lost, *state.undone}  # what has been undone must run again
+    old = {
+        name: t for t, name in enumerate(before.names[: before.steps]) if state.phase[t] == SUCCEEDED and t not in gone
+    }
+    names = made.names[: made.steps]
     edited = [
         t
-        for t, name in enumerate(made.names)
+        for t, name in enumerate(names)
         if not keep_edited and name in old and is_edited(made.functions[t], before.functions[old[name]])
     ]
     # What a route passed by is decided by its decision: again if that runs, and stays passed by if not.
     passed = {before.names[t] for t in state.passed}
-    runs = {t for t, name in enumerate(made.names) if name not in old and name not in passed} | set(edited)
+    runs = {t for t, name in enumerate(names) if name not in old and name not in passed} | set(edited)
     if again is not None:
         if again not in made.names:
             near = nearest(again, made.names)
@@ -65,9 +69,7 @@ def kept(  # noqa: PLR0913  the two runs, and what a person may say of them
     runs -= made.left_out
     return Kept(
         runs=tuple(sorted(runs)),
-        reuses=tuple(
-            t for t, name in enumerate(made.names) if t not in runs and t not in made.left_out and name in old
-        ),
+        reuses=tuple(t for t, name in enumerate(names) if t not in runs and t not in made.left_out and name in old),
         edited=tuple(made.names[t] for t in edited if t in runs),
         names=made.names,
     )

@@ -12,6 +12,7 @@ from cerebelum_nb.model.events import (
     AttemptProgress,
     PauseKind,
     Stream,
+    TaskLookedUp,
     TaskPaused,
     TaskResumed,
 )
@@ -83,6 +84,14 @@ class Log:
         with self._lock:
             if self._alive(task, attempt) and task in self.state.paused:
                 self._write(TaskResumed(self.state.seq + 1, self.now(), task, attempt))
+            else:
+                self.late += 1
+
+    def looked_up(self, task: int, attempt: int, text: str, *, hit: bool) -> None:
+        """A live attempt has looked for its result in the cache."""
+        with self._lock:
+            if self._alive(task, attempt):
+                self._write(TaskLookedUp(self.state.seq + 1, self.now(), task, attempt, hit, printable(text)))
             else:
                 self.late += 1
 

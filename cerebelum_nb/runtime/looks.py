@@ -38,6 +38,7 @@ class Looks:
         self._events: list[AnyEvent] = []
         self._printed: list[tuple[str, str, str]] = []
         self._crashed: BaseException | None = None
+        self.note = ""  # what holds it up, in words
 
     @property
     def state(self) -> RunState:
@@ -58,14 +59,18 @@ class Looks:
                 number=self.number,
                 now=self.scheduler.now(),
                 reused_from=reused_from,
-                total=len(self.plan.names) - len(self.plan.left_out),
+                total=self.plan.steps - len(self.plan.left_out),
+                note=self.note,
             )
         )
         return made if self._crashed is None else view.failed(made)
 
     def rows(self, tasks: Sequence[int] | None = None) -> list[view.Row]:
-        """Its tasks as drawn; all of them, or those asked for."""
+        """Its tasks as drawn; all of them, or those asked for. What undoes a step is there once it is to run."""
         chosen = range(len(self.plan.names)) if tasks is None else tasks
+        idle = self.plan.undo and set(self.state.undo).difference(self.state.compensating)
+        if idle:
+            chosen = [task for task in chosen if task not in idle]
         rows = self.scheduler.read(lambda s: [view.row(s, t) for t in chosen])
         return [self._with_its_time(row) if row.status == "reused" else row for row in rows]
 

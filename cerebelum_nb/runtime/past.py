@@ -110,10 +110,12 @@ def _plan(started: RunStarted, state: RunState, stored: dict[int, Stored], input
         functions=tuple(PastCode(stored[t].code if t in stored else b"") for t in range(n)),
         calls=(Call(()),) * n,
         asynchronous=(False,) * n,
-        answer=n - 1,
+        answer=n - len(started.undo) - 1,
         left_out=frozenset(t for t, why in state.reasons.items() if why == NOT_ASKED),
         ways=dict.fromkeys(started.decisions, ()),
         groups=started.groups,
+        undo=started.undo,
+        undone_if=False,  # it is over
     )
 
 

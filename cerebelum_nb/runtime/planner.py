@@ -8,15 +8,16 @@ import msgspec
 
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.events import Group, Placement
-from cerebelum_nb.model.options import NOTHING
-from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call, Plan
+from cerebelum_nb.model.options import NOTHING, Backoff, StepOptions
+from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
 from cerebelum_nb.model.typed import nearest
-from cerebelum_nb.model.workflow import GroupDef, StepDef, WorkflowDef
+from cerebelum_nb.model.workflow import GroupDef, Parameter, StepDef, WorkflowDef
 from cerebelum_nb.runtime.placement import Places, Wishes, check_map, place, wish
 from cerebelum_nb.runtime.quiet import collector_at_rest
 
 HERE: Final = ("local", "route", "a decision is made here")
 NONE: Final[frozenset[str]] = frozenset()
+UNDO_BACKOFF: Final = Backoff(0.5, 2.0, 30.0)  # what undoes must get through: between its attempts
 
 
 def plan(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places, *, until: str | None = None) -> Plan:
@@ -49,7 +50,8 @@ def _planned(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places)
     if any(group and group[-1] >= i for i, group in enumerate(needs)):  # something points forward: look for a cycle
         _check_cycles(workflow, needs)
     distinct, place_of = _places(workflow, wishes, places)
-    return Plan(
+    options = {i: step.options for i, step in enumerate(steps) if step.options is not NOTHING}
+    made = Plan(
         workflow=workflow.name,
         inputs=inputs,
         names=names,
@@ -62,9 +64,64 @@ def _planned(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places)
         answer=len(steps) - 1,
         ways={route.decision: route.ways for route in workflow.routes},
         groups=tuple([Group(g.name, g.first, g.stop) for g in workflow.groups]),
-        options={i: step.options for i, step in enumerate(steps) if step.options is not NOTHING},
+        options=options,
         inputs_of=inputs_of,
+        cached=frozenset(i for i, asked in options.items() if asked.cache),
+        careful=frozenset(i for i, asked in options.items() if asked.effects == "once" or asked.compensate is not None),
     )
+    return _with_undo(made, workflow, scope) if any(step.undo is not None for step in steps) else made
+
+
+def _with_undo(made: Plan, workflow: WorkflowDef, scope: "_Scope") -> Plan:
+    """The same plan with a task at its end for each step that says how it is undone."""
+    undo = [(task, step, step.undo) for task, step in enumerate(workflow.steps) if step.undo is not None]
+    names = [f"undo {step.name}" for _, step, _ in undo]
+    for name in names:
+        if name in scope.at:
+            raise PlanError(f"workflow {made.workflow!r} has a step {name!r}, which is what undoing another is called")
+    options = {
+        len(made.names) + i: StepOptions(
+            retries=step.options.compensate_retries, backoff=UNDO_BACKOFF, timeout=step.options.compensate_timeout
+        )
+        for i, (_, step, _) in enumerate(undo)
+    }
+    given = made.inputs_of
+    inputs_of = {len(made.names) + i: given[task] for i, (task, _, _) in enumerate(undo) if task in given}
+    return msgspec.structs.replace(
+        made,
+        names=(*made.names, *names),
+        needs=(*made.needs, *[()] * len(undo)),
+        place=(*made.place, *[made.place[task] for task, _, _ in undo]),
+        functions=(*made.functions, *[how.function for _, _, how in undo]),
+        calls=(*made.calls, *[_undo_call(step, task, how.parameters, scope) for task, step, how in undo]),
+        asynchronous=(*made.asynchronous, *[how.is_async for _, _, how in undo]),
+        options={**made.options, **options},
+        inputs_of={**given, **inputs_of},
+        undo=tuple(task for task, _, _ in undo),
+        careful=made.careful | set(options),
+    )
+
+
+def _undo_call(step: StepDef, task: int, parameters: tuple[Parameter, ...], scope: "_Scope") -> Call:
+    """Everything by name: what the step gave, what the run was given, and results of steps before it."""
+    keywords: list[tuple[str, int]] = []
+    for p in parameters:
+        if p.kind == "context":
+            keywords.append((p.name, CONTEXT))
+        elif p.kind == "inputs":
+            keywords.append((p.name, scope.inputs_of.get(task, INPUTS)))
+        elif p.name in ("result", step.name.rpartition("/")[2]):
+            keywords.append((p.name, task))
+        elif p.name == "outcome":
+            keywords.append((p.name, OUTCOME))
+        elif (found := scope.find(p.name, step)) is not None:
+            keywords.append((p.name, found))
+        elif not p.optional:
+            raise PlanError(
+                f"what undoes step {step.name!r} needs {p.name!r}: it takes context, inputs, result, outcome, and "
+                f"results of steps.{nearest(p.name, [*scope.at, 'result', 'inputs', 'context', 'outcome'])}"
+            )
+    return Call((), tuple(keywords))
 
 
 def _places(workflow: WorkflowDef, wishes: Wishes, places: Places) -> tuple[tuple[Placement, ...], tuple[int, ...]]:
@@ -252,4 +309,4 @@ def _until(made: Plan, until: str) -> Plan:
         raise PlanError(f"workflow {made.workflow!r} has no step {until!r} to stop at.{nearest(until, at)}")
     last = at[until]
     keep = {last, *made.above(last)}
-    return msgspec.structs.replace(made, answer=last, left_out=frozenset(set(range(len(made.names))) - keep))
+    return msgspec.structs.replace(made, answer=last, left_out=frozenset(set(range(made.steps)) - keep))

@@ -9,8 +9,8 @@ A ticket is the frozen event that began the attempt: a late or superseded result
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from cerebelum_nb.model.events import (
     AttemptFinished,
@@ -18,12 +18,11 @@ from cerebelum_nb.model.events import (
     AttemptStarted,
     AttemptSubmitted,
     ErrorInfo,
-    Placement,
     RouteTaken,
+    RunCompensating,
     RunFinished,
     RunStarted,
     TaskFinished,
-    TaskMoved,
     TaskResumed,
     TaskRetrying,
 )
@@ -33,31 +32,29 @@ from cerebelum_nb.model.state import (
     FAILED,
     READY,
     RUNNING,
-    SKIPPED,
     SUBMITTED,
     SUCCEEDED,
     WAITING,
 )
 from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.log import Log
 from cerebelum_nb.runtime.quiet import collector_at_rest
 from cerebelum_nb.runtime.retrying import pause_s
 from cerebelum_nb.runtime.returned import LOOK_AT, looked_at
+from cerebelum_nb.runtime.steering import Poke, Steering, call_all
+from cerebelum_nb.runtime.undoing import to_undo
 from cerebelum_nb.runtime.ways import passed_by, too_often
 
-T = TypeVar("T")
 Ticket = AttemptSubmitted | AttemptStarted
-Poke = Callable[[], object]
 Later = Callable[[float, Callable[[], object]], object]
 NOT_ASKED: Final = "not needed for what was asked"
 MISSING: Final = object()  # the value of a task that a route passed by
 INLINE: Final = frozenset({"local", "threads"})  # lanes whose taker runs the step at once, in this process
 TIMEOUTS: Final = ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception")  # as `retry_on` may name it
-SLICE: Final = 2000  # tasks ended in one grip, so that others get the lock in between
+UNDO_GRACE_S: Final = 5.0  # how long a run that is to be undone waits for its steps to stop
 
 
-class Scheduler(Log):
+class Scheduler(Steering):
     """One run's decisions and its log."""
 
     def __init__(
@@ -77,29 +74,40 @@ class Scheduler(Log):
             urgent: Called when the run has ended, to hurry the log along.
             later: Called with seconds and what to call after them: for timeouts, and pauses between attempts.
         """
-        super().__init__()
-        self.plan = plan
-        self.values: list[Any] = [None] * len(plan.names)
+        super().__init__(plan, stop)
         self.envelopes: dict[int, Any] = {}  # results that came as an envelope, as they came
-        self._poke, self._stop, self._urgent, self._later = poke, stop, urgent, later
+        self._poke, self._urgent, self._later = poke, urgent, later
         self._coming = dict.fromkeys(poke, False)  # lane -> somebody was poked and has not taken yet
-        self._cancelled = False
+        self._undo_now, self._undoes_reused, self._unknown = "", False, frozenset[int]()
         self._ways = plan.ways
         self._options = plan.options
         self._outside: list[Poke] = []  # to be called without the lock: stops of ended attempts, timers
 
-    def start(self, run: str, *, parent: str = "", reused: Mapping[int, tuple[Any, str]] | None = None) -> None:
+    def start(  # noqa: PLR0913  what a run may begin with, all by keyword
+        self,
+        run: str,
+        *,
+        parent: str = "",
+        reused: Mapping[int, tuple[Any, str]] | None = None,
+        undo_reused: bool = False,
+        undo_now: str = "",
+        unknown: frozenset[int] = frozenset(),
+    ) -> None:
         """Announce every task, end those that need not run, and call the lanes.
 
         Args:
             reused: Task -> value of an earlier run, and where it comes from as a sentence.
+            undo_reused: If this run is undone, what those results stand for is undone too: it goes on from that run.
+            undo_now: Run no step, only undo what is reused; why, as a sentence.
+            unknown: Tasks whose attempts in that run nobody knows the end of.
         """
+        self._undo_now, self._undoes_reused, self._unknown = undo_now, undo_reused, unknown
         plan = self.plan
         with self._lock:
             now = self.now()
             said = plan.names, plan.needs, plan.places, plan.place, parent, plan.groups, tuple(plan.ways)
             with collector_at_rest():
-                self._write(RunStarted(0, now, run, plan.workflow, *said))
+                self._write(RunStarted(0, now, run, plan.workflow, *said, plan.undo))
             for task, (value, why) in sorted((reused or {}).items()):
                 self.values[task] = value
                 self._write(TaskFinished(self.state.seq + 1, now, task, "succeeded", "reused", why))
@@ -107,8 +115,12 @@ class Scheduler(Log):
                     self._take(task, plan.ways[task][value], now)
             for task in sorted(plan.left_out - self.state.passed):
                 self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", NOT_ASKED))
+            if undo_now:
+                for task in range(plan.steps):
+                    if self.state.phase[task] in (WAITING, READY):
+                        self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", undo_now))
             pokes = self._after()
-        _call(pokes)
+        call_all(pokes)
 
     def turn(
         self, lane: str, ticket: Ticket | None = None, value: Any = None, outcome: Outcome | None = None
@@ -139,7 +151,7 @@ class Scheduler(Log):
                     self._set_timers(task, number, inline=lane in INLINE)
             pokes = self._after()
         if pokes:
-            _call(pokes)
+            call_all(pokes)
         return ticket
 
     def began(self, task: int, attempt: int, worker: str) -> None:
@@ -152,7 +164,7 @@ class Scheduler(Log):
             else:
                 self.late += 1
             pokes = self._after()
-        _call(pokes)
+        call_all(pokes)
 
     def _set_timers(self, task: int, number: int, *, inline: bool) -> None:
         """An attempt begins, or (not `inline`) waits for a worker: see that it ends in time."""
@@ -175,7 +187,7 @@ class Scheduler(Log):
             error = ErrorInfo("StepTimeout", text, "", TIMEOUTS)
             self._settle(task, number, None, Outcome("timeout", error=error, run_s=limit if began else 0.0), self.now())
             pokes = self._after()
-        _call(pokes)
+        call_all(pokes)
 
     def retry(self, task: int, failed: int) -> None:
         """The pause after a failed attempt is over."""
@@ -185,7 +197,7 @@ class Scheduler(Log):
                 return  # it was cancelled, or moved
             self._write(TaskResumed(state.seq + 1, self.now(), task, failed))
             pokes = self._after()
-        _call(pokes)
+        call_all(pokes)
 
     def answer(self) -> int:
         """The task whose result is the run's: the last one, or the last that a route did not pass by."""
@@ -194,95 +206,6 @@ class Scheduler(Log):
             while last > 0 and (phase[last] != SUCCEEDED or last in self.plan.ways):
                 last -= 1
             return last
-
-    def cancel(self, why: str = "the run was cancelled") -> None:
-        """End what has not begun, and ask what runs to stop; `abandon` ends those that do not."""
-        self._cancelled = True
-        task, n = 0, len(self.plan.names)
-        while task < n:
-            with self._lock:
-                now = self.now()
-                for task in range(task, min(n, task + SLICE)):  # noqa: B020  goes on where the last grip ended
-                    if self.state.phase[task] in (WAITING, READY):
-                        self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", why))
-                task += 1
-                pokes = self._after()
-            _call(pokes)
-        for running in self._running():
-            self._stop(*running)
-
-    def abandon(self, why: str = "it did not stop when asked; whatever it still does is ignored") -> list[str]:
-        """End as cancelled whatever still runs after `cancel`; its late result is dropped. Returns those steps."""
-        with self._lock:
-            now, names = self.now(), []
-            for task, phase in enumerate(self.state.phase):
-                if SUBMITTED <= phase <= RUNNING:
-                    names.append(self.plan.names[task])
-                    self._settle(
-                        task,
-                        self.state.attempt[task],
-                        None,
-                        Outcome("cancelled", error=ErrorInfo("Cancelled", why)),
-                        now,
-                    )
-            pokes = self._after()
-        _call(pokes)
-        return names
-
-    def preview(self, task: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What a move would do now: tasks that would run (again), and running ones whose work would be lost."""
-        with self._lock:
-            again = self._again(task)
-            running = tuple(t for t in again if SUBMITTED <= self.state.phase[t] <= RUNNING)
-            below = self.plan.below(task) - self.plan.left_out
-            return tuple(sorted({task, *below})), running
-
-    def move(self, task: int, placement: Placement) -> bool:
-        """Give a task another placement; what has begun of it and below it runs again. False once the run has ended."""
-        with self._lock:
-            state = self.state
-            if state.status != "running" or self._cancelled or task in self.plan.left_out:
-                return False
-            again, now = self._again(task), self.now()
-            stops = self._end_running(again, f"stopped because {self.plan.names[task]!r} was moved", now)
-            self._write(TaskMoved(state.seq + 1, now, task, placement, again))
-            for other in again:
-                self.values[other] = None
-            for other in again:
-                if state.phase[other] == WAITING:
-                    self._skip_if_blocked(other, now)
-            pokes = self._after()
-        _call(stops)
-        _call(pokes)
-        return True
-
-    def is_cancelled(self) -> bool:
-        """Somebody asked to cancel."""
-        return self._cancelled
-
-    def _running(self) -> list[tuple[str, int, int]]:
-        with self._lock:
-            state = self.state
-            return [
-                (state.places[t].lane, t, state.attempt[t])
-                for t, phase in enumerate(state.phase)
-                if SUBMITTED <= phase <= RUNNING
-            ]
-
-    def _again(self, *tasks: int) -> tuple[int, ...]:
-        """Tasks that are sent back: those named and all below them, as far as they have begun or ended."""
-        phase, touched = self.state.phase, {*tasks, *self.plan.below(*tasks)} - self.plan.left_out
-        return tuple(sorted(t for t in touched if phase[t] not in (WAITING, READY)))
-
-    def _end_running(self, tasks: Iterable[int], why: str, now: float) -> list[Poke]:
-        """End the live attempts among tasks; what is returned stops them, and is called without the lock."""
-        state, stops = self.state, list[Poke]()
-        for task in tasks:
-            if SUBMITTED <= state.phase[task] <= RUNNING:
-                number = state.attempt[task]
-                stops.append(functools.partial(self._stop, state.places[task].lane, task, number))
-                self._write(AttemptFinished(state.seq + 1, now, task, number, "cancelled", ErrorInfo("Moved", why)))
-        return stops
 
     def _settle(self, task: int, number: int, value: Any, outcome: Outcome | None, now: float) -> None:
         state = self.state
@@ -301,17 +224,26 @@ class Scheduler(Log):
             if error is None:
                 self.values[task] = value
                 self._write(AttemptFinished(state.seq + 1, now, task, number, "ok", None, run_s))
-                self._write(TaskFinished(state.seq + 1, now, task, "succeeded"))
+                source: Any = "attempt" if outcome is None else outcome.source
+                self._write(TaskFinished(state.seq + 1, now, task, "succeeded", source))
                 if ways is not None:
                     self._take(task, ways[value], now)
                 return
             outcome = Outcome("error", error=error, run_s=run_s)
         self._write(AttemptFinished(state.seq + 1, now, task, number, outcome.kind, outcome.error, outcome.run_s))
-        if task in self._options and not self._cancelled and self._try_again(task, number, outcome, now):
+        if task in self._options and not self._halted and self._try_again(task, number, outcome, now):
             return
         status: Any = "cancelled" if outcome.kind == "cancelled" else "failed"
         self._write(TaskFinished(state.seq + 1, now, task, status))
+        if not state.compensating:
+            self._end_of_the_way(task, now)
+
+    def _end_of_the_way(self, task: int, now: float) -> None:
+        """A step has failed for good: what needs it cannot run; and where the run is undone, nothing else goes on."""
         self._skip_below(task, now)
+        if self._undoes and not self._halted and not self._is_past_return():
+            self._outside += self._stop_others(task, now)
+            self._outside.append(functools.partial(self._later, UNDO_GRACE_S, self.abandon))
 
     def _try_again(self, task: int, number: int, outcome: Outcome, now: float) -> bool:
         options, tried = self._options[task], self.state.retried.get(task, 0)
@@ -348,29 +280,9 @@ class Scheduler(Log):
             self.values[other] = MISSING
             self._write(TaskFinished(self.state.seq + 1, now, other, "skipped", "route", why))
 
-    def _skip_below(self, task: int, now: float) -> None:
-        """What can no longer run is said at once."""
-        state, why = self.state, f"{self.plan.names[task]} did not succeed"
-        lost, todo = set[int](), list(state.children[task])
-        while todo:
-            child = todo.pop()
-            if state.phase[child] == WAITING and child not in lost:
-                lost.add(child)
-                todo += state.children[child]
-        for child in sorted(lost):  # in timeline order, as people read it
-            self._write(TaskFinished(state.seq + 1, now, child, "skipped", "rule", why))
-
-    def _skip_if_blocked(self, task: int, now: float) -> None:
-        for need in self.plan.needs[task]:
-            if self.state.phase[need] in (FAILED, SKIPPED, CANCELLED) and need not in self.state.passed:
-                why = f"{self.plan.names[need]} did not succeed"
-                self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", why))
-                self._skip_below(task, now)
-                return
-
     def _after(self) -> list[Poke] | None:
         state = self.state
-        if not state.unfinished and state.status == "running":
+        if not state.unfinished and state.status == "running" and not self._begins_to_undo():
             self._write(RunFinished(state.seq + 1, self.now(), self._final_status()))
             self._outside.append(self._urgent)
         pokes: list[Poke] | None = None
@@ -382,14 +294,31 @@ class Scheduler(Log):
                 pokes = [*(pokes or ()), self._poke[lane]]
         return pokes
 
+    def _begins_to_undo(self) -> bool:
+        """All steps have ended, not well: what they did is undone, as far as they say how."""
+        state = self.state
+        if not self._undoes or state.compensating or not (self._undo_now or self._final_status() != "succeeded"):
+            return False
+        found = to_undo(self.plan, state, self._unknown, reused=self._undoes_reused or bool(self._undo_now))
+        if not found.tasks:
+            return False
+        failed = next((self.plan.names[t] for t, phase in enumerate(state.phase) if phase == FAILED), "")
+        why = self._undo_now or (f"{failed} failed" if failed and not self._cancelled else "the run was cancelled")
+        self._write(RunCompensating(state.seq + 1, self.now(), why, *found))
+        self._halted = False
+        return True
+
+    def _is_past_return(self) -> bool:
+        phase = self.state.phase
+        return any(phase[t] == SUCCEEDED and asked.point_of_no_return for t, asked in self._options.items())
+
     def _final_status(self) -> Any:
-        if self._cancelled and (CANCELLED in self.state.phase or FAILED in self.state.phase):
+        phase = self.state.phase
+        if self.state.compensating:
+            undone = all(phase[task] == SUCCEEDED for task in self.state.compensating)
+            return "compensated" if undone else "compensation_failed"
+        if self._cancelled and (CANCELLED in phase or FAILED in phase):
             return "cancelled"
-        if FAILED in self.state.phase or CANCELLED in self.state.phase:
+        if FAILED in phase or CANCELLED in phase:
             return "failed"
         return "succeeded"
-
-
-def _call(pokes: Iterable[Poke] | None) -> None:
-    for poke in pokes or ():
-        poke()

@@ -40,13 +40,18 @@ class Item(msgspec.Struct, frozen=True):
     @property
     def label(self) -> str:
         """What people call it."""
-        through = f" of helper {self.via[-1]!r}" if self.via else ""
-        return f"{self.kind} {self.name!r}{through}"
+        return label_of(self.kind, self.name, self.via)
+
+
+def label_of(kind: str, name: str, via: tuple[str, ...]) -> str:
+    """What people call something that a step closes over."""
+    through = f" of helper {via[-1]!r}" if via else ""
+    return f"{kind} {name!r}{through}"
 
 
 def closes_over(function: Callable[..., Any]) -> list[Item]:
     """All that a step closes over, helpers' own things after them; builtins are left out."""
-    return list(_items(function, (), {id(function)}))
+    return [Item(kind, name, via, value, *digest_of(value)) for kind, name, via, value in reached(function)]
 
 
 def digests(function: Callable[..., Any]) -> dict[str, str]:
@@ -59,21 +64,27 @@ def changed(before: dict[str, str], now: dict[str, str]) -> tuple[str, ...]:
     return tuple(label for label in dict.fromkeys([*before, *now]) if before.get(label) != now.get(label))
 
 
-def _items(function: Callable[..., Any], via: tuple[str, ...], seen: set[int]) -> Iterator[Item]:
+def reached(function: Callable[..., Any]) -> Iterator[tuple[str, str, tuple[str, ...], Any]]:
+    """The same without digests: kind, name, helpers on the way, value."""
+    yield from _reached(function, (), {id(function)})
+
+
+def _reached(
+    function: Callable[..., Any], via: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[str, str, tuple[str, ...], Any]]:
     for what, name, value in captured(function):
         kind = "default" if what == "default of" else what
-        plain = _plain(value)
+        plain = plain_function(value)
         if isinstance(value, ModuleType) or (isinstance(value, type) and value.__module__ != "__main__"):
             kind = "module"
         elif isinstance(value, type):
             kind = "class"
         elif plain is not None:
             kind = "module" if travels_by_name(plain) else "helper"
-        digest, exact = digest_of(value)
-        yield Item(kind, name, via, value, digest, exact)
+        yield kind, name, via, value
         if kind == "helper" and plain is not None and id(plain) not in seen:
             seen.add(id(plain))
-            yield from _items(plain, (*via, name), seen)
+            yield from _reached(plain, (*via, name), seen)
 
 
 def digest_of(value: Any) -> tuple[str, bool]:
@@ -90,7 +101,8 @@ def digest_of(value: Any) -> tuple[str, bool]:
     return which.hex(), False
 
 
-def _plain(value: Any) -> FunctionType | None:
+def plain_function(value: Any) -> FunctionType | None:
+    """The function that a value is, or that a step was made of."""
     if str(type(value).__module__).startswith("cerebelum_nb.dsl"):
         value = getattr(value, "function", None)
     return value if isinstance(value, FunctionType) else None
@@ -137,7 +149,7 @@ class _Digest:
         if kind in (set, frozenset):
             parts = [self._part(item) for item in value]
             return all(parts) and self.feed("set") and all(map(self.feed, sorted(parts)))
-        if (plain := _plain(value)) is not None:
+        if (plain := plain_function(value)) is not None:
             return self._take_function(plain)
         if isinstance(value, ModuleType):
             return self.feed(f"module {value.__name__} {modules.stamp_of(value.__name__)}")

@@ -65,13 +65,19 @@ WRONG = {
     ),
     "retry_on": ([int, "OSError", OSError(), (), (OSError, 1), None], "it takes an exception class like"),
     "cache": ([1, "yes", None], "it takes True or False"),
+    "version": (["", 1.5, True, None, "x" * 81], "it takes a short text or a number"),
     "idempotent": ([1, None], "it takes True or False"),
     "effects": (["twice", True, 1], "it takes 'none' for a step that changes nothing outside, or 'once'"),
     "compensate": (["undo", 3, int], "it takes the function that undoes what the step did"),
+    "compensate_retries": ([-1, "3"], "it takes a whole number of further attempts, 0 to 1000"),
+    "compensate_timeout": ([0, "1"], SECONDS),
+    "compensate_unknown": ([1, None], "it takes True or False"),
+    "point_of_no_return": ([1, None], "it takes True or False"),
     "labels": ([3, [1], [""], ["a\u202eb"], "x" * 81], "it takes a word like 'pii', or a list of them"),
     "cost": ([-1, NAN, "1", True], "it takes what one run costs, a number from 0"),
     "resources": ([["gpu"], {"gpu": 0}, {"gpu": NAN}, {1: 1}, "gpu"], "it takes a dict of what a worker must have"),
     "fallback": ([[], 3, ["error", "local"], [1]], "it takes 'local', 'error', or a list of executors"),
+    "max_queue": ([-1, 1.5, "3", True], "it takes how many steps may wait for its executor"),
 }
 
 

@@ -13,9 +13,11 @@ from cerebelum_nb.model.events import (
     Group,
     Placement,
     RouteTaken,
+    RunCompensating,
     RunFinished,
     RunStarted,
     TaskFinished,
+    TaskLookedUp,
     TaskMoved,
     TaskPaused,
     TaskResumed,
@@ -137,7 +139,7 @@ def test_only_the_tail_of_what_a_task_printed_is_kept():
 
 
 def test_every_event_comes_back_from_a_journal_line_as_it_was():
-    nested = RunStarted(*(getattr(STARTED, f) for f in STARTED.__struct_fields__[:-2]), (Group("g", 0, 2),), (2,))
+    nested = RunStarted(*(getattr(STARTED, f) for f in STARTED.__struct_fields__[:-3]), (Group("g", 0, 2),), (2,), (1,))
     events = [
         STARTED,
         nested,
@@ -152,7 +154,9 @@ def test_every_event_comes_back_from_a_journal_line_as_it_was():
         TaskResumed(9, 10.4, 0, 1),
         TaskRetrying(10, 10.4, 0, 1, 11.0, "attempt 2 of 3 after OSError"),
         RouteTaken(11, 10.4, 0, "'x'", (0, 1)),
-        RunFinished(12, 10.4, "failed"),
+        TaskLookedUp(12, 10.4, 0, 1, False, "miss: argument 'x' changed"),
+        RunCompensating(13, 10.4, "b failed", (2,), ((),), (CORE,)),
+        RunFinished(14, 10.4, "compensation_failed"),
     ]
 
     assert decode_lines(encode_lines(events)) == events

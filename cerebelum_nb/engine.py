@@ -1,0 +1,217 @@
+"""What runs need, and how one begins: executors, journal, results, the control loop. `Session` plans on top of it."""
+
+import asyncio
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cerebelum_nb.config import Settings, from_environment
+from cerebelum_nb.errors import PlanError
+from cerebelum_nb.executors.lanes import Lanes
+from cerebelum_nb.executors.local import LocalExecutor
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.protocols import Executor
+from cerebelum_nb.runtime.asked import Asked
+from cerebelum_nb.runtime.history import History
+from cerebelum_nb.runtime.host import Host
+from cerebelum_nb.runtime.job import Job
+from cerebelum_nb.runtime.journal import Journal, new_id, open_or_set_aside
+from cerebelum_nb.runtime.mailbox import Mailbox
+from cerebelum_nb.runtime.past import about_now
+from cerebelum_nb.runtime.placement import Places, Wishes
+from cerebelum_nb.runtime.pump import Pump
+from cerebelum_nb.runtime.results import Archive, Results
+from cerebelum_nb.runtime.run import Run
+from cerebelum_nb.runtime.scheduler import Scheduler
+
+_log = logging.getLogger(__name__)
+WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop
+
+
+class Engine:
+    """Owns what runs need; makes each part when it is first needed."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings if settings is not None else from_environment()
+        self._home = self.settings.home.absolute()  # a later %cd must not move it
+        self._pid = os.getpid()
+        self.runs: list[Run] = []
+        self.on_run: list[Callable[[Run], None]] = []
+        self.loop = asyncio.new_event_loop()
+        self._local = LocalExecutor()
+        self._remote: dict[str, Executor] = {}
+        self._pump = Pump(self._open_journal)
+        self._archive = Archive(self._home, self.settings.runs_in_memory, keep=self.settings.keep_results)
+        self._mailbox = Mailbox(self._home)
+        self.history = History(lambda: self.journal_path, self._archive)
+        self._thread: threading.Thread | None = None
+        self._jobs: set[Job] = set()  # of runs that are not over
+        self._lock = threading.Lock()
+        self._closed = self._closing = False
+
+    @property
+    def places(self) -> Places:
+        """The executors, by the names people use."""
+        pools = tuple(self.settings.pools)
+        return Places(remote=frozenset({"core", *pools}), executors=("local", "core", *pools))
+
+    executors = property(lambda self: self.places.labels, doc="Names to offer for a step: ``local``, ``distributed``.")
+
+    def begin(  # noqa: PLR0913, PLR0917  all that a run is made of
+        self,
+        made: Plan,
+        definition: Any,
+        wishes: Wishes,
+        host: Host,
+        asked: Asked,
+        reused: Mapping[int, tuple[Any, str]],
+        origin: Mapping[int, tuple[str, int]],
+    ) -> Run:
+        """Start a run of a plan.
+
+        Args:
+            definition: The workflow.
+            reused: Task -> value of an earlier run, and where it comes from as a sentence.
+            origin: Task -> run and task whose result that is.
+
+        Raises:
+            PlanError: The session is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise PlanError("this session is closed")
+            self._start_thread()
+            number = len(self.runs) + 1
+        run_id, parent = asked.run_id or new_id(), asked.parent
+        remote = [name for name in self.places.executors if name != "local"]
+        lanes = Lanes(self._local, self._executor, remote, self.loop)
+        scheduler = Scheduler(made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent, later=self.later)
+        root = parent.root if parent is not None and asked.goes_on else run_id
+        job = Job(run_id, made, scheduler, root)
+        job.later = self.later
+        if parent is not None and asked.goes_on:
+            job.past = {t: list(parent.pauses[name]) for t, name in enumerate(made.names) if name in parent.pauses}
+        results = Results(self._archive, run_id, scheduler.values, origin)
+        run = Run(
+            run_id,
+            number,
+            made,
+            wishes,
+            host,
+            scheduler=scheduler,
+            results=results,
+            definition=definition,
+            approvals=job.approvals,
+            tracebacks=job.tracebacks,
+            root=root,
+            about=lambda: about_now(run_id, made, wishes, root),
+            parent=parent,
+        )
+        job.crash = run.crash
+        lanes.serve(job)
+        run.on_end.append(lambda _: self._ended(job, results))
+        with self._lock:
+            if self.runs:
+                self.runs[-1].tracebacks.clear()  # only the newest failure's frames are kept alive
+            self.runs.append(run)
+            self._jobs.add(job)
+        self._warm_up(made)
+        self._pump.add(run)
+        scheduler.start(
+            run_id,
+            parent=parent.id if parent is not None else "",
+            reused=reused,
+            undo_reused=asked.goes_on,
+            undo_now=asked.undo_now,
+            unknown=asked.unknown,
+        )
+        for listener in list(self.on_run):
+            listener(run)
+        return run
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call something on the control loop after a while. From any thread."""
+        self.loop.call_soon_threadsafe(self.loop.call_later, seconds, call)
+
+    def _ended(self, job: Job, results: Results) -> None:
+        self._local.leave(job)
+        self._archive.ended(results)
+        with self._lock:
+            self._jobs.discard(job)
+
+    # -- parts
+
+    def _executor(self, name: str) -> Executor:
+        if name not in self._remote:
+            from cerebelum_nb.executors.core import CoreExecutor  # noqa: PLC0415  heavy; only when something is remote
+
+            self._remote[name] = CoreExecutor(slots=self.settings.pools.get(name, self.settings.workers), name=name)
+        return self._remote[name]
+
+    def _warm_up(self, made: Plan) -> None:
+        """Start remote executors while the first local steps run."""
+        for name in {chosen.executor for chosen in made.places if chosen.remote}:
+            # Its error is told again, and better, by the first attempt that needs it.
+            asyncio.run_coroutine_threadsafe(self._executor(name).start(), self.loop)
+
+    def _open_journal(self) -> Journal:
+        journal, said = open_or_set_aside(self._home / "journal.db")
+        if said:
+            warnings.warn(said, stacklevel=2)
+        self.history.tidy(self.settings.keep_days, self.settings.keep_mib << 20)
+        return journal
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="cerebelum-control", daemon=True)
+            self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.call_soon(self._watch)
+        while not self._closing:
+            try:
+                self.loop.run_forever()
+            except BaseException:  # noqa: BLE001  every run hangs without this thread
+                _log.exception("something got out of the control loop")
+
+    def _watch(self) -> None:
+        self._local.watch()
+        for job in list(self._jobs):
+            job.flush_old()
+            for waiting in job.approvals.all():
+                if (answer := self._mailbox.take(job.run, waiting.step)) is not None:
+                    job.approvals.answer(job.plan.number_of(waiting.step), answer)
+        self.loop.call_later(WATCH_S if self._jobs else 1.0, self._watch)
+
+    @property
+    def journal_path(self) -> Path:
+        """Where events are kept."""
+        return Path(self._pump.path) if self._pump.path else self._home / "journal.db"
+
+    def close(self) -> None:
+        """Cancel what runs, stop Core and workers, close the journal."""
+        if os.getpid() != self._pid:
+            return  # a forked child: threads, files and processes are its parent's
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        for run in self.runs:
+            run.cancel(undo=False)  # a later session goes on from it, or undoes it
+        for run in self.runs:
+            run.wait(1.0, echo=False)
+        if self._thread is not None:
+            ends = [asyncio.run_coroutine_threadsafe(e.close(), self.loop) for e in self._remote.values()]
+            for end in ends:
+                end.result(3.0)
+            self._closing = True
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(1.0)
+        self._local.close()
+        self._pump.close()
+        self._archive.close()

@@ -1,0 +1,265 @@
+"""A run's end: who waits for it, what it gives, and how it is told by those who write it down."""
+
+import asyncio
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+from cerebelum_nb.errors import ExecutionError
+from cerebelum_nb.model.events import AnyEvent, TaskResumed
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.model.state import SUCCEEDED
+from cerebelum_nb.runtime.answers import ExecutionResult, iso, why_not
+from cerebelum_nb.runtime.approvals import Approvals
+from cerebelum_nb.runtime.host import Host
+from cerebelum_nb.runtime.job import Before
+from cerebelum_nb.runtime.journal import About
+from cerebelum_nb.runtime.looks import Looks
+from cerebelum_nb.runtime.placement import Wishes
+from cerebelum_nb.runtime.results import Results
+from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Scheduler
+from cerebelum_nb.runtime.watchers import FRAME_S
+
+GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
+
+
+class Awaited(Looks):
+    """A run that somebody may wait for.
+
+    Attributes:
+        id: Its name in the journal.
+        workflow: The workflow's name.
+        root: The run that it goes on from, through any number of resumes; its own id for none.
+        moved: Step name to executor: what a person moved, by click or by `move`.
+    """
+
+    def __init__(  # noqa: PLR0913  put together in one place, the session
+        self,
+        run_id: str,
+        number: int,
+        plan: Plan,
+        wishes: Wishes,
+        host: Host,
+        *,
+        scheduler: Scheduler,
+        results: Results,
+        definition: Any,
+        approvals: Approvals,
+        tracebacks: dict[int, TracebackType | None] | None = None,
+        about: Callable[[], About] | None = None,
+        root: str = "",
+        parent: Any = None,
+    ) -> None:
+        self._done = threading.Event()
+        super().__init__(number, plan, scheduler, parent, host.loop, self._done.is_set)
+        self.id, self.workflow, self.root = run_id, plan.workflow, root or run_id
+        self.wishes, self.definition, self.results = wishes, definition, results
+        self.tracebacks = tracebacks if tracebacks is not None else {}
+        self.pauses: Mapping[str, Sequence[Before]] = {}
+        self.without_inputs, self.is_recalled = "", False
+        self.on_end: list[Callable[[Any], None]] = []
+        self._host, self._approvals, self._about = host, approvals, about
+        self._waiters: list[Callable[[], None]] = []
+        self._echoed = 0
+        self.moved = dict(wishes.person)
+        self._lock = threading.Lock()
+
+    # -- waiting
+
+    @property
+    def status(self) -> str:
+        """``running``, ``succeeded``, ``failed`` or ``cancelled``."""
+        if self._crashed is not None:
+            return "failed"
+        return self.state.status if self._done.is_set() else "running"
+
+    @property
+    def done(self) -> bool:
+        """It has ended and its last event is on disk."""
+        return self._done.is_set()
+
+    def wait(self, timeout: float | None = None, *, echo: bool = True) -> bool:
+        """Block until it has ended; False when `timeout` seconds passed first. An interrupt cancels the run.
+
+        Args:
+            echo: Write what steps print to this thread's standard output meanwhile.
+
+        Raises:
+            PlanError: Called by an async step: it would hold up the very loop it waits for.
+        """
+        try:
+            with self._host.waiting():
+                return self._wait(timeout, echo=echo)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
+    def _wait(self, timeout: float | None, *, echo: bool) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._done.is_set():
+            left = FRAME_S if until is None else min(FRAME_S, until - time.monotonic())
+            if left <= 0:
+                return False
+            self._done.wait(left)
+            if echo:
+                self.echo()
+        if echo:
+            self.echo()
+        return True
+
+    def echo(self) -> None:
+        """Write what steps printed, and nobody has echoed yet, to this thread's standard output: ``step | line``."""
+        with self._lock:
+            self._echoed, new = self.printed(self._echoed)
+        for step, stream, text in new:
+            out = sys.stdout if stream == "stdout" else sys.stderr
+            out.write("".join(f"{step} | {line}\n" for line in text.splitlines()))
+
+    def result(self, timeout: float | None = None) -> ExecutionResult:
+        """Block until it has ended and return its result. An interrupt cancels the run.
+
+        Raises:
+            ExecutionError: A step failed.
+            RunCancelled: The run was cancelled.
+            TimeoutError: `timeout` seconds passed; the run goes on.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(f"run {self.number} of {self.workflow} still runs after {timeout} s; it goes on")
+        return self._result()
+
+    def __await__(self) -> Generator[Any, None, ExecutionResult]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> ExecutionResult:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # that loop has closed: nobody waits there any more
+                loop.call_soon_threadsafe(ended.set)
+
+        self._when_done(wake)
+        try:
+            while not self._done.is_set():
+                # A sleeping selector does not hear an interrupt of a notebook's cell: look up ten times a second.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FRAME_S):
+                        await ended.wait()
+                self.echo()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self._result()
+
+    def _when_done(self, call: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._done.is_set():
+                self._waiters.append(call)
+                return
+        call()
+
+    def _result(self) -> ExecutionResult:
+        failure = self.error()
+        if failure is not None:
+            raise failure
+        state, answer = self.state, self.scheduler.answer()
+        return ExecutionResult(
+            execution_id=self.id,
+            status="completed",
+            output=self.scheduler.envelopes.get(answer) or {"ok": self.results[answer]},
+            error=None,
+            started_at=iso(state.started_at),
+            completed_at=iso(state.ended_at),
+            outputs=self.outputs,
+            run=self,
+        )
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Results so far, by step name; a nested workflow's under its own name too."""
+        phase, ways = self.state.phase, self.plan.ways
+        there = [(n, t) for n, t in self.plan.results() if phase[t] == SUCCEEDED and t not in ways]
+        return {n: self.results[t] for n, t in there if self.results.has(t)}
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """Tasks that succeeded and whose results are not there any more."""
+        return frozenset(
+            t
+            for t, phase in enumerate(self.state.phase[: self.plan.steps])
+            if phase == SUCCEEDED and not self.results.has(t)
+        )
+
+    def error(self) -> ExecutionError | None:
+        """Why it did not succeed; None while it runs and when it did."""
+        called = f"run {self.number} of {self.workflow}"
+        if self._crashed is not None:
+            failure = ExecutionError(f"{called} ended: {self._crashed}", error=str(self._crashed))
+        elif not self._done.is_set() or self.state.status == "succeeded":
+            return None
+        else:
+            failure = why_not(self.state, called, self.tracebacks)
+        failure.run = self
+        return failure
+
+    def cancel(self, *, undo: bool = True) -> None:
+        """Stop it: what has not begun is cancelled at once, what runs is asked to stop and given a moment.
+
+        Then what its steps did is undone, as far as they say how; a further cancel stops that.
+
+        Args:
+            undo: Undo it.
+        """
+        if self._done.is_set() or self.scheduler.is_halted():
+            return
+        undoes = undo and self.plan.undo and self.plan.undone_if and not self.state.compensating
+        self._host.later(UNDO_GRACE_S if undoes else GRACE_S, self.scheduler.abandon)
+        self.scheduler.cancel(undo=undo)
+
+    # -- called by the pump
+
+    def keep(self, batch: Sequence[AnyEvent]) -> None:
+        """Put the results that these events tell of on disk, at the start the inputs too."""
+        answers = {
+            e.task: said for e in batch if type(e) is TaskResumed and (said := self._approvals.said(e.task, e.attempt))
+        }
+        self.results.keep(batch, self.plan, answers)
+
+    def tidy(self) -> None:
+        """What need not be on disk before everybody knows that it has ended."""
+        self.results.keep_codes(self.state.seq, self.plan)
+
+    def about(self) -> About | None:
+        """What is known about it beside its events."""
+        return self._about() if self._about is not None else None
+
+    def recall(self, events: Sequence[AnyEvent], pauses: Mapping[str, Sequence[Before]], without_inputs: str) -> None:
+        """It is from the journal: it has ended, these are its events, and so far had its steps slept and waited.
+
+        Args:
+            without_inputs: Why its inputs are not known; empty where they are.
+        """
+        self.pauses, self.without_inputs, self.is_recalled = pauses, without_inputs, True
+        self.deliver(events)
+        self._done.set()
+
+    def finished(self) -> None:
+        """The last event is on disk: let everybody know."""
+        for call in self.on_end:
+            call(self)
+        with self._lock:
+            self._done.set()
+            waiters, self._waiters = self._waiters, []
+        for wake in waiters:
+            wake()
+        self._watchers.end()
+
+    def crash(self, why: BaseException) -> None:
+        """End it from outside: its events cannot be kept, or the scheduler has a bug."""
+        if self._crashed is None and not self._done.is_set():
+            self._crashed = why
+            self.scheduler.cancel(undo=False)
+            self.finished()

@@ -1,0 +1,179 @@
+"""What is done to a live run from outside its steps: cancelled, given up, a task moved; and what that skips."""
+
+import functools
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from cerebelum_nb.model.events import AttemptFinished, ErrorInfo, Placement, TaskFinished, TaskMoved
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.model.state import (
+    CANCELLED,
+    FAILED,
+    READY,
+    RUNNING,
+    SKIPPED,
+    SUBMITTED,
+    WAITING,
+)
+from cerebelum_nb.protocols import Outcome
+from cerebelum_nb.runtime.log import Log
+
+Poke = Callable[[], object]
+SLICE: Final = 2000  # tasks ended in one grip, so that others get the lock in between
+
+
+class Steering(Log):
+    """A log whose run can be stopped and changed."""
+
+    def __init__(self, plan: Plan, stop: Callable[[str, int, int], object]) -> None:
+        super().__init__()
+        self.plan = plan
+        self.values: list[Any] = [None] * len(plan.names)
+        self._stop = stop
+        self._cancelled = False
+        self._halted = False  # no attempt is followed by another
+        self._undoes = bool(plan.undo) and plan.undone_if
+
+    @abstractmethod
+    def _after(self) -> list[Poke] | None:
+        """What follows from what was just written; what is returned is called without the lock."""
+
+    @abstractmethod
+    def _settle(self, task: int, number: int, value: Any, outcome: Outcome | None, now: float) -> None:
+        """An attempt has ended."""
+
+    def cancel(self, why: str = "the run was cancelled", *, undo: bool = True) -> None:
+        """End what has not begun, and ask what runs to stop; `abandon` ends those that do not.
+
+        While the run is undone, this ends that.
+
+        Args:
+            undo: Undo what its steps did, as far as they say how.
+        """
+        with self._lock:
+            self._cancelled = self._halted = True
+            self._undoes = self._undoes and undo
+            tasks: Sequence[int] = self.state.compensating or range(self.plan.steps)
+        for i in range(0, len(tasks), SLICE):
+            with self._lock:
+                now = self.now()
+                for task in tasks[i : i + SLICE]:
+                    if self.state.phase[task] in (WAITING, READY):
+                        self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", why))
+                pokes = self._after()
+            call_all(pokes)
+        for running in self._running():
+            self._stop(*running)
+
+    def abandon(self, why: str = "it did not stop when asked; whatever it still does is ignored") -> list[str]:
+        """End as cancelled whatever still runs after `cancel`; its late result is dropped. Returns those steps."""
+        with self._lock:
+            now, names = self.now(), []
+            for task, phase in enumerate(self.state.phase):
+                if SUBMITTED <= phase <= RUNNING and (self._halted or task < self.plan.steps):
+                    names.append(self.plan.names[task])
+                    self._settle(
+                        task,
+                        self.state.attempt[task],
+                        None,
+                        Outcome("cancelled", error=ErrorInfo("Cancelled", why)),
+                        now,
+                    )
+            pokes = self._after()
+        call_all(pokes)
+        return names
+
+    def preview(self, task: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What a move would do now: tasks that would run (again), and running ones whose work would be lost."""
+        with self._lock:
+            again = self._again(task)
+            running = tuple(t for t in again if SUBMITTED <= self.state.phase[t] <= RUNNING)
+            below = self.plan.below(task) - self.plan.left_out
+            return tuple(sorted({task, *below})), running
+
+    def move(self, task: int, placement: Placement) -> bool:
+        """Give a task another placement; what has begun of it and below it runs again. False once the run has ended."""
+        with self._lock:
+            state = self.state
+            if state.status != "running" or self._halted or state.compensating or task in self.plan.left_out:
+                return False
+            again, now = self._again(task), self.now()
+            stops = self._end_running(again, f"stopped because {self.plan.names[task]!r} was moved", now)
+            self._write(TaskMoved(state.seq + 1, now, task, placement, again))
+            for other in again:
+                self.values[other] = None
+            for other in again:
+                if state.phase[other] == WAITING:
+                    self._skip_if_blocked(other, now)
+            pokes = self._after()
+        call_all(stops)
+        call_all(pokes)
+        return True
+
+    def is_halted(self) -> bool:
+        """Nothing new begins: somebody cancelled the run, or what undoes it."""
+        return self._halted
+
+    def _running(self) -> list[tuple[str, int, int]]:
+        with self._lock:
+            state = self.state
+            return [
+                (state.places[t].lane, t, state.attempt[t])
+                for t, phase in enumerate(state.phase)
+                if SUBMITTED <= phase <= RUNNING
+            ]
+
+    def _again(self, *tasks: int) -> tuple[int, ...]:
+        """Tasks that are sent back: those named and all below them, as far as they have begun or ended."""
+        phase, touched = self.state.phase, {*tasks, *self.plan.below(*tasks)} - self.plan.left_out
+        return tuple(sorted(t for t in touched if phase[t] not in (WAITING, READY)))
+
+    def _end_running(self, tasks: Iterable[int], why: str, now: float) -> list[Poke]:
+        """End the live attempts among tasks; what is returned stops them, and is called without the lock."""
+        state, stops = self.state, list[Poke]()
+        for task in tasks:
+            if SUBMITTED <= state.phase[task] <= RUNNING:
+                number = state.attempt[task]
+                stops.append(functools.partial(self._stop, state.places[task].lane, task, number))
+                self._write(AttemptFinished(state.seq + 1, now, task, number, "cancelled", ErrorInfo("Moved", why)))
+        return stops
+
+    def _skip_below(self, task: int, now: float) -> None:
+        """What can no longer run is said at once."""
+        state, why = self.state, f"{self.plan.names[task]} did not succeed"
+        lost, todo = set[int](), list(state.children[task])
+        while todo:
+            child = todo.pop()
+            if state.phase[child] == WAITING and child not in lost:
+                lost.add(child)
+                todo += state.children[child]
+        for child in sorted(lost):  # in timeline order, as people read it
+            self._write(TaskFinished(state.seq + 1, now, child, "skipped", "rule", why))
+
+    def _skip_if_blocked(self, task: int, now: float) -> None:
+        for need in self.plan.needs[task]:
+            if self.state.phase[need] in (FAILED, SKIPPED, CANCELLED) and need not in self.state.passed:
+                why = f"{self.plan.names[need]} did not succeed"
+                self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", why))
+                self._skip_below(task, now)
+                return
+
+    def _stop_others(self, task: int, now: float) -> list[Poke]:
+        """A step has failed and the run is to be undone: nothing else of it goes on."""
+        state, why = self.state, f"{self.plan.names[task]} failed, and the run is undone"
+        self._halted = True
+        for other in range(self.plan.steps):
+            if state.phase[other] in (WAITING, READY):
+                self._write(TaskFinished(state.seq + 1, now, other, "cancelled", "rule", why))
+        return [
+            functools.partial(self._stop, state.places[t].lane, t, state.attempt[t])
+            for t, phase in enumerate(state.phase)
+            if SUBMITTED <= phase <= RUNNING
+        ]
+
+
+def call_all(pokes: Iterable[Poke] | None) -> None:
+    """Call what was put off until the lock was free."""
+    for poke in pokes or ():
+        poke()
