@@ -10,7 +10,7 @@ TUTORIAL := notebooks/01_first_run.ipynb
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check bench clean chromium
+.PHONY: help demo lab test check chaos bench clean chromium
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -40,6 +40,10 @@ check: $(VENV)/.dev js/node_modules/.stamp  ## Lint, types, import contracts, fr
 	@git diff --exit-code --stat -- $(STATIC) || { echo "$(STATIC) was stale: it is built again now, commit it"; exit 1; }
 	@! git grep --untracked -nIE '(^|[^A-Za-z0-9_.-])/(home|Users|root|work)/[A-Za-z]' -- . ':!js/package-lock.json' \
 	  || { echo "these lines hold a path of somebody's machine"; exit 1; }
+
+chaos: $(VENV)/.dev  ## Break things on purpose: a kernel's death after every event, then 500 runs by dice
+	CEREBELUM_CHAOS=all $(BIN)/pytest tests/chaos
+	$(BIN)/python -m cerebelum_nb.testing.chaos --runs 500
 
 bench: $(VENV)/.dev  ## Measure, and say on which machine
 	@$(BIN)/python tests/bench/run.py

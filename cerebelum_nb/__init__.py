@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for editors; at run time each is imported when first used, 
     from cerebelum_nb.dsl.timeline import Composition as StepComposition  # noqa: F401  the SDK's name
     from cerebelum_nb.dsl.workflow import Workflow as Workflow
     from cerebelum_nb.errors import CerebelumError as CerebelumError
+    from cerebelum_nb.errors import CompensationFailed as CompensationFailed
     from cerebelum_nb.errors import DefinitionError as DefinitionError
     from cerebelum_nb.errors import ExecutionError as ExecutionError
     from cerebelum_nb.errors import ExecutorError as ExecutorError
@@ -61,6 +62,7 @@ _WHERE = {
     "ApprovalRejected": "helpers",
     "ApprovalTimeout": "helpers",
     "CerebelumError": "errors",
+    "CompensationFailed": "errors",
     "Context": "context",
     "DSLLocalExecutor": "executors.hybrid",
     "DefinitionError": "errors",

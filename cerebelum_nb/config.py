@@ -26,6 +26,7 @@ from cerebelum_nb.model.typed import nearest, strategy_of
 
 _TAKEN: Final = frozenset({"local", "core", "distributed", "auto", "threads", "processes", "default", "error"})
 _MOST_WORKERS: Final = 256
+_HOUR_S: Final = 3600
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -39,8 +40,10 @@ class Settings(msgspec.Struct, frozen=True):
         keep_results: Whether results are written to `home`, for later sessions.
         keep_days: Runs that are older are removed when a session first writes.
         keep_mib: What all kept results may take, in MiB; the oldest runs are removed first.
+        cache_mib: What the results of steps with ``cache=True`` may take, in MiB; the least recently used go first.
         strategy: Step, nested workflow or ``default`` to executor, for every workflow in this environment; weaker than
             what a run says, stronger than a step's decorator. Its ``default`` is weaker than all that names a place.
+        core_silent_s: A Core that is not heard of for so many seconds is ended, and another one started.
         pools: Name of a pool to its worker processes on this machine; a name that steps and strategies may use.
     """
 
@@ -51,8 +54,10 @@ class Settings(msgspec.Struct, frozen=True):
     keep_results: bool = True
     keep_days: int = 30
     keep_mib: int = 2048
+    cache_mib: int = 1024
     strategy: Mapping[str, str] = {}
     pools: Mapping[str, int] = {}
+    core_silent_s: float = 20.0
 
 
 def from_environment(folder: Path | None = None) -> Settings:
@@ -139,6 +144,12 @@ def _number(value: Any, where: str) -> int:
     return value
 
 
+def _seconds(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value <= _HOUR_S:
+        raise PlanError(f"{where} is a number of seconds, 0.5 to {_HOUR_S}, not {value!r:.40}")
+    return float(value)
+
+
 def _strategy(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
         raise PlanError(f"{where} is a table of step to executor")
@@ -167,6 +178,8 @@ _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "keep_results": _yes_or_no,
     "keep_days": _number,
     "keep_mib": _number,
+    "cache_mib": _number,
     "strategy": _strategy,
     "pools": _pools,
+    "core_silent_s": _seconds,
 }

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +14,18 @@ from cerebelum_nb.config import Settings, from_environment
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.executors.lanes import Lanes
 from cerebelum_nb.executors.local import LocalExecutor
+from cerebelum_nb.model.critical import Outlooks
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.runtime.asked import Asked
+from cerebelum_nb.runtime.breaker import Breaker
+from cerebelum_nb.runtime.cache import Cache
 from cerebelum_nb.runtime.history import History
 from cerebelum_nb.runtime.host import Host
+from cerebelum_nb.runtime.inherited import NOTHING, Inherited
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.journal import Journal, new_id, open_or_set_aside
+from cerebelum_nb.runtime.lookups import Lookups
 from cerebelum_nb.runtime.mailbox import Mailbox
 from cerebelum_nb.runtime.past import about_now
 from cerebelum_nb.runtime.placement import Places, Wishes
@@ -30,6 +36,7 @@ from cerebelum_nb.runtime.scheduler import Scheduler
 
 _log = logging.getLogger(__name__)
 WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop
+UNDO_S: Final = 3.0  # how long the end of a session waits for what undoes its runs
 
 
 class Engine:
@@ -44,10 +51,15 @@ class Engine:
         self.loop = asyncio.new_event_loop()
         self._local = LocalExecutor()
         self._remote: dict[str, Executor] = {}
+        places = self.places
+        named = zip(places.executors, places.labels, strict=True)
+        self.breakers = {label: Breaker(label) for name, label in named if name in places.remote}
         self._pump = Pump(self._open_journal)
         self._archive = Archive(self._home, self.settings.runs_in_memory, keep=self.settings.keep_results)
+        limit_nbytes, keep = self.settings.cache_mib << 20, self.settings.keep_results
+        self.cache = Cache(self._home, limit_nbytes, self._archive.sealing_key, keep=keep)
         self._mailbox = Mailbox(self._home)
-        self.history = History(lambda: self.journal_path, self._archive)
+        self.history = History(lambda: self.journal_path, self._archive, self._home / "journal.db")
         self._thread: threading.Thread | None = None
         self._jobs: set[Job] = set()  # of runs that are not over
         self._lock = threading.Lock()
@@ -70,6 +82,7 @@ class Engine:
         asked: Asked,
         reused: Mapping[int, tuple[Any, str]],
         origin: Mapping[int, tuple[str, int]],
+        inherits: Inherited = NOTHING,
     ) -> Run:
         """Start a run of a plan.
 
@@ -77,6 +90,7 @@ class Engine:
             definition: The workflow.
             reused: Task -> value of an earlier run, and where it comes from as a sentence.
             origin: Task -> run and task whose result that is.
+            inherits: What is undone with it, though an earlier run did it.
 
         Raises:
             PlanError: The session is closed.
@@ -87,15 +101,22 @@ class Engine:
             self._start_thread()
             number = len(self.runs) + 1
         run_id, parent = asked.run_id or new_id(), asked.parent
-        remote = [name for name in self.places.executors if name != "local"]
-        lanes = Lanes(self._local, self._executor, remote, self.loop)
-        scheduler = Scheduler(made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent, later=self.later)
+        places = self.places
+        remote = [name for name in places.executors if name != "local"]
+        breakers = {places.resolve(label): breaker for label, breaker in self.breakers.items()}
+        lanes = Lanes(self._local, self._executor, remote, self.loop, breakers)
+        scheduler = Scheduler(
+            made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent, later=self.later, reach=lanes
+        )
         root = parent.root if parent is not None and asked.goes_on else run_id
-        job = Job(run_id, made, scheduler, root)
+        keys = inherits.keys_in(run_id)
+        job = Job(run_id, made, scheduler, root, keys)
         job.later = self.later
         if parent is not None and asked.goes_on:
             job.past = {t: list(parent.pauses[name]) for t, name in enumerate(made.names) if name in parent.pauses}
         results = Results(self._archive, run_id, scheduler.values, origin)
+        if made.cached:
+            job.cache = results.cache = Lookups(self.cache, job, fresh=asked.fresh, again=asked.again)
         run = Run(
             run_id,
             number,
@@ -108,13 +129,17 @@ class Engine:
             approvals=job.approvals,
             tracebacks=job.tracebacks,
             root=root,
-            about=lambda: about_now(run_id, made, wishes, root),
+            about=lambda: about_now(run_id, made, wishes, root, asked.ran),
             parent=parent,
         )
-        job.crash = run.crash
+        run.keys, job.crash, run.ran_before = keys, run.crash, asked.ran
+        scheduler.ran_before = {made.number_of(name): ran for name, ran in asked.ran.items() if name in made.names}
         lanes.serve(job)
         run.on_end.append(lambda _: self._ended(job, results))
         with self._lock:
+            alike = (r for r in reversed(self.runs) if r.workflow == made.workflow and r.status == "succeeded")
+            if (earlier := next(alike, None)) is not None:
+                run.outlooks = Outlooks((earlier.state, f"run {earlier.number}"))
             if self.runs:
                 self.runs[-1].tracebacks.clear()  # only the newest failure's frames are kept alive
             self.runs.append(run)
@@ -125,9 +150,9 @@ class Engine:
             run_id,
             parent=parent.id if parent is not None else "",
             reused=reused,
-            undo_reused=asked.goes_on,
+            stands=inherits.stands,
+            known=inherits.known,
             undo_now=asked.undo_now,
-            unknown=asked.unknown,
         )
         for listener in list(self.on_run):
             listener(run)
@@ -149,7 +174,8 @@ class Engine:
         if name not in self._remote:
             from cerebelum_nb.executors.core import CoreExecutor  # noqa: PLC0415  heavy; only when something is remote
 
-            self._remote[name] = CoreExecutor(slots=self.settings.pools.get(name, self.settings.workers), name=name)
+            slots = self.settings.pools.get(name, self.settings.workers)
+            self._remote[name] = CoreExecutor(slots=slots, name=name, silent_s=self.settings.core_silent_s)
         return self._remote[name]
 
     def _warm_up(self, made: Plan) -> None:
@@ -201,7 +227,10 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
+        until = time.monotonic() + UNDO_S
         for run in self.runs:
+            if not run.done and run.scheduler.is_undoing():  # it has been interrupted, maybe: it may be over soon
+                run.wait(max(0.0, until - time.monotonic()), echo=False)
             run.cancel(undo=False)  # a later session goes on from it, or undoes it
         for run in self.runs:
             run.wait(1.0, echo=False)
@@ -214,4 +243,5 @@ class Engine:
             self._thread.join(1.0)
         self._local.close()
         self._pump.close()
+        self.cache.close()
         self._archive.close()

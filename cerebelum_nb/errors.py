@@ -11,8 +11,10 @@ CerebelumError
 │   │   ├── StepTimeoutError       it took longer than it may
 │   │   ├── RetryExhaustedError    all its tries failed
 │   │   └── InvalidReturnValueError   what it returned cannot be its result
-│   └── RunCancelled               somebody cancelled the run
+│   ├── RunCancelled               somebody cancelled the run
+│   └── CompensationFailed         not all that the run did could be undone; names what is left: a human must act
 ├── ExecutorError                  the place where steps run has trouble: Core did not start, a worker died
+│   └── ResultLost                 a result of an earlier run that is not kept
 ├── WireError                      the connection: refused, cut, not authenticated, too large
 │   └── PayloadRejected            a sealed envelope that does not open: nothing in it was read
 ├── NotYet                         a documented feature that this version does not have
@@ -24,7 +26,8 @@ The SDK's names for the same: StepDefinitionError is DefinitionError; WorkflowDe
 ValidationError are PlanError; SerializationError is CaptureError; WorkerError is ExecutorError.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 
 class CerebelumError(Exception):
@@ -100,6 +103,11 @@ class ExecutionError(CerebelumError):
         self.run: Any = None
 
     @property
+    def notes(self) -> list[str]:
+        """What else there is to say, a line each: what was undone, and what may be left."""
+        return [note for note in getattr(self, "__notes__", ()) if not note.startswith("\n")]
+
+    @property
     def told(self) -> str:
         """The same in our words, with where it happened: ``step 'x' failed (local, attempt 1): ValueError: why``."""
         if self.step_name is None or not self.attempt:
@@ -128,8 +136,41 @@ class RunCancelled(ExecutionError):
     """The run was cancelled before it could end."""
 
 
+class Leftover(NamedTuple):
+    """Something that a step did and that was to be undone, and is not.
+
+    Attributes:
+        key: The idempotency key that the step had: what it did can be found by it.
+        error: Why it is not undone, in one line.
+    """
+
+    step: str
+    key: str
+    error: str
+
+
+class CompensationFailed(ExecutionError):
+    """The run failed or was cancelled, and not all that its steps did could be undone; its cause is ``__cause__``.
+
+    Attributes:
+        leftovers: What is left, one for each step: a human must act.
+        errors: What the functions that undo raised.
+    """
+
+    def __init__(
+        self, message: str, leftovers: Sequence[Leftover] = (), errors: "ExceptionGroup[ExecutionError] | None" = None
+    ) -> None:
+        super().__init__(message)
+        self.leftovers = tuple(leftovers)
+        self.errors = errors
+
+
 class ExecutorError(CerebelumError):
     """The place where steps run has trouble."""
+
+
+class ResultLost(ExecutorError):
+    """A result of an earlier run is needed and is not kept."""
 
 
 class WireError(CerebelumError):

@@ -43,6 +43,7 @@ class Attempt:
             context.
         kwargs: Keyword arguments; the context may be here under `context_key`.
         fields: What a `Context` is made from, the inputs included: see `cerebelum_nb.context.Context`.
+        once: It must never run twice: once it is on its way, it counts as begun.
     """
 
     run: str
@@ -55,6 +56,7 @@ class Attempt:
     kwargs: Mapping[str, Any]
     context_at: int | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

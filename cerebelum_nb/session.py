@@ -6,7 +6,10 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
+
+import msgspec
 
 from cerebelum_nb.context import own_copy
 from cerebelum_nb.dsl.alone import alone
@@ -18,15 +21,23 @@ from cerebelum_nb.engine import Engine
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.executors.hybrid import meaning
 from cerebelum_nb.model.events import Placement
+from cerebelum_nb.model.options import bad_on_failure
 from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.runtime import planner
 from cerebelum_nb.runtime.answers import ExecutionResult
 from cerebelum_nb.runtime.asked import ORDINARY, Asked
+from cerebelum_nb.runtime.given import check_given, who_reads
 from cerebelum_nb.runtime.history import latest, latest_ended
-from cerebelum_nb.runtime.kept import Changed, Kept, check_changed, kept, same_inputs
+from cerebelum_nb.runtime.host import opens_with
+from cerebelum_nb.runtime.inherited import NOTHING, check_to_undo, inherited
+from cerebelum_nb.runtime.kept import Changed, Kept, Steps, check_changed, kept, listed_steps, same_inputs
+from cerebelum_nb.runtime.once import Force, Verb, check_results, ran_before, refusal
 from cerebelum_nb.runtime.placement import Wishes, place
 from cerebelum_nb.runtime.planner import checked
+from cerebelum_nb.runtime.results import ResultRef
 from cerebelum_nb.runtime.run import Run
+from cerebelum_nb.runtime.undoing import Line, line_of
 
 _log = logging.getLogger(__name__)
 WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop
@@ -46,6 +57,8 @@ class Session(Engine):
         until: str | None = None,
         start_at: str | None = None,
         everywhere: str = "",
+        fresh: bool = False,
+        on_failure: str | None = None,
     ) -> Run:
         """Plan a workflow and start it.
 
@@ -54,13 +67,18 @@ class Session(Engine):
             until: Run only this step and what it needs.
             start_at: Run this step and what depends on it; reuse the latest run's results for the rest.
             everywhere: One executor for all steps, whatever they say.
+            fresh: Take nothing from the cache; what steps with ``cache=True`` give is kept anew.
+            on_failure: ``compensate`` or ``stop``; None for what the workflow says.
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
         """
+        if wrong := bad_on_failure(on_failure):
+            raise PlanError(wrong)
+        asked = Asked(until=until, fresh=fresh, on_failure=on_failure or "")
         wishes = self._wishes(workflow, {} if strategy is None else strategy, everywhere=everywhere)
         if start_at is None:
-            return self._start(workflow, checked(inputs), wishes, Asked(until=until))
+            return self._start(workflow, checked(inputs), wishes, asked)
         parent = latest_ended(workflow.name, self.runs)
         given = parent.plan.inputs if inputs is None else checked(inputs)
         if not same_inputs(given, parent.plan.inputs):
@@ -68,7 +86,7 @@ class Session(Engine):
                 f"going on from {start_at!r} reuses results of run {parent.number}, which had other inputs: "
                 "leave the inputs out to use that run's, or run all steps"
             )
-        return self._start(workflow, given, wishes, Asked(until=until, parent=parent, again=start_at))
+        return self._start(workflow, given, wishes, replace(asked, parent=parent, again=start_at))
 
     async def execute(  # noqa: PLR0913  what a person may ask of a run, all by keyword
         self,
@@ -80,6 +98,8 @@ class Session(Engine):
         strategy: Mapping[str, str] | None = None,
         until: str | None = None,
         start_at: str | None = None,
+        fresh: bool = False,
+        on_failure: str | None = None,
     ) -> ExecutionResult:
         """Run to the end, with the specification's arguments; see `Workflow.execute`.
 
@@ -89,7 +109,14 @@ class Session(Engine):
         """
         everywhere, strategy = meaning(executor=executor, use_local=use_local, strategy=strategy)
         return await self.run(
-            workflow, inputs, strategy=strategy, until=until, start_at=start_at, everywhere=everywhere
+            workflow,
+            inputs,
+            strategy=strategy,
+            until=until,
+            start_at=start_at,
+            everywhere=everywhere,
+            fresh=fresh,
+            on_failure=on_failure,
         )
 
     def try_step(self, step: StepMetadata, inputs: Any = None) -> Run:
@@ -123,27 +150,87 @@ class Session(Engine):
         """Entered by whoever blocks until a run ends: it may be a step."""
         return self._local.waiting()
 
-    def rerun(self, run: Run, step: str | None, executor: str | None) -> Run:
+    def rerun(
+        self, run: Run, step: Steps | None, executor: str | None, *, until: str | None = None, force: Force = False
+    ) -> Run:
         """A new run of the same workflow that reuses what is not affected; see `Run.rerun`."""
         wishes = self._wishes_again(run, step, executor)
-        return self._start(run.definition, run.plan.inputs, wishes, Asked(parent=run, again=step))
+        asked = Asked(parent=run, again=step, until=until, force=force)
+        return self._start(run.definition, run.plan.inputs, wishes, asked)
 
-    def resume(self, run: Run, changed: Changed) -> Run:
+    def resume(
+        self,
+        run: Run,
+        changed: Changed,
+        force: Force = False,
+        results: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> Run:
         """A new run of the same workflow that runs what has not succeeded; see `Run.resume`."""
+        taken, again = self._given_again(run, inputs, changed)
         check_changed(self.would_rerun(run, None, None), [run.plan.names[t] for t in sorted(run.lost)], changed)
         wishes, keep = self._wishes_again(run, None, None), changed == "keep"
         with self.history.going_on(run.id) as new:
-            asked = Asked(parent=run, keep_edited=keep, run_id=new)
+            why = f"stated on going on from run {run.number}"
+            given = {name: (value, why) for name, value in (results or {}).items()}
+            asked = Asked(parent=run, again=again, keep_edited=keep, run_id=new, force=force, given=given)
+            return self._start(run.definition, taken, wishes, asked)
+
+    def _given_again(self, run: Run, inputs: Mapping[str, Any] | None, changed: Changed) -> tuple[Any, Steps | None]:
+        """What a run that goes on takes as inputs, and the steps that run again since these are others."""
+        given = checked(inputs)
+        if inputs is None or not check_given(given, run.plan.inputs, run.without_inputs, changed):
+            return run.plan.inputs, None
+        if changed == "keep":
+            return given, None
+        wishes = self._wishes_again(run, None, None)
+        return given, who_reads(planner.plan(run.definition.define(), given, wishes, self.places))
+
+    def compensate(self, run: Run) -> Run:
+        """A new run that only undoes what an earlier one did; see `Run.compensate`."""
+        wishes = self._wishes_again(run, None, None)
+        made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places)
+        check_to_undo(made, self.line(run), run.plan, f"run {run.number} of {run.workflow}")
+        with self.history.going_on(run.id) as new:
+            asked = Asked(parent=run, run_id=new, undo_now=f"compensation of run {run.number}")
             return self._start(run.definition, run.plan.inputs, wishes, asked)
 
-    def would_rerun(self, run: Run, step: str | None, executor: str | None) -> Kept:
+    def line(self, run: Run) -> Line:
+        """What a run and those it goes on from have done."""
+        states, whole = [run.state], True
+        while states[0].run != run.root and states[0].parent:
+            wanted = states[0].parent
+            known = next((r.state for r in self.runs if r.id == wanted), None)
+            if known is None:
+                with contextlib.suppress(PlanError):
+                    known = self.history.load(wanted).scheduler.state
+            if known is None:  # purged
+                whole = False
+                break
+            states.insert(0, known)
+        return line_of(states, whole=whole)
+
+    def _result(self, run: str, task: int) -> Any:
+        """A result of a run that was gone on from; what stands for it where it is not kept."""
+        known = next((r for r in self.runs if r.id == run), None)
+        if known is not None and known.scheduler.has_last(task):
+            value = known.scheduler.last(task)
+            return self._archive.if_kept(value) if isinstance(value, ResultRef) else value
+        return self._archive.if_kept(self._archive.ref(run, task))
+
+    def would_rerun(
+        self, run: Run, step: Steps | None, executor: str | None, *, until: str | None = None
+    ) -> Kept:
         """What `rerun` would run and reuse, with the definitions as they are now."""
         wishes = self._wishes_again(run, step, executor)
-        made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places)
-        return kept(made, run.plan, run.state, step, run.lost)
+        made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places, until=until)
+        found = kept(made, run.plan, run.state, step, run.lost)
+        ran = ran_before(made, run.state, run.plan.steps, run.ran_before)
+        why = refusal(made, found.runs, lambda t: ran.get(made.names[t]), force=False, verb="rerun")
+        return msgspec.structs.replace(found, refused=why)
 
-    def _wishes_again(self, run: Run, step: str | None, executor: str | None) -> Wishes:
-        person = run.moved if executor is None or step is None else {**run.moved, step: executor}
+    def _wishes_again(self, run: Run, step: Steps | None, executor: str | None) -> Wishes:
+        person = run.moved if executor is None else {**run.moved, **dict.fromkeys(listed_steps(step), executor)}
         return self._wishes(run.definition, run.wishes.strategy, person=person, everywhere=run.wishes.everywhere)
 
     def _wishes(
@@ -166,21 +253,56 @@ class Session(Engine):
 
     def _start(self, workflow: Workflow, inputs: Any, wishes: Wishes, asked: Asked = ORDINARY) -> Run:
         parent, given = asked.parent, asked.given
-        if parent is not None and parent.without_inputs:
+        if parent is not None and parent.without_inputs and inputs is parent.plan.inputs:
             raise PlanError(f"the inputs of run {parent.number} are not known any more: {parent.without_inputs}")
         made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=asked.until)
+        if parent is not None:
+            ran = ran_before(made, parent.state, parent.plan.steps, parent.ran_before)
+            asked = replace(asked, ran=ran)
+        if self._stops(workflow, asked):
+            made = msgspec.structs.replace(made, undone_if=False)
+        if asked.undo_now:
+            return self._undo(made, workflow, wishes, asked)
+        inherits = NOTHING
         reused = {t: given[name] for t, name in enumerate(made.names) if name in given} if given else {}
         origin: dict[int, tuple[str, int]] = {}
         if parent is not None:
             old = {name: t for t, name in enumerate(parent.plan.names)}
-            reused = {
-                t: (parent.results[old[made.names[t]]], f"reused from run {parent.number}")
-                for t in kept(
-                    made, parent.plan, parent.state, asked.again, parent.lost, keep_edited=asked.keep_edited
-                ).reuses
-            }
-            origin = {t: (parent.id, old[made.names[t]]) for t in reused}
-        return self.begin(made, workflow, wishes, self, asked, reused, origin)
+            stands = parent.plan, parent.state, asked.again, parent.lost
+            found = kept(made, *stands, keep_edited=asked.keep_edited, stated=given)
+            check_results(made, parent.state, parent.plan.steps, given)
+            verb: Verb = "resume" if asked.goes_on and asked.run_id else "rerun"
+            code = f"runs[{parent.number}].rerun(...)"
+            if why := refusal(made, found.runs, lambda t: asked.ran.get(made.names[t]), asked.force, verb, code):
+                raise PlanError(why)
+            origin = {t: (parent.id, old[made.names[t]]) for t in found.reuses}
+            reused |= {t: (parent.results[there], f"reused from run {parent.number}") for t, (_, there) in origin.items()}
+            if asked.goes_on and (made.undo or parent.plan.undo):
+                inherits = inherited(made, self.line(parent), parent.state, reused, self._result)
+        return self.begin(made, workflow, wishes, self, asked, reused, origin, inherits)
+
+    def _undo(self, made: Plan, workflow: Workflow, wishes: Wishes, asked: Asked) -> Run:
+        """A run that only undoes: all that its parent has is reused, but for what is undone already."""
+        parent = asked.parent
+        assert parent is not None
+        made, state = msgspec.structs.replace(made, undone_if=True), parent.state
+        at = {name: t for t, name in enumerate(made.names[: made.steps])}
+        found = [
+            (at[name], t)
+            for t, name in enumerate(state.names[: parent.plan.steps])
+            if state.phase[t] == SUCCEEDED and t not in state.undone and name in at
+        ]
+        reused = {t: (self._result(parent.id, there), f"reused from run {parent.number}") for t, there in found}
+        origin = {t: (parent.id, there) for t, there in found}
+        inherits = inherited(made, self.line(parent), state, reused, self._result)
+        return self.begin(made, workflow, wishes, self, asked, reused, origin, inherits)
+
+    @staticmethod
+    def _stops(workflow: Workflow, asked: Asked) -> bool:
+        """A run that fails is left as it is."""
+        if asked.on_failure or asked.parent is None:
+            return (asked.on_failure or workflow.on_failure) == "stop"
+        return not asked.parent.plan.undone_if
 
     # -- runs of the past
 
@@ -215,6 +337,9 @@ def current() -> Session:
             atexit.register(_current.close)
             os.register_at_fork(after_in_child=_forget)
         return _current
+
+
+opens_with(current)
 
 
 def existing() -> Session | None:

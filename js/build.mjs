@@ -1,5 +1,5 @@
 // One ES module and one style sheet, the same bytes on every machine: CI builds again and compares.
-import { copyFile, mkdir } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -18,4 +18,6 @@ await build({
   charset: "utf8",
   legalComments: "none",
 });
-await copyFile(`${here}src/theme.css`, `${out}widget.css`);
+const parts = (await readdir(`${here}src/css`)).sort(); // base first: the others build on it
+const styles = await Promise.all(parts.map((part) => readFile(`${here}src/css/${part}`, "utf8")));
+await writeFile(`${out}widget.css`, styles.join("\n"));

@@ -11,7 +11,7 @@ from cerebelum_nb import __version__
 from cerebelum_nb.cli import follow
 from cerebelum_nb.cli.load import choose, module, workflows
 from cerebelum_nb.cli.project import Project, value
-from cerebelum_nb.cli.target import Request, Target, inputs, strategy, target
+from cerebelum_nb.cli.target import Refused, Request, Target, inputs, strategy, target
 from cerebelum_nb.model import lines
 from cerebelum_nb.protocols import Answer
 
@@ -39,6 +39,11 @@ def _asks(command: Callable[..., None]) -> Callable[..., None]:
             help="Where steps run this time: local or distributed; `default` stands for steps that say nothing.",
         ),
         click.option("--until", metavar="STEP", help="Run only this step and what it needs."),
+        click.option("--fresh", is_flag=True, help="Take nothing from the cache; results are kept anew."),
+        click.option(
+            "--on-failure", type=click.Choice(["compensate", "stop"]),
+            help="Undo what steps with compensate= did, or leave it; without it, as the workflow says.",
+        ),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -47,7 +52,9 @@ def _asks(command: Callable[..., None]) -> Callable[..., None]:
 
 @cerebelum.command(epilog=_EPILOG)
 @_asks
-def run(where: str, given: str, pairs: tuple[str, ...], until: str | None) -> None:
+def run(  # noqa: PLR0913  its options
+    where: str, given: str, pairs: tuple[str, ...], until: str | None, *, fresh: bool, on_failure: str | None
+) -> None:
     """Run a workflow and print its value.
 
     FILE is a .py file or an .ipynb notebook; WORKFLOW may be left out when there is only one.
@@ -56,20 +63,29 @@ def run(where: str, given: str, pairs: tuple[str, ...], until: str | None) -> No
     cerebelum run orders.py:order_workflow --inputs '{"order": {"items": []}}'
     cerebelum run orders.ipynb:order_workflow --strategy default=distributed
     """  # noqa: D301  click's mark for lines that stay as they are
-    asked = Request(inputs(given), strategy(pairs), until)
+    asked = Request(inputs(given), strategy(pairs), until, fresh=fresh, on_failure=on_failure)
     _done(_through(target(where), "run", asked))
 
 
 @cerebelum.command(epilog=_EPILOG)
 @click.option("--telemetry", is_flag=True, help="End with the total time and the share of local and distributed steps.")
 @_asks
-def dev(where: str, given: str, pairs: tuple[str, ...], until: str | None, *, telemetry: bool) -> None:
+def dev(  # noqa: PLR0913  its options
+    where: str,
+    given: str,
+    pairs: tuple[str, ...],
+    until: str | None,
+    *,
+    fresh: bool,
+    on_failure: str | None,
+    telemetry: bool,
+) -> None:
     """Run a workflow with a live line for each step.
 
     \b
     cerebelum dev --telemetry orders.py:order_workflow --inputs @order.json
     """  # noqa: D301  as above
-    asked = Request(inputs(given), strategy(pairs), until)
+    asked = Request(inputs(given), strategy(pairs), until, fresh=fresh, on_failure=on_failure)
     _done(_through(target(where), "dev", asked, telemetry=telemetry))
 
 
@@ -81,9 +97,11 @@ def dev(where: str, given: str, pairs: tuple[str, ...], until: str | None, *, te
     type=click.Choice(["ask", "run", "keep"]),
     default="ask",
     show_default=True,
-    help="Steps that were edited since: run them again, or keep their results.",
+    help="Steps that were edited since, or other inputs: run again what that touches, or keep results and inputs.",
 )
-def resume(where: str, run_id: str, changed: str) -> None:
+@click.option("--inputs", "given", metavar="JSON", default="{}", help="The inputs again, or other ones.")
+@click.option("--force", multiple=True, metavar="STEP", help="Run this step again although it never runs twice.")
+def resume(where: str, run_id: str, changed: str, given: str, force: tuple[str, ...]) -> None:
     """Go on with a run that failed, was cancelled or cut off: what has succeeded is not run again.
 
     RUN is an id from `cerebelum runs`, or a part of it; left out, the workflow's newest unfinished one.
@@ -91,7 +109,22 @@ def resume(where: str, run_id: str, changed: str) -> None:
     \b
     cerebelum resume orders.py:order_workflow
     """  # noqa: D301  click's mark for lines that stay as they are
-    _done(_through(target(where), "run", Request({}, {}, None, run_id, changed)))
+    _done(_through(target(where), "run", Request(inputs(given), {}, None, run_id, changed, force=force)))
+
+
+@cerebelum.command(epilog=_EPILOG)
+@click.argument("where", metavar="FILE:WORKFLOW")
+@click.argument("run_id", metavar="[RUN]", default="last")
+def compensate(where: str, run_id: str) -> None:
+    """Undo what a run did that failed with --on-failure stop, was cut off, or could not be undone completely.
+
+    No step runs; what is undone already is not undone again. RUN is an id from `cerebelum runs`, or a part of it; left
+    out, the workflow's newest unfinished one.
+
+    \b
+    cerebelum compensate orders.py:order_workflow 20261123-1504
+    """  # noqa: D301  click's mark for lines that stay as they are
+    _done(_through(target(where), "run", Request({}, {}, None, run_id, undo=True)))
 
 
 @cerebelum.command()
@@ -111,14 +144,24 @@ def runs(most: int) -> None:
 @click.argument("names", metavar="RUN...", nargs=-1)
 @click.option("--older", type=click.IntRange(1), metavar="DAYS", help="All runs that are older.")
 @click.option("--all", "everything", is_flag=True, help="All runs.")
+@click.option("--cache", is_flag=True, help="What the cache holds; of runs nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def purge(names: tuple[str, ...], older: int | None, *, everything: bool, yes: bool) -> None:
-    """Remove runs of this folder's project for good, with their results and prints.
+def purge(names: tuple[str, ...], older: int | None, *, everything: bool, cache: bool, yes: bool) -> None:
+    """Remove runs of this folder's project for good, with their results and prints; or empty its cache.
 
     \b
     cerebelum purge --older 7
     """  # noqa: D301  click's mark for lines that stay as they are
     project = Project()
+    if cache:
+        if names or older is not None or everything:
+            raise Refused("--cache empties the cache; runs are removed by a command of their own")
+        held = project.cached()
+        if held and not yes:
+            click.confirm(f"Remove {held} from the cache for good?", abort=True)
+        project.empty_cache()
+        click.echo(f"{held or 'no result'} removed.")
+        return
     chosen = project.chosen(names, older, everything=everything)
     count = f"{len(chosen)} run{'s' if len(chosen) != 1 else ''}"
     if chosen and not yes:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-_STARTS: Final = frozenset({"run", "execute", "rerun", "resume", "apply"})
-_RUN_MAGIC: Final = re.compile(r"%cerebelum_run\b|%cerebelum\s+(?:rerun|resume|approve|reject)\b")
-_RUN_CALL: Final = re.compile(r"\.(?:run|execute|rerun|resume)\s*\(")
+_STARTS: Final = frozenset({"run", "execute", "rerun", "resume", "compensate", "apply"})
+_RUN_MAGIC: Final = re.compile(r"%cerebelum_run\b|%cerebelum\s+(?:rerun|resume|compensate|approve|reject)\b")
+_RUN_CALL: Final = re.compile(r"\.(?:run|execute|rerun|resume|compensate(?=\s*\(\s*\)))\s*\(")
 _LINE_MAGIC: Final = re.compile(
     r"^(?P<indent>\s*)(?P<target>[\w\s,.\[\]]+=\s*)?(?P<magic>[%!?](?!=).*|[\w.]+\?\??\s*)$"
 )
@@ -86,7 +86,8 @@ def _starts_run(statement: ast.stmt, modules: set[str]) -> bool:
     for node in _now(statement):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STARTS:
             root = _root(node.func)
-            if root not in modules and not (node.func.attr == "apply" and not _names_a_step(node)):
+            defines = node.func.attr == "compensate" and bool(node.args)  # `charge.compensate(refund)`
+            if root not in modules and not defines and not (node.func.attr == "apply" and not _names_a_step(node)):
                 return True
     return False
 

@@ -18,6 +18,7 @@ from cerebelum_nb.model.events import (
     AttemptStarted,
     AttemptSubmitted,
     RouteTaken,
+    RunCompensating,
     TaskFinished,
     TaskPaused,
     TaskRetrying,
@@ -82,6 +83,8 @@ class Teller:
                 self._say(lines.again(row, event.text, event.until - event.at, self._marks))
             elif isinstance(event, RouteTaken):
                 self._decides(event)
+            elif isinstance(event, RunCompensating):
+                self._say(lines.undoes(event.why))
             elif isinstance(event, TaskFinished) and event.task not in self._run.plan.left_out:
                 self._begun.pop(event.task, None)
                 self._ends(event.task)
@@ -140,7 +143,14 @@ def start(workflow: Workflow, request: Request) -> Run:
     try:
         if request.resume:
             return _resumed(workflow.name, request)
-        return current().run(workflow, request.inputs, strategy=request.strategy, until=request.until)
+        return current().run(
+            workflow,
+            request.inputs,
+            strategy=request.strategy,
+            until=request.until,
+            fresh=request.fresh,
+            on_failure=request.on_failure,
+        )
     except InternalError:
         raise
     except CerebelumError as exc:
@@ -155,9 +165,15 @@ def _resumed(workflow: str, request: Request) -> Run:
         raise Refused(f"run {before.id} is one of {before.workflow!r}, not of {workflow!r}")
     changed: Any = request.changed
     try:
-        return before.resume(changed=changed)
+        if request.undo:
+            made = before.compensate()
+        else:
+            made = before.resume(inputs=request.inputs or None, changed=changed, force=request.force)
     except PlanError as exc:
         raise Refused(as_options(str(exc))) from None
+    if made.undoes_only and not request.undo:
+        _write(sys.stdout, f"Run {before.id} was cut off while it was undone: that goes on.\n")
+    return made
 
 
 def run(workflow: Workflow, request: Request, marks: lines.Marks, *, name_places: NamePlaces = str) -> int:
@@ -193,7 +209,7 @@ def _through(  # noqa: PLR0913  what the two verbs differ in
         if failure is not None:
             _write(sys.stderr, _failed(failure, name_places))
             return 1
-        if not live:
+        if not live and not going.undoes_only:
             _write(sys.stdout, f"{_value(going, request.until)!r}\n")
         return 0
     finally:
@@ -206,14 +222,24 @@ def _through(  # noqa: PLR0913  what the two verbs differ in
 
 
 def _interrupted(going: Run) -> int:
-    """Cancel a run, and say so in one line."""
+    """Cancel a run, and say so in one line; what it did is undone before we end, unless somebody insists."""
     ended = threading.Event()
     going.watch(lambda is_end: ended.set() if is_end else None)
-    going.cancel()
-    with contextlib.suppress(KeyboardInterrupt):  # a second one: do not wait
-        ended.wait(STOP_S)
+    try:
+        going.interrupt()
+        if going.scheduler.is_undoing():
+            _write(sys.stderr, "Stopping, and undoing what it did; a further interrupt stops that too.\n")
+            while not going.done:
+                ended.wait(FRAME_S)
+        else:
+            ended.wait(STOP_S)
+    except KeyboardInterrupt:  # a second one: do not wait
+        going.cancel(undo=False)
+        with contextlib.suppress(KeyboardInterrupt):
+            ended.wait(STOP_S if going.state.compensating else 0.0)
     failure = going.error()
-    _write(sys.stderr, f"Cancelled: {failure or 'the run is being stopped'}\n")
+    notes = _notes(failure) if failure is not None else ""
+    _write(sys.stderr, f"Cancelled: {failure or 'the run is being stopped'}\n{notes}")
     return 1
 
 
@@ -228,7 +254,15 @@ def _asked(going: Run) -> list[int]:
 
 def _failed(failure: ExecutionError, name_places: NamePlaces) -> str:
     trace = failure.traceback.rstrip()
-    return f"Error: {failure.told}\n" + (f"{name_places(trace)}\n" if trace else "")
+    told = f"Error: {failure.told}\n" + (f"{name_places(trace)}\n" if trace else "") + _notes(failure)
+    cause = failure.__cause__  # what was undone before has been told before
+    shown = isinstance(cause, ExecutionError) and not (failure.run is not None and failure.run.undoes_only)
+    return f"{_failed(cause, name_places)}{told}" if shown and isinstance(cause, ExecutionError) else told
+
+
+def _notes(failure: ExecutionError) -> str:
+    """What was undone, and what may be left; not where it failed, which is told already."""
+    return "".join(f"{note[0].upper()}{note[1:]}\n" for note in failure.notes)
 
 
 def _write(out: TextIO, text: str) -> None:

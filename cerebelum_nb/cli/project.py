@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Answer
+from cerebelum_nb.runtime import cache
 from cerebelum_nb.runtime.history import History
 from cerebelum_nb.runtime.journal import read
 from cerebelum_nb.runtime.mailbox import Mailbox
@@ -66,6 +68,21 @@ class Project:
         if wrong := running.intersection(found):
             raise Refused(f"run {min(wrong)} still runs")
         return found
+
+    def cached(self) -> str:
+        """What its cache holds, as people read it; empty for nothing."""
+        return cache.held(self.home)
+
+    def empty_cache(self) -> None:
+        """Remove all that its cache holds.
+
+        Raises:
+            Refused: The file cannot be written.
+        """
+        try:
+            cache.purge(self.home)
+        except sqlite3.Error as exc:
+            raise Refused(f"the cache in {self.home} cannot be emptied: {exc}") from None
 
     def answer(self, name: str, step: str, answer: Answer) -> str:
         """Answer a step that waits in some kernel, and wait until that has heard it.

@@ -39,6 +39,10 @@ class Request(NamedTuple):
     until: str | None
     resume: str = ""  # a run to go on from: its id or a part of it, or "last"
     changed: str = "ask"  # what becomes of steps that were edited since
+    fresh: bool = False  # take nothing from the cache
+    force: tuple[str, ...] = ()  # steps that run again although they never run twice
+    on_failure: str | None = None  # "compensate" or "stop"
+    undo: bool = False  # only undo what that run did
 
 
 def target(text: str) -> Target:

@@ -6,6 +6,7 @@ However it ends, the directory, which the kernel made for it, goes with it.
 
 import contextlib
 import json
+import mmap
 import os
 import select
 import shutil
@@ -20,6 +21,7 @@ from cerebelum_nb.core.spawn import Nursery
 
 SOCKET = "core.sock"
 LOG = "core.log"
+HANDED = "handed"
 _PARENT_POLL_S = 0.25
 
 
@@ -56,9 +58,19 @@ def _serve(said: dict[str, Any], directory: Path, nursery: Nursery) -> None:
         place=Place(tuple(map(os.fsencode, said["path"])), os.fsencode(said["cwd"])),
         log=directory / LOG,
         nursery=nursery,
+        handed=_shared(directory / HANDED),
     )
     # It ends from inside: to take a gRPC server and a loop down in order would only take time.
     asyncio.run(serve(settings, processes, directory / SOCKET, _say_ready, lambda: _end(directory, nursery)))
+
+
+def _shared(path: Path) -> mmap.mmap:
+    """A few bytes that the kernel, which made the file, can read also when we are dead."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        return mmap.mmap(fd, 8)
+    finally:
+        os.close(fd)
 
 
 def _say_ready() -> None:

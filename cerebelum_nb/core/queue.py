@@ -119,6 +119,10 @@ class Queue:
         state = self._slots[slot]
         return state.holding[0] if state.ready and state.holding else None
 
+    def held(self, slot: int) -> tuple[int, ...]:
+        """The attempts that the slot's worker has, or gets when it is ready."""
+        return tuple(self._slots[slot].holding)
+
     def where(self, attempt: int) -> int | None:
         """The slot that holds an attempt."""
         return self._where.get(attempt)
@@ -178,6 +182,20 @@ class Queue:
         elif attempt in self._pending:
             self._pending.remove(attempt)
         return slot
+
+    def withdraw(self, attempt: int) -> bool:
+        """Take an attempt back; whether no worker has got it, which then never gets it."""
+        slot = self._where.get(attempt)
+        if slot is None:
+            if attempt not in self._pending:
+                return False
+            self._pending.remove(attempt)
+            return True
+        return not self._slots[slot].ready and self.finish(attempt)
+
+    def is_ready(self, slot: int) -> bool:
+        """Whether the slot's worker takes attempts now."""
+        return self._slots[slot].ready
 
     def overdue(self, now: float) -> list[tuple[int, Harsher]]:
         """Slots whose attempt did not stop in time, each named once per step of the ladder."""

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import mmap
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from cerebelum_nb.wire.frames import (
     Left,
     Lost,
     Paused,
+    Ping,
     Place,
     Printed,
     Ready,
@@ -35,6 +37,7 @@ from cerebelum_nb.wire.frames import (
     Started,
     Submit,
     Welcome,
+    Withdraw,
     frames_of,
 )
 
@@ -63,6 +66,7 @@ class Settings:
     place: Place
     log: Path
     nursery: Nursery
+    handed: mmap.mmap | bytearray  # where the kernel reads the highest attempt that a worker got, also when we are dead
 
 
 class Service:
@@ -117,6 +121,10 @@ class Service:
                 self._cancel(frame)
             case Reply():
                 self._reply(frame)
+            case Ping():
+                self._out.put(frame)
+            case Withdraw():
+                self._withdraw(frame)
             case Code():
                 self._codes[frame.digest] = frame
             case Forget():
@@ -139,10 +147,16 @@ class Service:
         slot = self._queue.cancel(frame.id, self._loop.time())
         if slot is None:
             self._held.pop(frame.id, None)
+            self._out.put(Lost(frame.id, _STOPPED, begun=False))
             return
         self._slots[slot].stop(frame.id)
         for delay_s in (TERMINATE_AFTER_S, KILL_AFTER_S):
             self._loop.call_later(delay_s + 0.01, self._insist)
+
+    def _withdraw(self, frame: Withdraw) -> None:
+        if self._queue.withdraw(frame.id):
+            self._held.pop(frame.id, None)
+            self._out.put(Lost(frame.id, ErrorInfo("NoWorker", "no worker took it"), begun=False))
 
     def _insist(self) -> None:
         for number, step in self._queue.overdue(self._loop.time()):
@@ -163,11 +177,18 @@ class Service:
 
     def _hand_out(self) -> None:
         for given in self._queue.give():
-            self._slots[given.slot].send(self._frames_for(given))
+            if self._queue.is_ready(given.slot):  # else it gets it when it is: until then it can be taken back
+                self._send(given)
             if self._queue.begins(given.slot) == given.attempt:
                 self._started(given.slot)
         for number in self._queue.opened():
             self._respawn(number)
+
+    def _send(self, given: Given) -> None:
+        """Let a worker have an attempt. From here on it may have begun: said first where our death does not hide it."""
+        if given.attempt > int.from_bytes(self._settings.handed[:8], "little"):
+            self._settings.handed[:8] = given.attempt.to_bytes(8, "little")
+        self._slots[given.slot].send(self._frames_for(given))
 
     def _started(self, slot: int) -> None:
         attempt = self._queue.begins(slot)
@@ -191,8 +212,8 @@ class Service:
         ended = moved = False
         for frame in frames:
             if isinstance(frame, Ready):
-                self._queue.ready(slot.number)
-                self._started(slot.number)
+                self._is_ready(slot)
+                moved = True  # it may have room, where what it was to get has been taken back
                 continue
             if isinstance(frame, Finished):
                 if not self._queue.finish(frame.id):
@@ -210,6 +231,12 @@ class Service:
                 self._slots.pop(number).retire()
             self._hand_out()
 
+    def _is_ready(self, slot: Slot) -> None:
+        self._queue.ready(slot.number)
+        for attempt in self._queue.held(slot.number):
+            self._send(Given(slot.number, attempt))
+        self._started(slot.number)
+
     def _step_aside(self, frame: Paused | Resumed) -> None:
         if isinstance(frame, Resumed):
             self._queue.resumed(frame.id)
@@ -222,8 +249,7 @@ class Service:
         death = self._queue.died(slot.number)
         if death.lost is not None:
             held = self._held.pop(death.lost)
-            if death.wanted:
-                self._out.put(Lost(death.lost, _worker_lost(slot, how, held.submit)))
+            self._out.put(Lost(death.lost, _worker_lost(slot, how, held.submit) if death.wanted else _STOPPED))
         if death.closed:
             self._slots.pop(slot.number, None)
             self._out.put(Left(slot.number))
@@ -256,13 +282,16 @@ class Service:
         error = ErrorInfo("WorkersDoNotStart", text, self._log_tail())
         for attempt in self._queue.give_up_pending():
             self._held.pop(attempt, None)
-            self._out.put(Lost(attempt, error))
+            self._out.put(Lost(attempt, error, begun=False))
 
     def _log_tail(self) -> str:
         try:
             return self._settings.log.read_text("utf-8", "replace")[-LOG_TAIL:]
         except OSError:
             return ""
+
+
+_STOPPED = ErrorInfo("Cancelled", "the step was stopped")
 
 
 def _worker_lost(slot: Slot, how: str, submit: Submit) -> ErrorInfo:

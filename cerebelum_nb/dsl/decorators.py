@@ -9,7 +9,7 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata, make_step
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import DefinitionError, NotActiveYet
-from cerebelum_nb.model.options import ACTS, Backoff, ExecutorName, idle
+from cerebelum_nb.model.options import ACTS, Backoff, ExecutorName, OnFailure, idle
 from cerebelum_nb.model.typed import nearest
 
 P = ParamSpec("P")
@@ -121,8 +121,11 @@ def workflow(
     executor: ExecutorName = "auto",
     execution_strategy: Mapping[str, ExecutorName] | None = None,
     core_url: str | None = None,
+    on_failure: OnFailure | None = None,
+    fallback: ExecutorName | Sequence[ExecutorName] | None = None,
+    max_queue: int | None = None,
 ) -> Callable[[Callable[[Any], Any]], Workflow]: ...
-def workflow(
+def workflow(  # noqa: PLR0913  the specification's, and what its runs are asked by default
     definition: Callable[[Any], Any] | None = None,
     /,
     *,
@@ -130,6 +133,9 @@ def workflow(
     executor: ExecutorName = "auto",
     execution_strategy: Mapping[str, ExecutorName] | None = None,
     core_url: str | None = None,
+    on_failure: OnFailure | None = None,
+    fallback: ExecutorName | Sequence[ExecutorName] | None = None,
+    max_queue: int | None = None,
 ) -> Workflow | Callable[[Callable[[Any], Any]], Workflow]:
     """Make a workflow of a function that takes ``wf`` and calls ``wf.timeline(...)``.
 
@@ -138,6 +144,10 @@ def workflow(
         executor: Where its steps run unless they say otherwise.
         execution_strategy: Step name or ``default`` to executor.
         core_url: Kept for files written for the SDK, where it counts only for ``execute(distributed=True)``.
+        fallback: Executors for steps whose own is not there, unless they say otherwise; ``error`` for none.
+        max_queue: Where more than so many steps wait for an executor, those with a fallback go there.
+        on_failure: What becomes of its runs that fail or are cancelled: ``compensate`` undoes what steps with
+            ``compensate=`` did, ``stop`` leaves it. Without it, ``compensate``.
 
     Raises:
         DefinitionError: It is not such a function.
@@ -154,6 +164,9 @@ def workflow(
             registry,
             executor=executor,
             execution_strategy=execution_strategy,
+            on_failure=on_failure,
+            fallback=fallback,
+            max_queue=max_queue,
         )
         made.core_url = core_url
         registry.add_workflow(made)

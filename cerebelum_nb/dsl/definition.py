@@ -15,6 +15,7 @@ from cerebelum_nb.dsl.routes import BackTo, RawRoute, RawWay
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.dsl.timeline import Chainable, Order
 from cerebelum_nb.errors import DefinitionError, PlanError
+from cerebelum_nb.model.options import StepOptions
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.model.workflow import GroupDef, Parameter, Route, StepDef, Way, WorkflowDef
 
@@ -48,6 +49,34 @@ def define(workflow: "Workflow", builder: "WorkflowBuilder", home: Newest, insid
     for route in builder.routes:
         nodes.route(route)
     return _numbered(workflow, nodes.all, home, path)
+
+
+def with_defaults(made: WorkflowDef, given: StepOptions) -> WorkflowDef:
+    """The same workflow; its steps that do not say where else they may run get what it says for all.
+
+    Raises:
+        PlanError: It says how long a queue may be, and no step of it has another place to go.
+    """
+    if not given.fallback and given.max_queue is None:
+        return made
+    decisions = {route.decision for route in made.routes}
+    steps = [step if i in decisions else _with_defaults(step, given) for i, step in enumerate(made.steps)]
+    if given.max_queue is not None and all(step.options.max_queue is None for step in steps):
+        raise PlanError(
+            f"workflow {made.name!r} says max_queue={given.max_queue}, and no step of it has another place to go: "
+            'add fallback="local", or a list of executors'
+        )
+    return msgspec.structs.replace(made, steps=tuple(steps))
+
+
+def _with_defaults(step: StepDef, given: StepOptions) -> StepDef:
+    asked = step.options
+    fallback = asked.fallback or given.fallback
+    leaves = fallback not in ((), ("error",))
+    most = given.max_queue if asked.max_queue is None and leaves else asked.max_queue
+    if (fallback, most) == (asked.fallback, asked.max_queue):
+        return step
+    return msgspec.structs.replace(step, options=msgspec.structs.replace(asked, fallback=fallback, max_queue=most))
 
 
 class _Node:

@@ -37,6 +37,11 @@ class Recalled:
         """Its own map of step name or ``default`` to executor."""
         return self._found().execution_strategy
 
+    @property
+    def on_failure(self) -> str | None:
+        """What becomes of its runs that fail."""
+        return self._found().on_failure
+
     def define(self) -> WorkflowDef:
         """Its timeline as it stands now.
 

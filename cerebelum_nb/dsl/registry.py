@@ -26,6 +26,7 @@ class StepRegistry:
     def __init__(self) -> None:
         self._steps: dict[_Key, StepMetadata] = {}
         self._retired: dict[_Key, tuple[_Key | None, str]] = {}  # -> the step that took its place, or why there is none
+        self._undone_by: dict[_Key, Callable[..., Any]] = {}
         self.on_step: list[Callable[[StepMetadata], None]] = []
         self.workflows: dict[str, Workflow] = {}
         self._open_runner: Callable[[], Any] | None = None
@@ -40,13 +41,29 @@ class StepRegistry:
         return by_name | {step.name: step for step in self._steps.values() if step.module == "__main__"}
 
     def add_step(self, step: StepMetadata) -> None:
-        """Remember a step; the same module and name replaces."""
+        """Remember a step; the same module and name replaces, and is undone as that was, where it does not say how.
+
+        Raises:
+            DefinitionError: It contradicts that.
+        """
+        step.home = self
         if _is_top_level(step):
-            self._steps.pop(_key(step), None)
-            self._retired.pop(_key(step), None)
-            self._steps[_key(step)] = step
+            key = _key(step)
+            if step.definition.undo is not None:
+                self._undone_by.pop(key, None)
+            elif key in self._undone_by:
+                step.undo_with(self._undone_by[key])
+            self._steps.pop(key, None)
+            self._retired.pop(key, None)
+            self._steps[key] = step
             for listener in self.on_step:
                 listener(step)
+
+    def is_undone_by(self, step: StepMetadata, function: Callable[..., Any] | None) -> None:
+        """Remember what undoes a step, said apart from it: it stays so when the step is defined again."""
+        self._undone_by.pop(_key(step), None)
+        if function is not None and _is_top_level(step):
+            self._undone_by[_key(step)] = function
 
     def retire(self, step: StepMetadata, *, heir: StepMetadata | None = None, why: str = "") -> None:
         """Forget a step, unless it has been defined again since.

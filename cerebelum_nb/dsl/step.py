@@ -4,10 +4,12 @@ import inspect
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol
+
+import msgspec
 
 from cerebelum_nb.dsl.timeline import Chainable
-from cerebelum_nb.errors import DefinitionError, NotYet
+from cerebelum_nb.errors import DefinitionError
 from cerebelum_nb.model.options import NOTHING, StepOptions, checked
 from cerebelum_nb.model.workflow import RESERVED, Parameter, StepDef, Undo
 
@@ -16,11 +18,13 @@ if TYPE_CHECKING:  # a plain `StepMetadata` in an annotation is a step of any ki
 
     P = ParamSpec("P", default=...)
     R = TypeVar("R", default=Any)
+    F = TypeVar("F", bound=Callable[..., Any] | None)
 else:
     from typing import ParamSpec, TypeVar
 
     P = ParamSpec("P")
     R = TypeVar("R")
+    F = TypeVar("F")
 
 _NAME_LIMIT: Final = 80
 _BETWEEN: Final = frozenset("-./ ")  # beside what Python takes in names
@@ -29,6 +33,16 @@ _UNSEEN: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 _P = inspect.Parameter
+
+
+class StepHome(Protocol):
+    """Where a step lives: who knows its newest definition."""
+
+    def newest(self, step: "StepMetadata") -> "StepMetadata":
+        """The newest definition of a step."""
+
+    def is_undone_by(self, step: "StepMetadata", function: Callable[..., Any] | None) -> None:
+        """Remember what undoes a step, for when it is defined again."""
 
 
 class StepMetadata(Chainable, Generic[P, R]):
@@ -41,7 +55,10 @@ class StepMetadata(Chainable, Generic[P, R]):
         depends_on: Names of the steps it reads or follows.
         options: What else it asks for: retries, timeout and the like.
         definition: The same as frozen data.
+        home: Where it lives.
     """
+
+    home: "StepHome | None" = None
 
     def __init__(self, definition: StepDef) -> None:
         self.definition = definition
@@ -79,13 +96,34 @@ class StepMetadata(Chainable, Generic[P, R]):
         """Names of what it takes."""
         return [p.name for p in self.definition.parameters]
 
-    def compensate(self, *_args: Any) -> NoReturn:
-        """Name the function that undoes this step; not in this version.
+    def compensate(self, function: F) -> F:
+        """Say which function undoes this step: ``@charge.compensate``, also in a later cell; None takes it away.
+
+        It takes any of ``context``, ``result`` (or the step's own name), ``inputs``, ``outcome``, and results of steps
+        before this one, and is called when a run fails or is cancelled after this step has completed: at least once,
+        so it must do no harm twice. ``context.idempotency_key`` is the step's own. Of a step that ran several times,
+        since the workflow went back to it, the last completion is undone. Timelines that have the step already are
+        undone so from their next run on; it holds also for the step as it is defined again.
 
         Raises:
-            NotYet: Always.
+            DefinitionError: It is no such function, or the step contradicts it.
         """
-        raise NotYet(f"@{self.name}.compensate comes with a later version; remove it for now")
+        newest = self if self.home is None else self.home.newest(self)
+        newest.undo_with(function)
+        if self.home is not None:
+            self.home.is_undone_by(newest, function)
+        return function
+
+    def undo_with(self, function: Callable[..., Any] | None) -> None:
+        """Take a function that undoes it into its definition.
+
+        Raises:
+            DefinitionError: As `compensate`.
+        """
+        options = checked(self.name, {"compensate": function}, self.options)
+        undo = _undo(self.name, function)
+        self.definition = msgspec.structs.replace(self.definition, options=options, undo=undo)
+        self.options = options
 
     if not TYPE_CHECKING:  # else every misspelt attribute would look right to a type checker
 
@@ -180,7 +218,13 @@ def _undo(step: str, function: Callable[..., Any] | None) -> Undo | None:
     called = f"{step} (compensate)"
     _check_kind(function)
     _check_yields(called, function)
-    return Undo(function, _parameters(called, function), _is_async(function))
+    parameters = _parameters(called, function)
+    for p in inspect.signature(function).parameters.values():
+        if p.kind is _P.POSITIONAL_ONLY:
+            raise DefinitionError(
+                f"step {called!r}: parameter {p.name!r} stands before '/', and all is given by name; take the '/' away"
+            )
+    return Undo(function, parameters, _is_async(function))
 
 
 def check_name(name: object, what: str = "step") -> str:

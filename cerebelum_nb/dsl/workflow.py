@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from cerebelum_nb.dsl.definition import define
+from cerebelum_nb.dsl.definition import define, with_defaults
 from cerebelum_nb.dsl.nested import SubWorkflow
 from cerebelum_nb.dsl.routes import RawRoute, branching, diverging
 from cerebelum_nb.dsl.step import StepMetadata, check_name
 from cerebelum_nb.dsl.timeline import Composition, Order, stages_of
 from cerebelum_nb.errors import CerebelumError, DefinitionError, NotYet
-from cerebelum_nb.model.options import ExecutorName
+from cerebelum_nb.model.options import ExecutorName, OnFailure, bad_on_failure, defaults
 from cerebelum_nb.model.workflow import WorkflowDef
 
 
@@ -94,11 +94,13 @@ class Workflow:
         executor: Where its steps run unless something nearer says otherwise; ``auto`` for no wish.
         execution_strategy: Its own map of step name or ``default`` to executor.
         core_url: The Core that ``execute(distributed=True)`` would serve, in files written for the SDK.
+        on_failure: What becomes of its runs that fail: ``compensate``, ``stop``, or None for the default.
+        defaults: What holds for its steps that say nothing of it: ``fallback`` and ``max_queue``.
     """
 
     core_url: str | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what `@workflow` takes
         self,
         name: str,
         definition: Callable[[WorkflowBuilder], Any],
@@ -106,7 +108,14 @@ class Workflow:
         *,
         executor: str = "auto",
         execution_strategy: Mapping[str, str] | None = None,
+        on_failure: str | None = None,
+        fallback: Any = None,
+        max_queue: int | None = None,
     ) -> None:
+        if wrong := bad_on_failure(on_failure):
+            raise DefinitionError(f"workflow {name!r}: {wrong}")
+        self.on_failure = on_failure
+        self.defaults = defaults(name, {"fallback": fallback, "max_queue": max_queue})
         self.name = check_name(name, "workflow")
         self.definition = definition
         self._home = home
@@ -126,7 +135,7 @@ class Workflow:
             DefinitionError: The function is not a plain ``def name(wf)``, or puts something else than steps in order.
             PlanError: The timeline is empty, or the workflow contains itself.
         """
-        return define(self, self.build(), self._home, inside)
+        return with_defaults(define(self, self.build(), self._home, inside), self.defaults)
 
     def build(self) -> WorkflowBuilder:
         """What its function says, as it is written.
@@ -161,13 +170,15 @@ class Workflow:
         source = "" if inputs is None else check_name(getattr(inputs, "name", inputs))
         return SubWorkflow(self, chosen, executor, source)
 
-    def run(
+    def run(  # noqa: PLR0913  what a person may ask of a run, all by keyword
         self,
         inputs: Any = None,
         *,
         execution_strategy: Mapping[str, str] | None = None,
         until: str | None = None,
         start_at: str | None = None,
+        fresh: bool = False,
+        on_failure: OnFailure | None = None,
     ) -> Any:
         """Start a run and return at once with the live `Run`: await it, watch it, cancel it, move its steps.
 
@@ -176,11 +187,22 @@ class Workflow:
             execution_strategy: Step name or ``default`` to executor, for this run.
             until: Run only this step and what it needs.
             start_at: Run this step and what depends on it; reuse the latest run's other results.
+            fresh: Take nothing from the cache; what steps with ``cache=True`` give is kept anew.
+            on_failure: ``compensate`` undoes what steps with ``compensate=`` did when the run fails or is cancelled,
+                ``stop`` leaves it; without it, as the workflow says, else ``compensate``.
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
         """
-        return self._home.runner().run(self, inputs, strategy=execution_strategy, until=until, start_at=start_at)
+        return self._home.runner().run(
+            self,
+            inputs,
+            strategy=execution_strategy,
+            until=until,
+            start_at=start_at,
+            fresh=fresh,
+            on_failure=on_failure,
+        )
 
     def validate(self) -> ValidationReport:
         """Check and place it without running anything.
@@ -204,6 +226,8 @@ class Workflow:
         execution_strategy: Mapping[str, ExecutorName] | None = None,
         until: str | None = None,
         start_at: str | None = None,
+        fresh: bool = False,
+        on_failure: OnFailure | None = None,
     ) -> Any:
         """Run to the end and return an `ExecutionResult` (hybrid specification, appendix A).
 
@@ -217,11 +241,14 @@ class Workflow:
             execution_strategy: Step name or ``default`` to executor, for this run.
             until: Run only this step and what it needs.
             start_at: Run this step and what depends on it; reuse the latest run's other results.
+            fresh: Take nothing from the cache; what steps with ``cache=True`` give is kept anew.
+            on_failure: ``compensate`` or ``stop``, as for `run`.
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
             ExecutionError: A step failed.
             RunCancelled: The run was cancelled.
+            CompensationFailed: One of these, and not all that its steps did could be undone.
             NotYet: `distributed` is true.
         """
         if distributed:
@@ -237,6 +264,8 @@ class Workflow:
             strategy=execution_strategy,
             until=until,
             start_at=start_at,
+            fresh=fresh,
+            on_failure=on_failure,
         )
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -31,6 +32,7 @@ from cerebelum_nb.wire.frames import (
     Left,
     Lost,
     Paused,
+    Ping,
     Place,
     Printed,
     Progress,
@@ -38,6 +40,7 @@ from cerebelum_nb.wire.frames import (
     Resumed,
     Started,
     Submit,
+    Withdraw,
     check_size,
     frames_of,
 )
@@ -45,6 +48,7 @@ from cerebelum_nb.wire.frames import (
 CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are forgotten first
 CODES_COUNT = 512
 REASON_LIMIT = 4_000  # characters of why somebody said no
+LOOKS = 5  # so often in a row nothing may be heard of Core before it counts as silent
 
 _OfAttempt = Finished | Started | Printed | Progress | Paused | Resumed | Lost
 
@@ -62,16 +66,19 @@ class _Running:
 class Link:
     """Sends attempts to Core and hands back what comes. Lives on one loop; ends once and for all.
 
-    Attributes:
-        ended: Set when the connection is gone and every attempt has its outcome.
+    Args:
+        silent_s: A Core that is not heard of for so long is ended, with its workers.
+        died: Called when Core is gone against our wish, before anybody hears of their attempt.
     """
 
-    def __init__(self, process: CoreProcess) -> None:
+    def __init__(self, process: CoreProcess, silent_s: float, died: Callable[[], object]) -> None:
         self.process = process
         self.alive = True
-        self._closing = False
+        self._silent_s, self._died = silent_s, died
+        self._closing = self._heard = self._silent = False
         self.workers: dict[int, int] = {}  # slot -> pid
         self._running: dict[int, _Running] = {}
+        self._leaving: dict[int, _Running] = {}  # cancelled, and maybe not stopped yet
         self._last_id = 0
         self._shipper = Shipper()
         self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
@@ -89,6 +96,8 @@ class Link:
             CaptureError: The step closes over something that cannot be sent, or over too much.
             WireError: An argument cannot be sent or is too large.
         """
+        if not self.alive:
+            return _core_lost(self.process.pid, "ended", attempt, delivered=False)
         shipped = self._shipper.ship(attempt.function, attempt.step)
         inputs = [list(attempt.args), dict(attempt.kwargs), dict(attempt.fields), attempt.context_at]
         body = encode(inputs, f"the input of step {attempt.step!r}")
@@ -105,9 +114,26 @@ class Link:
             return await running.outcome
         except asyncio.CancelledError:
             self._outbox.put(Cancel(number))
+            if self.alive:
+                self._leaving[number] = _Running(attempt, signals, asyncio.get_running_loop().create_future())
             raise
         finally:
             self._running.pop(number, None)
+
+    async def gone(self, run: str, task: int, number: int) -> Outcome | None:
+        """Return when the code of an attempt that was cancelled no longer runs: how it ended, if it has said so."""
+        for running in self._leaving.values():
+            attempt = running.attempt
+            if (attempt.run, attempt.task, attempt.number) == (run, task, number):
+                return await running.outcome
+        return None
+
+    def withdraw(self, run: str, task: int, number: int) -> None:
+        """Take an attempt back if no worker has it yet: its outcome says so then."""
+        for sent, running in self._running.items():
+            attempt = running.attempt
+            if (attempt.run, attempt.task, attempt.number) == (run, task, number):
+                self._outbox.put(Withdraw(sent))
 
     def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
         """Tell a waiting attempt what somebody said; see `protocols.Executor.answer`.
@@ -174,8 +200,10 @@ class Link:
         """Write and read until the stream ends, by our wish or not; then leave nothing running and nobody waiting."""
         pump = asyncio.create_task(self._outbox.pump(self._stream.write), name="cerebelum core writer")
         pump.add_done_callback(lambda _: self._stream.cancel())  # who cannot write must not wait for answers
+        watch = asyncio.create_task(self._watch(), name="cerebelum core watch")
         try:
             while (message := await self._stream.read()) is not grpc.aio.EOF:
+                self._heard = True
                 for frame in frames_of(message):
                     self._take(frame)
         except (grpc.aio.AioRpcError, WireError, asyncio.CancelledError) as exc:
@@ -184,20 +212,43 @@ class Link:
         finally:
             self.alive = False
             pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+            watch.cancel()
+            await asyncio.gather(pump, watch, return_exceptions=True)
             how = await _to_its_end(self._bury)
+            if not self._closing:
+                self._died()
             self._finish_all(None, how)
             await self._channel.close()
 
+    async def _watch(self) -> None:
+        """End the stream when Core does not answer any more: stopped, stuck or cut off.
+
+        Only looks that came in time count: where we were held up ourselves, by a suspended machine or a busy one,
+        nothing can be said of Core.
+        """
+        missed, pause_s = 0, self._silent_s / LOOKS
+        while missed < LOOKS:
+            self._heard, before = False, monotonic()
+            self._outbox.put(Ping())
+            await asyncio.sleep(pause_s)
+            missed = 0 if self._heard or monotonic() - before > 2 * pause_s else missed + 1
+        self._silent = True
+        self._stream.cancel()
+
     def _bury(self) -> str:
-        how = "" if self._closing else self.process.how_it_ended(0.3)
-        self.process.stop(tuple(self.workers.values()))
+        how = "" if self._closing else self.process.how_it_ended(0.0 if self._silent else 0.3)
+        if self._silent:
+            how = f"did not answer for {self._silent_s:g} s, and was ended,"
+        self.process.stop(tuple(self.workers.values()), at_once=self._silent)
         return how
 
     def _finish_all(self, outcome: Outcome | None, how: str = "") -> None:
-        for running in list(self._running.values()):
+        leaving, self._leaving = self._leaving, {}
+        for number, running in [*self._running.items(), *leaving.items()]:
             if not running.outcome.done():
-                running.outcome.set_result(outcome or _core_lost(self.process.pid, how, running.attempt))
+                delivered = number <= self.process.handed or running.attempt.once
+                lost = outcome or _core_lost(self.process.pid, how, running.attempt, delivered=delivered)
+                running.outcome.set_result(lost)
 
     # receiving -----------------------------------------------------------------------------------------------------
 
@@ -206,12 +257,14 @@ class Link:
             self.workers[frame.slot] = frame.pid
         elif isinstance(frame, Left):
             self.workers.pop(frame.slot, None)
-        else:
+        elif not isinstance(frame, Ping):
             # Core sends nothing else
             assert isinstance(frame, _OfAttempt)
             running = self._running.get(frame.id)
             if running is not None and not running.outcome.done():  # else nobody waits for it any more
                 self._tell_of(frame, running)
+            elif isinstance(frame, Finished | Lost) and (left := self._leaving.pop(frame.id, None)) is not None:
+                self._tell_of(frame, left)
 
     def _tell_of(self, frame: _OfAttempt, running: _Running) -> None:
         match frame:
@@ -229,7 +282,7 @@ class Link:
                 running.pause = 0
                 _tell(running.signals.resumed)
             case Lost():
-                running.outcome.set_result(Outcome("lost", error=frame.error))
+                running.outcome.set_result(Outcome("lost", error=frame.error, delivered=frame.begun))
 
     def _paused(self, frame: Paused, running: _Running) -> None:
         attempt, asked = running.attempt, None
@@ -269,12 +322,16 @@ def _tell(signal: Callable[..., None], *args: Any) -> None:
         logger.exception("signal.failed")
 
 
-def _core_lost(pid: int, how: str, attempt: Attempt) -> Outcome:
-    text = (
-        f"Core (pid {pid}) {how} while it had step {attempt.step!r} (attempt {attempt.number}). A new Core starts with "
-        f"the next attempt. Where running the step twice does no harm, run.rerun() goes on from there."
-    )
-    return Outcome("lost", error=ErrorInfo("CoreLost", text))
+def _core_lost(pid: int, how: str, attempt: Attempt, *, delivered: bool) -> Outcome:
+    text = f"Core (pid {pid}) {how} while it had step {attempt.step!r} (attempt {attempt.number}). "
+    if delivered:
+        text += (
+            "A new Core starts with the next attempt. Where running the step twice does no harm, run.rerun() goes on "
+            "from there."
+        )
+    else:
+        text += "No worker had got it."
+    return Outcome("lost", error=ErrorInfo("CoreLost", text), delivered=delivered)
 
 
 async def _to_its_end(function: Callable[[], str]) -> str:

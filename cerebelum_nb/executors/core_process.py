@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -12,20 +13,25 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from select import select
 from time import monotonic
 from typing import IO, ParamSpec, TypeVar
+
+import psutil
 
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.seal import new_key
 
 READY_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 2.0
-_SOCKET, _LOG = "core.sock", "core.log"  # as core/__main__.py names them
+_SOCKET, _LOG, _HANDED = "core.sock", "core.log", "handed"  # as core/__main__.py names them
 _MAX_PATH_NBYTES = 107  # of a unix socket, by the kernel's headers
 _LOG_TAIL = 1_000
+_YOUNG_S = 2.0  # a directory that was just made may not be locked yet
 
 
 class CoreProcess:
@@ -46,7 +52,9 @@ class CoreProcess:
         self.directory = _fresh_directory(run_dir)
         self.socket = self.directory / _SOCKET
         self._log = self.directory / _LOG
+        self.handed = 0  # once it has ended: no attempt with a higher number has reached a worker
         try:
+            self._handed: FileIO | None = _eight_bytes(self.directory / _HANDED)
             self._popen = self._start()
         except OSError as exc:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -66,6 +74,7 @@ class CoreProcess:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._log.open("wb") as log:
+            fcntl.flock(log, fcntl.LOCK_EX)  # Core and workers write there: it stays locked for as long as one lives
             return subprocess.Popen(  # noqa: S603  our own module; -P: a random.py beside the notebook is not
                 [sys.executable, "-P", "-m", "cerebelum_nb.core", str(self.directory)],
                 stdin=subprocess.PIPE,
@@ -113,12 +122,16 @@ class CoreProcess:
         except ValueError:
             return f"was killed by signal {-code}"
 
-    def stop(self, workers: tuple[int, ...] = ()) -> None:
+    def stop(self, workers: tuple[int, ...] = (), *, at_once: bool = False) -> None:
         """End Core and all that belongs to it. Blocks for up to about 2 s; may be called again.
 
         Args:
             workers: Pids of its workers. They are killed only where Core itself could not do it.
+            at_once: It is known not to answer: do not wait for it to end by itself.
         """
+        if at_once:
+            workers = (*workers, *_children(self.pid))
+            self._popen.kill()
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -134,6 +147,10 @@ class CoreProcess:
             for pid in workers:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
+        if self._handed is not None:
+            self.handed = int.from_bytes(self._handed.read(8), "little")
+            self._handed.close()
+            self._handed = None
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _log_tail(self) -> str:
@@ -151,6 +168,22 @@ def place() -> tuple[list[str], str]:
     except FileNotFoundError:
         cwd = "/"
     return [entry or cwd for entry in sys.path], cwd
+
+
+def _eight_bytes(path: Path) -> FileIO:
+    """A new file of eight bytes, open: it can be read although somebody removes it."""
+    file = path.open("xb+", buffering=0)
+    file.write(bytes(8))
+    file.seek(0)
+    return file
+
+
+def _children(pid: int) -> list[int]:
+    """What a process has started, also what it could not tell us of any more."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.Error:
+        return []
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -179,12 +212,23 @@ def _fresh_directory(run_dir: Path | None) -> Path:
             )
             continue
         try:
+            remove_orphans(base)
             return Path(tempfile.mkdtemp(prefix="cerebelum-", dir=base))
         except OSError as exc:
             reasons.append(f"{base}: {exc.strerror}")
     raise ExecutorError(
         f"there is no place for Core's socket ({'; '.join(reasons)}). Set TMPDIR to a short, writable path."
     )
+
+
+def remove_orphans(base: Path) -> None:
+    """Remove what kernels left that were killed in the moment before their Core ran, which would have done it."""
+    for directory in base.glob("cerebelum-*"):
+        with contextlib.suppress(OSError):  # it is somebody else's, locked, or gone
+            if abs(time.time() - directory.stat().st_mtime) > _YOUNG_S and (directory / _HANDED).exists():
+                with (directory / _LOG).open("rb") as log:
+                    fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 def _bases() -> list[Path]:

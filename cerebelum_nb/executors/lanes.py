@@ -1,13 +1,14 @@
 """One run's lanes: who is told that work waits in them, and who stops an attempt of theirs."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.protocols import Executor
+from cerebelum_nb.runtime.breaker import Breaker
 from cerebelum_nb.runtime.courier import Courier
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.scheduler import INLINE
+from cerebelum_nb.runtime.moving import INLINE
 
 
 class Lanes:
@@ -17,6 +18,7 @@ class Lanes:
         local: Takes the lanes `local` and `threads`.
         remote: Gives the executor of a name; it may be heavy to make, so it is asked when first needed.
         names: Lanes that lead to other executors.
+        breakers: What is known of these, by lane.
     """
 
     def __init__(
@@ -25,8 +27,10 @@ class Lanes:
         remote: Callable[[str], Executor],
         names: Sequence[str],
         loop: asyncio.AbstractEventLoop,
+        breakers: Mapping[str, Breaker] | None = None,
     ) -> None:
         self._local, self._remote, self._loop = local, remote, loop
+        self._breakers = breakers if breakers is not None else {}
         self._couriers: dict[str, Courier] = {}
         self._inline: dict[str, Callable[[], object]] = {}
         self._job: Job | None = None
@@ -45,6 +49,19 @@ class Lanes:
         else:
             self._courier(lane).stop(task, attempt)
 
+    def withdraw(self, lane: str, task: int, attempt: int, limit_s: float | None) -> None:
+        """Take an attempt back if nobody has begun it; see `elsewhere.Reach`. From any thread."""
+        self._courier(lane).withdraw(task, attempt, limit_s)
+
+    def refuses(self, lane: str) -> str:
+        """Why a task that can run elsewhere should; see `elsewhere.Reach`. From any thread."""
+        breaker = self._breakers.get(lane)
+        return breaker.refuses() if breaker is not None else ""
+
+    def workers(self, lane: str) -> int:
+        """How many workers a lane leads to; see `elsewhere.Reach`. From any thread."""
+        return self._courier(lane).workers
+
     def _poke_of(self, name: str) -> Callable[[], object]:
         if name in INLINE:
             return lambda: self._inline[name]()  # noqa: PLW0108  it is there only once a run is served
@@ -53,5 +70,5 @@ class Lanes:
     def _courier(self, name: str) -> Courier:
         assert self._job is not None
         if name not in self._couriers:
-            self._couriers[name] = Courier(self._job, self._remote(name), self._loop)
+            self._couriers[name] = Courier(self._job, self._remote(name), self._loop, self._breakers.get(name))
         return self._couriers[name]

@@ -23,7 +23,8 @@ from cerebelum_nb.attempt import describe, enter, enter_capture, leave_capture
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.job import Job
+from cerebelum_nb.runtime.careful import NOT_BEGUN, not_to_begin, not_to_begin_here
+from cerebelum_nb.runtime.job import Job, looked_up
 from cerebelum_nb.runtime.scheduler import Ticket
 
 SLICE_S: Final = 0.005  # a lane hands over after this long, so that timers of other steps stay alive
@@ -246,13 +247,27 @@ class LocalExecutor:
         if not lane.cancelled() and (bug := lane.exception()) is not None:
             job.crash(bug)
 
-    async def _lane(self, here: _Loop, job: Job) -> None:
+    async def _lane(self, here: _Loop, job: Job) -> None:  # noqa: C901, PLR0912, PLR0915  the hot path, in one piece
         turn, clock = job.scheduler.turn, time.perf_counter
         me, until = asyncio.current_task(), clock() + SLICE_S
         assert me is not None
+        cache, cached, careful = job.cache, job.plan.cached, job.plan.careful
         ticket = turn("local")
         while ticket is not None:
             value, outcome = None, None
+            if cached and cache is not None and ticket.task in cached:
+                outcome = cache.at_once(ticket) or await self._looked_up(job, ticket, me)
+                if outcome is not None:
+                    if clock() > until or me.cancelling():
+                        turn("", ticket, outcome=outcome)
+                        return
+                    ticket = turn("local", ticket, outcome=outcome)
+                    continue
+            if careful and ticket.task in careful:
+                outcome = await self._not_to_begin(job, ticket, me)
+                if outcome is not None:
+                    turn("", ticket, outcome=outcome)
+                    return
             ctx = contextvars.copy_context()
             here.holding = (job, ticket, clock())
             try:
@@ -278,11 +293,38 @@ class LocalExecutor:
             except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours
                 outcome = job.failure(ticket, exc)
             here.holding = None
+            if cached and cache is not None and outcome is None:
+                cache.made(ticket, value)
             job.flush(ticket)
             if clock() > until or me.cancelling():  # used up or marked: a fresh lane goes on
                 turn("", ticket, value, outcome)
                 return
             ticket = turn("local", ticket, value, outcome)
+
+    async def _looked_up(self, job: Job, ticket: Ticket, me: asyncio.Task[Any]) -> Outcome | None:
+        """What the cache has, read in a thread: other steps need this loop."""
+        assert job.cache is not None
+        key = (job.run, ticket.task, ticket.attempt)
+        self._waiting[key] = me
+        try:
+            return await looked_up(asyncio.get_running_loop(), job.cache, ticket)
+        except asyncio.CancelledError:
+            self._stopped.discard(key)
+            return _cancelled()
+        finally:
+            del self._waiting[key]
+
+    async def _not_to_begin(self, job: Job, ticket: Ticket, me: asyncio.Task[Any]) -> Outcome | None:
+        """Wait until the attempt is known of on disk: other steps have this loop meanwhile."""
+        key = (job.run, ticket.task, ticket.attempt)
+        self._waiting[key] = me
+        try:
+            return await not_to_begin(job.scheduler, ticket)
+        except asyncio.CancelledError:
+            self._stopped.discard(key)
+            return NOT_BEGUN
+        finally:
+            del self._waiting[key]
 
     @staticmethod
     def _noting(here: _Loop, job: Job, ticket: Ticket, coro: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
@@ -296,19 +338,29 @@ class LocalExecutor:
             job.crash(bug)
 
     def _thread_lane(self, job: Job) -> None:
-        turn = job.scheduler.turn
+        turn, cache, cached, careful = job.scheduler.turn, job.cache, job.plan.cached, job.plan.careful
         ticket = turn("threads")
         while ticket is not None:
             value, outcome = None, None
             key = (job.run, ticket.task, ticket.attempt)
             self._in_thread.add(key)
-            ctx = contextvars.copy_context()
-            try:
-                ctx.run(enter, job.here(ticket))
-                function, args, kwargs = job.call(ticket.task, ticket.attempt)
-                value = ctx.run(function, *args, **kwargs)
-            except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours
-                outcome = job.failure(ticket, exc)
+            looks = cached and cache is not None and ticket.task in cached
+            if looks and cache is not None:
+                outcome = cache.at_once(ticket) or cache.look(ticket)
+                if outcome is None and key in self._given_up:
+                    outcome = _cancelled()
+            if outcome is None and careful and ticket.task in careful:
+                outcome = not_to_begin_here(job.scheduler, ticket)
+            if outcome is None:
+                ctx = contextvars.copy_context()
+                try:
+                    ctx.run(enter, job.here(ticket))
+                    function, args, kwargs = job.call(ticket.task, ticket.attempt)
+                    value = ctx.run(function, *args, **kwargs)
+                except BaseException as exc:  # noqa: BLE001  SystemExit of a step is the step's failure, not ours
+                    outcome = job.failure(ticket, exc)
+                if looks and cache is not None and outcome is None:
+                    cache.made(ticket, value)
             job.flush(ticket)
             self._in_thread.discard(key)
             if key in self._given_up:  # it did end: its own thread is enough again

@@ -64,6 +64,7 @@ class RunStarted(Event, frozen=True, tag="run.started", array_like=True, gc=Fals
     groups: tuple[Group, ...] = ()  # outer before inner
     decisions: tuple[int, ...] = ()  # tasks that choose a way
     undo: tuple[int, ...] = ()  # what the last tasks undo, one for each: they run only when the run is undone
+    undone_if: bool = True  # it is undone when it fails or is cancelled
 
 
 class AttemptSubmitted(Event, frozen=True, tag="attempt.submitted", array_like=True, gc=False):

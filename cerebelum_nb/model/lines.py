@@ -26,10 +26,11 @@ class Marks(NamedTuple):
     reused: str = "↺"
     paused: str = "⏸"
     decided: str = "◇"
+    undone: str = "↶"
     dots: str = "…"
 
 
-ASCII: Final = Marks("+", "x", "~", "-", "=", "|", "?", "...")
+ASCII: Final = Marks("+", "x", "~", "-", "=", "|", "?", "<", "...")
 """For terminals that cannot show the others."""
 
 
@@ -63,14 +64,23 @@ def ended(row: Row, marks: Marks, error: str = "") -> str:
         return decided(row.step, row.note, marks)
     time = "" if row.ms is None else f" {duration(row.ms)}"
     note = f": {row.note}" if row.note else ""
-    if row.status == "succeeded":
+    if row.status in ("succeeded", "undone"):  # it had ended well before it was undone
         tries = f", attempt {row.attempt}" if row.attempt > 1 else ""
-        return f"  {marks.ok} {_name(row)}{time}{tries}"
+        missed = f", {row.cache}" if row.cache else ""
+        mark = marks.undone if row.kind == "undo" else marks.ok
+        return f"  {mark} {_name(row)}{time}{tries}{missed}"
+    if row.status == "cached":
+        return f"  {marks.reused} {_name(row)} {row.cache}"
     if row.status == "reused":
         return f"  {marks.reused} {_name(row)} reused"
     if row.status == "failed":
         return f"  {marks.failed} {_name(row)}{time} {_first_line(error, marks) or 'failed'}"
     return f"  {marks.skipped} {_name(row)} {row.status}{note}"
+
+
+def undoes(why: str) -> str:
+    """What a run did is undone from here on."""
+    return f"Undoing ({why}):"
 
 
 def decided(step: str, note: str, marks: Marks, back_to: str = "") -> str:
@@ -118,14 +128,14 @@ def printed(step: str, text: str) -> str:
 
 def summary(header: Header, rows: Sequence[Row]) -> list[str]:
     """The last lines: total time, and what ran here and on workers with its share of the steps' own time."""
-    ran = [row for row in rows if row.attempt and row.status != "reused"]
+    ran = [row for row in rows if row.attempt and row.status not in ("reused", "cached")]
     both = header.local_ms + header.remote_ms
     lines = ["Summary:", f"  Total: {duration(header.now * 1e3)}"]
     for label, remote, spent in (("Local", False, header.local_ms), ("Distributed", True, header.remote_ms)):
         count = sum(row.remote is remote for row in ran)
         share = 100 * spent / both if both else 0.0
         lines.append(f"  {label} steps: {count} ({duration(spent)}, {share:.1f}%)")
-    for status in ("failed", "cancelled", "skipped", "reused"):
+    for status in ("failed", "cancelled", "skipped", "reused", "cached", "undone"):
         names = [row.step for row in rows if row.status == status]
         if names:
             more = f", and {len(names) - 5:,} more" if len(names) > 5 else ""

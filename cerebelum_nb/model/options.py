@@ -7,12 +7,13 @@ one is told so once.
 import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from cerebelum_nb.errors import DefinitionError
 
+OnFailure = Literal["compensate", "stop"]
 ExecutorName = Literal["local", "distributed", "auto"] | str  # noqa: PYI051  editors offer the literals
 
 ACTS: Final[Mapping[str, bool]] = {
@@ -21,20 +22,20 @@ ACTS: Final[Mapping[str, bool]] = {
     "retry_on": True,
     "timeout": True,
     "queue_timeout": True,
-    "cache": False,
-    "version": False,
+    "cache": True,
+    "version": True,
     "idempotent": True,
-    "effects": False,
-    "compensate": False,
-    "compensate_retries": False,
-    "compensate_timeout": False,
-    "compensate_unknown": False,
-    "point_of_no_return": False,
+    "effects": True,
+    "compensate": True,
+    "compensate_retries": True,
+    "compensate_timeout": True,
+    "compensate_unknown": True,
+    "point_of_no_return": True,
     "labels": False,
     "cost": False,
     "resources": False,
-    "fallback": False,
-    "max_queue": False,
+    "fallback": True,
+    "max_queue": True,
 }
 
 RETRIES_LIMIT: Final = 1000
@@ -91,6 +92,14 @@ def idle(options: StepOptions) -> str:
 
 
 NOTHING: Final = StepOptions()
+
+
+def bad_on_failure(value: object) -> str:
+    """What is wrong with `on_failure` as it is written; empty for nothing. None stands for the default."""
+    if value is None or value in get_args(OnFailure):
+        return ""
+    said = "on_failure is 'compensate', which undoes what steps with compensate= did, or 'stop', which leaves it"
+    return f"{said}; not {_bounded(value)}"
 
 
 # checking -----------------------------------------------------------------------------------------------------------
@@ -230,6 +239,18 @@ def _fallback(value: Any) -> tuple[str, ...]:
     if not words or ("error" in words and len(words) > 1):
         raise _Bad(takes)
     return words
+
+
+def defaults(workflow: str, given: Mapping[str, Any]) -> StepOptions:
+    """What a workflow says for steps that say nothing, checked: `fallback` and `max_queue`.
+
+    Raises:
+        DefinitionError: A value that the option does not take.
+    """
+    try:
+        return StepOptions(**{name: _CHECKS[name](value) for name, value in given.items()})
+    except _Bad as bad:
+        raise DefinitionError(f"workflow {workflow!r}: fallback or max_queue: it takes {bad}") from None
 
 
 def _words(value: Any, takes: str) -> tuple[str, ...]:

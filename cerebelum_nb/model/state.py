@@ -71,6 +71,7 @@ class PastAttempt(msgspec.Struct, frozen=True):
     started: float  # UTC seconds; 0 where it never began
     ended: float
     outcome: OutcomeKind
+    waited: float = 0.0  # UTC seconds: from when on it waited, where it never began
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -177,9 +178,12 @@ class RunState:
 
     def _leave_queue(self, task: int, attempt: int, phase: int) -> None:
         queue = self._queue[task]
-        if self.phase[task] != READY or queue[0] != task:
+        if self.phase[task] != READY:
             raise InternalError(f"task {task} left its queue while {PHASES[self.phase[task]]}")
-        queue.popleft()
+        if queue[0] == task:
+            queue.popleft()
+        else:  # it has waited too long, and those before it may wait longer
+            queue.remove(task)
         self.phase[task], self.attempt[task] = phase, attempt
         self.dirty.add(task)
 
@@ -348,6 +352,7 @@ class RunState:
             self.started[task],
             self.ended[task],
             self._outcome.pop(task, "ok"),
+            0.0 if self.started[task] else self.submitted[task],
         )
         self.past[task] = (*self.past.get(task, ()), attempt)
         for known in (self.errors, self.workers):

@@ -2,17 +2,21 @@
 
 Times are seconds since the run started. Nothing here holds a user's value: no inputs, no results, no
 error messages, no prints; those are asked for one task at a time (`details`) and are never stored in a notebook.
+The exceptions are two, `Row.doing` and `Row.said`: for the live view only, and taken out of what is saved.
 """
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+from cerebelum_nb.model.critical import Outlook
 from cerebelum_nb.model.events import Group
 from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, RunState
 
 _LIVE = re.compile(b"[%c%c]" % (SUBMITTED, RUNNING))
+_SAID: Final = 160  # characters of a line of output beside a bar
+_UNSEEN: Final = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")  # colours, bells
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -40,7 +44,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     worker: str
     reason: str  # which rule placed it, as a sentence
     note: str  # why it was skipped or reused, which way a decision took; empty otherwise
-    needs: tuple[int, ...]
+    needs: tuple[int, ...]  # of what undoes: what it undoes, too
     segments: tuple[Segment, ...]
     prints: int  # how many pieces of output are kept: a change means there is more to ask for
     ms: float | None  # how long the last attempt ran; None before it ended
@@ -50,6 +54,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     doing: str = ""  # what the step says it does, or what it waits for
     until: float | None = None  # paused: when it goes on by itself, or gives up
     cache: str = ""  # whether its result came from the cache, or why not
+    since: float | None = None  # paused: from when on
+    said: str = ""  # the last line that it printed, while it runs
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -68,6 +74,12 @@ class Header(msgspec.Struct, frozen=True):
     reused_from: int  # number of the run whose results are reused; 0 for none
     groups: tuple[Group, ...] = ()  # nested workflows, outer before inner
     note: str = ""  # what else people must know: that it is undone and why, that it is held up
+    counts: tuple[tuple[str, int], ...] = ()  # steps by status, without those that no step has
+    retries: int = 0
+    critical: tuple[int, ...] = ()  # tasks of the critical path so far, from first to last
+    slack: tuple[float | None, ...] = ()  # by task; empty where it is not told: see `critical.Outlook`
+    finish: float | None = None  # when it will end, where that can be known
+    finish_from: str = ""  # what that is known from, as words
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -88,33 +100,37 @@ def duration_s(state: RunState, task: int) -> float:
     return max(0.0, state.ended[task] - begun) if begun and state.ended[task] else 0.0
 
 
+def row_status(state: RunState, task: int) -> str:
+    """How a task stands, in the word that people see."""
+    status, looked, pause = PHASES[state.phase[task]], state.looked_up.get(task), state.paused.get(task)
+    if pause is not None:
+        return "approval" if pause.kind == "approval" else "sleeping"
+    if task in state.undone:
+        return "undone"
+    if status == "succeeded" and looked is not None and looked[0]:
+        return "cached"
+    if status == "succeeded" and task in state.reused:
+        return "reused"
+    return "running" if status == "ended" else status  # the blink between an attempt's end and its task's
+
+
 def row(state: RunState, task: int) -> Row:
     """One task as drawn."""
     place, phase = state.places[task], state.phase[task]
-    reused = task in state.reused
-    status = "reused" if reused and phase == SUCCEEDED else PHASES[phase]
     looked = state.looked_up.get(task)
-    if looked is not None and looked[0] and status == "succeeded":
-        status = "cached"
-    if task in state.undone:
-        status = "undone"
-    if status == "ended":
-        status = "running"  # the blink between an attempt's end and its task's
     ended, pause = bool(state.ended[task]), state.paused.get(task)
     told = state.progress.get(task)
-    if pause is not None:
-        status = "approval" if pause.kind == "approval" else "sleeping"
     return Row(
         id=task,
         step=state.names[task],
-        status=status,
+        status=row_status(state, task),
         where=place.label,
         remote=place.remote,
         attempt=state.attempt[task],
         worker=state.workers.get(task, ""),
         reason=place.reason,
         note=state.reasons.get(task, ""),
-        needs=state.needs[task],
+        needs=(*state.needs[task], state.undo[task]) if task in state.undo else state.needs[task],
         segments=_segments(state, task),
         prints=len(state.output.get(task, ())),
         ms=duration_s(state, task) * 1e3 if ended else None,
@@ -124,7 +140,19 @@ def row(state: RunState, task: int) -> Row:
         doing=pause.text if pause is not None else "" if told is None else told[1],
         until=pause.until - state.started_at if pause is not None and pause.until else None,
         cache="" if looked is None else looked[1],
+        since=pause.since - state.started_at if pause is not None else None,
+        said=_last_line(state, task) if phase == RUNNING and task in state.output else "",
     )
+
+
+def _last_line(state: RunState, task: int) -> str:
+    """What stands at the end of its output, in one line; a progress bar's line as it is after its last return."""
+    for _, text in reversed(state.output[task]):
+        for line in reversed(text.replace("\r\n", "\n").split("\n")):
+            clean = " ".join(_UNSEEN.sub("", line.rstrip("\r").rpartition("\r")[2]).split())
+            if clean:
+                return clean if len(clean) <= _SAID else f"{clean[: _SAID - 1]}…"
+    return ""
 
 
 def _group_of(state: RunState, task: int) -> str:
@@ -135,9 +163,17 @@ def _group_of(state: RunState, task: int) -> str:
 def _segments(state: RunState, task: int) -> tuple[Segment, ...]:
     zero = state.started_at
     done = [
-        Segment(p.attempt, p.label, p.remote, p.started - zero, p.started - zero, p.ended - zero, p.outcome)
+        Segment(
+            p.attempt,
+            p.label,
+            p.remote,
+            (p.started or p.waited) - zero,
+            p.started - zero if p.started else None,
+            p.ended - zero,
+            p.outcome,
+        )
         for p in state.past.get(task, ())
-        if p.started
+        if p.started or p.waited
     ]
     begun = state.started[task] or state.submitted[task]
     if begun:
@@ -162,7 +198,14 @@ def _segments(state: RunState, task: int) -> tuple[Segment, ...]:
 
 
 def header(  # noqa: PLR0913  all by keyword
-    state: RunState, *, number: int, now: float, total: int, reused_from: int = 0, note: str = ""
+    state: RunState,
+    *,
+    number: int,
+    now: float,
+    total: int,
+    reused_from: int = 0,
+    note: str = "",
+    outlook: Outlook | None = None,
 ) -> Header:
     """The run as a whole.
 
@@ -172,6 +215,7 @@ def header(  # noqa: PLR0913  all by keyword
         now: UTC seconds.
         total: Steps that were asked for.
         reused_from: Number of the parent run, 0 for none.
+        outlook: What holds it up, and when it will end.
     """
     spent = list(state.spent_s)
     for live in _LIVE.finditer(state.phase):  # what runs now counts too
@@ -198,7 +242,31 @@ def header(  # noqa: PLR0913  all by keyword
         reused_from=reused_from,
         groups=state.groups,
         note=note,
+        counts=_counts(state),
+        retries=sum(state.retried.values()),
+        critical=outlook.path if outlook is not None else (),
+        slack=outlook.slack if outlook is not None else (),
+        finish=outlook.finish if outlook is not None else None,
+        finish_from=outlook.basis if outlook is not None else "",
     )
+
+
+def _counts(state: RunState) -> tuple[tuple[str, int], ...]:
+    """Steps by status. Counting bytes is quick; only what is not a plain phase is looked at."""
+    found = {name: state.phase.count(number) for number, name in enumerate(PHASES)}
+    found["running"] += found.pop("ended")
+    found["reused"] = len(state.reused)
+    found["cached"] = sum(hit for hit, _ in state.looked_up.values())
+    found["succeeded"] -= found["reused"] + found["cached"]
+    for task in (*state.undone, *state.paused):  # few: counted above by what they would be otherwise
+        shown = row_status(state, task)
+        looked = state.looked_up.get(task)
+        plain = "reused" if task in state.reused else "cached" if looked is not None and looked[0] else ""
+        found[plain or PHASES[state.phase[task]]] -= 1
+        found[shown] = found.get(shown, 0) + 1
+    for task in (*state.decisions, *state.undo):  # no steps
+        found[row_status(state, task)] -= 1
+    return tuple((name, count) for name, count in found.items() if count > 0)
 
 
 def details(state: RunState, task: int) -> Details:

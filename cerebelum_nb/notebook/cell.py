@@ -54,6 +54,7 @@ def read_cell(  # noqa: PLR0913  what a cell is read with, each by name
     depends: Sequence[str] | None = None,
     first_line: int = 1,
     filename: str = "<cell>",
+    given: Sequence[str] = GIVEN,
 ) -> StepCell:
     """Understand a step cell.
 
@@ -64,6 +65,7 @@ def read_cell(  # noqa: PLR0913  what a cell is read with, each by name
         depends: What ``--depends`` says; None if it is not there.
         first_line: The number, in the cell, of the first line of `source`.
         filename: What syntax errors call the cell.
+        given: What it may read without anybody making it.
 
     Raises:
         SyntaxError: The cell is not Python; the line number is the cell's.
@@ -72,7 +74,7 @@ def read_cell(  # noqa: PLR0913  what a cell is read with, each by name
     tree = parse(source, first_line=first_line, filename=filename, what="a step")
     if not tree.body:
         raise DefinitionError("this step cell is empty: write a function, or statements whose last line is the value")
-    if _is_functions(tree, known):
+    if _is_functions(tree, known, given):
         last = [node for node in tree.body if isinstance(node, _DEFS)][-1]
         return StepCell(tree, last.name, name or last.name, tuple(depends or ()))
     if name is None:
@@ -83,7 +85,7 @@ def read_cell(  # noqa: PLR0913  what a cell is read with, each by name
     if keyword.iskeyword(name):
         raise DefinitionError(f"a step cannot be called {name!r}: it is a word of Python itself")
     try:
-        return _from_statements(tree, name, known, depends, filename)
+        return _from_statements(tree, name, known, depends, filename, given)
     except SyntaxError as exc:
         raise _with_text(exc, source, first_line) from None
 
@@ -136,7 +138,7 @@ def _with_text(exc: SyntaxError, source: str, first_line: int) -> SyntaxError:
     return exc
 
 
-def _is_functions(tree: ast.Module, known: Known) -> bool:
+def _is_functions(tree: ast.Module, known: Known, given: Sequence[str]) -> bool:
     """Whether the cell only defines things; else its statements are the step."""
     if not any(isinstance(node, _DEFS) for node in tree.body):
         return False
@@ -145,7 +147,7 @@ def _is_functions(tree: ast.Module, known: Known) -> bool:
         return False
     # `rows = clean(load)` below a helper uses a step's result: that is work, not a constant.
     uses = first_uses(rest)
-    return not any(use == "read" and (name in GIVEN or known(name)) for name, use in uses.items())
+    return not any(use == "read" and (name in given or known(name)) for name, use in uses.items())
 
 
 def _does_something(node: ast.stmt) -> bool:
@@ -160,8 +162,8 @@ def _does_something(node: ast.stmt) -> bool:
     return not isinstance(node, (*_DEFS, *_QUIET))
 
 
-def _from_statements(
-    tree: ast.Module, name: str, known: Known, depends: Sequence[str] | None, filename: str
+def _from_statements(  # noqa: PLR0913, PLR0917  what the cell is read with
+    tree: ast.Module, name: str, known: Known, depends: Sequence[str] | None, filename: str, given: Sequence[str]
 ) -> StepCell:
     if not name.isidentifier():
         raise DefinitionError(f"{name!r} cannot name a step cell: it becomes a Python name in the notebook")
@@ -179,11 +181,11 @@ def _from_statements(
     free = _free_names(name, body)
     if name in free:
         raise DefinitionError(f"step {name!r} reads {name!r}, the name it gets itself; give the step another name")
-    read = {written: step for written in free if (step := known(written))}
+    read = {written: step for written in free if written not in given and (step := known(written))}
     wanted = list(dict.fromkeys(read.values() if depends is None else depends))
     aliases = {written: step for written, step in read.items() if step in wanted and step != written}
     _check_identifiers(name, aliases)
-    parameters: list[str] = [given for given in GIVEN if given in free]
+    parameters: list[str] = [one for one in given if one in free]
     parameters += [step for step in wanted if step in read.values()]
     # A step with a name of its own (`@step(name="load")`) is read under the variable that holds it.
     renamed = [_assign(written, step, body[0]) for written, step in aliases.items()]
@@ -195,7 +197,7 @@ def _from_statements(
         tuple(step for step in wanted if step not in parameters),
         statements=True,
         valueless=not valued,
-        unknown=tuple(n for n in free if n not in read and n not in GIVEN),
+        unknown=tuple(n for n in free if n not in read and n not in given),
     )
 
 

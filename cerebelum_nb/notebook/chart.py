@@ -22,24 +22,38 @@ MOST_ROWS: Final = 60
 
 _WIDTH, _MARGIN, _TOP = 880.0, 16.0, 100.0  # px; the chart's rows begin below `_TOP`
 _LABEL_CHAR, _NAME_CHAR = 6.2, 7.0  # px of an average character
-_COLOURS: Final = {"local": "#009E73", "dist": "#0072B2", "other": "#b8560b", "bad": "#d1435b", "grey": "#6e7781"}
+_COLOURS: Final = {
+    "local": "#009E73",
+    "dist": "#0072B2",
+    "other": "#b8560b",
+    "bad": "#d1435b",
+    "grey": "#6e7781",
+    "undo": "#8a5cd6",
+}
 _STATUS_COLOURS: Final = {
     "succeeded": _COLOURS["local"],
     "failed": _COLOURS["bad"],
     "running": "#2f8fd0",
     "cancelled": _COLOURS["grey"],
+    "compensated": _COLOURS["undo"],
+    "compensation_failed": _COLOURS["bad"],
 }
+_STATUS_WORDS: Final = {"compensated": "undone", "compensation_failed": "not fully undone"}
 _INDENT: Final = 16.0  # px for each group around a line
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _FONT: Final = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
 
 
-def svg(header: Header, rows: Sequence[Row]) -> str:
-    """A standalone picture of a run: title, legend, time axis, a bar for every attempt with its label."""
-    shown = list(lines(rows, header.groups, MOST_ROWS))
+def svg(header: Header, rows: Sequence[Row], most: int = MOST_ROWS) -> str:
+    """A standalone picture of a run: title, legend, time axis, a bar for every attempt with its label.
+
+    Args:
+        most: Steps that are drawn; the others are counted.
+    """
+    shown = list(lines(rows, header.groups, most))
     pitch, slim = (30, 24) if len(shown) <= 12 else (24, 20)
-    more = f"… and {len(rows) - MOST_ROWS:,} more steps" if len(rows) > MOST_ROWS else ""
+    more = f"… and {len(rows) - most:,} more steps" if len(rows) > most else ""
     heights = [slim if isinstance(line.of, Row) and line.of.kind == "decision" else pitch for line in shown]
     tops = [_TOP, *itertools.accumulate(heights, initial=_TOP)][1:]
     bottom = tops[-1]
@@ -50,7 +64,7 @@ def svg(header: Header, rows: Sequence[Row]) -> str:
     card = f'width="{_n(_WIDTH - 1)}" height="{_n(height - 1)}" rx="8" fill="#fff" stroke="#d8dde3"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{_FONT}" font-size="12.5" fill="#1f2328">',
-        f"<title>{_text(header.workflow)}, run {header.number}, {_text(header.status)}</title>",
+        f"<title>{_text(header.workflow)}, run {header.number}, {_text(_ended(header))}</title>",
         _patterns(),
         f'<rect x="0.5" y="0.5" {card}/>',
         _title(header),
@@ -70,7 +84,11 @@ def alt(header: Header, rows: Sequence[Row]) -> str:
     if len(rows) > MOST_ROWS:
         told.append(f"… and {len(rows) - MOST_ROWS:,} more steps")
     total = f"{'So far' if header.status == 'running' else 'Total'} {lasted(header.now * 1e3)}"
-    return "\n".join([*told, ", ".join([total, *_shares(header, rows), header.status])])
+    return "\n".join([*told, ", ".join([total, *_shares(header, rows), _ended(header)])])
+
+
+def _ended(header: Header) -> str:
+    return _STATUS_WORDS.get(header.status, header.status)
 
 
 def _told(line: Line, now: float) -> str:
@@ -131,8 +149,11 @@ def _n(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _label(x: float, y: float, words: str, anchor: str = "start", kind: str = "small") -> str:
+def _label(  # noqa: PLR0913  where, what, and how it looks
+    x: float, y: float, words: str, anchor: str = "start", kind: str = "small", *, struck: bool = False
+) -> str:
     end = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    end += ' text-decoration="line-through"' if struck else ""
     size, fill = {
         "small": ("11", "#5c6570"),
         "name": ("12.5", "#1f2328"),
@@ -170,7 +191,7 @@ def _patterns() -> str:
             '<rect width="1.6" height="6" fill="#fff" opacity="0.4"/></pattern>'
         )
 
-    turns = {"dist": 45, "other": 135, "bad": 45, "grey": 135}
+    turns = {"dist": 45, "other": 135, "bad": 45, "grey": 135, "undo": 45}
     return f"<defs>{''.join(stripes(name, turn) for name, turn in turns.items())}</defs>"
 
 
@@ -184,7 +205,7 @@ def _title(header: Header) -> str:
         f'<text x="{_n(_MARGIN)}" y="27"><tspan font-size="14" font-weight="600">{_text(name)}</tspan>'
         f'<tspan dx="12" fill="#5c6570" font-size="12">{_text(facts)}</tspan></text>'
         f'<text x="{_n(_WIDTH - _MARGIN)}" y="27" text-anchor="end"><tspan fill="{colour}">\u25cf</tspan> '
-        f"{_text(header.status)} · {lasted(header.now * 1e3)}</text>"
+        f"{_text(_ended(header))} · {lasted(header.now * 1e3)}</text>"
         f'<path d="M1 40.5H{_n(_WIDTH - 1)}M1 66.5H{_n(_WIDTH - 1)}" stroke="#d8dde3"/>'
     )
 
@@ -201,6 +222,10 @@ def _legend(header: Header, rows: Sequence[Row]) -> str:
         x += 28 + len(label) * 6.4 + 18
         if x > _WIDTH * 0.6:
             break
+    if any(r.kind == "undo" for r in rows):
+        parts.append(f'<rect x="{_n(x)}" y="49" width="22" height="10" rx="2" fill="{_COLOURS["undo"]}"/>')
+        parts.append(_label(x + 28, 58, "undo"))
+        x += 28 + 4 * 6.4 + 18
     if any(s.start is None or s.start - s.queued > 0.004 * header.now for r in steps for s in r.segments):
         look = 'width="21" height="9" rx="2" fill="none" stroke="#5c6570" stroke-dasharray="3 2"'
         parts.append(f'<rect x="{_n(x)}" y="49.5" {look}/>{_label(x + 28, 58, "queue")}')
@@ -241,7 +266,8 @@ def _line(axis: _Axis, line: Line, y: float, now: float, known: Mapping[int, Row
         kind = "pale" if row.status in ("waiting", "ready", "skipped") else "name"
         marks, said = _marks(axis, row, y, now, known), words(row, now)
     drawn = "".join(mark.drawn for mark in marks)
-    return _label(before, y + 4, name, kind=kind) + drawn + _beside(axis, marks, y, said)
+    struck = isinstance(line.of, Row) and line.of.status == "undone"
+    return _label(before, y + 4, name, kind=kind, struck=struck) + drawn + _beside(axis, marks, y, said)
 
 
 def _bracket(axis: _Axis, whole: Whole, y: float, now: float) -> list[_Mark]:
@@ -298,7 +324,8 @@ def _marks(axis: _Axis, row: Row, y: float, now: float, known: Mapping[int, Row]
         marks += _choices(axis, row, y, now)
     for i, segment in enumerate(() if marks else row.segments):
         past = i < len(row.segments) - 1 or (again and segment.end is not None)
-        marks += _segment(axis, segment, y, now, None if past else row)
+        hue = "undo" if row.kind == "undo" else paint(segment)
+        marks += _segment(axis, segment, y, now, None if past else row, hue)
     if row.status in ("waiting", "ready") or (not marks and row.status != "reused"):
         at = axis.x(now if again else _begin(row, known)) + (8 if again else 4)
         marks.append(_Mark(at, 4, _dot(at, y)))
@@ -308,7 +335,9 @@ def _marks(axis: _Axis, row: Row, y: float, now: float, known: Mapping[int, Row]
     return marks
 
 
-def _segment(axis: _Axis, s: Segment, y: float, now: float, row: Row | None) -> list[_Mark]:
+def _segment(  # noqa: PLR0913, PLR0917  where, what, and in which colour
+    axis: _Axis, s: Segment, y: float, now: float, row: Row | None, hue: str
+) -> list[_Mark]:
     """The marks of one attempt; `row` is None for one that another replaced."""
     status = "past" if row is None else row.status
     until = now if s.end is None else s.end
@@ -317,24 +346,24 @@ def _segment(axis: _Axis, s: Segment, y: float, now: float, row: Row | None) -> 
     marks: list[_Mark] = []
     queued, at = axis.x(s.queued), axis.x(begun)
     if at - queued >= 3 or s.start is None:
-        look = f'fill="none" stroke="{_COLOURS[paint(s)]}" stroke-dasharray="3 2.4"{faint}'
+        look = f'fill="none" stroke="{_COLOURS[hue]}" stroke-dasharray="3 2.4"{faint}'
         marks.append(_Mark(queued, max(3.0, at - queued), _bar(queued, y, max(3.0, at - queued), look)))
     if s.start is None:
         return marks
     width, after = max(3.0, axis.x(until) - at), 0.0
-    fill = f'fill="{_fill(paint(s), remote=s.remote)}"'
-    if status == "reused":
+    fill = f'fill="{_fill(hue, remote=s.remote)}"'
+    if status in ("reused", "cached"):
         drawn = _bar(at, y, width, _outlined(s))
     elif s.outcome == "cancelled":
         drawn = _bar(at, y, width, f'fill="{_fill("grey", remote=True)}" fill-opacity="0.55"{faint}')
     elif s.end is None and row is not None and status in ("sleeping", "approval"):
         # A dotted tail: at rest. Beyond the end of the axis there is no time to show how long.
         after = 20.0
-        look = f'stroke="{_COLOURS[paint(s)]}" stroke-width="3" stroke-dasharray="1.5 4.5" stroke-linecap="round"'
+        look = f'stroke="{_COLOURS[hue]}" stroke-width="3" stroke-dasharray="1.5 4.5" stroke-linecap="round"'
         drawn = f'{_bar(at, y, width, _outlined(s))}<path d="M{_n(at + width + 4)} {_n(y)}h{_n(after - 4)}" {look}/>'
     elif s.end is None and row is not None and status == "running" and row.progress is not None:
         so_far = _bar(at, y, max(1.0, width * min(1.0, row.progress)), fill)
-        drawn = _bar(at, y, width, f'{fill} fill-opacity="0.35" stroke="{_COLOURS[paint(s)]}"') + so_far
+        drawn = _bar(at, y, width, f'{fill} fill-opacity="0.35" stroke="{_COLOURS[hue]}"') + so_far
     elif s.outcome in ("ok", "running"):
         drawn = _bar(at, y, width, f"{fill}{faint}")
     else:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from cerebelum_nb.model import lines
 from cerebelum_nb.notebook import chart
 from cerebelum_nb.notebook.clicks import Clicks
-from cerebelum_nb.notebook.failures import after_interrupt, interrupted, with_cell_names
+from cerebelum_nb.notebook.failures import after_interrupt, cell_name, interrupted, with_cell_names
 from cerebelum_nb.notebook.feed import Feeds
+from cerebelum_nb.notebook.lone import offered
 from cerebelum_nb.runtime.run import Run
-from cerebelum_nb.session import current
 
 if TYPE_CHECKING:  # anywidget is heavy: imported when the first run is shown
     from cerebelum_nb.notebook.widget import RunWidget
@@ -82,7 +82,7 @@ class Displays:
             run.wait()
             self._finish(shown, run)
         except KeyboardInterrupt as exc:
-            run.cancel()
+            run.interrupt()
             with contextlib.suppress(KeyboardInterrupt):  # a second one: the prompt at once
                 run.wait(STOP_S)
                 if shown is not None:
@@ -143,11 +143,6 @@ class Displays:
         except ImportError as exc:
             _log.warning("the live chart cannot be shown: %s", exc)
             return None
-        places = current().places
-        executors = [
-            {"name": name, "label": name, "remote": places.resolve(name) in places.remote} for name in places.labels
-        ]
-
         def on_end(_widget: object, run: Run) -> None:
             if shown.charted or not shown.waited:
                 self._later(shown, run)
@@ -155,11 +150,12 @@ class Displays:
         try:
             widget: RunWidget = module.RunWidget(
                 run,
-                executors=executors,
+                executors=offered(),
                 clicks=self._clicks,
                 feeds=self._feeds,
                 on_end=on_end,
                 readable=lambda text: with_cell_names(text, self._ip),
+                cell_name=lambda file: cell_name(file, self._ip),
             )
         except FileNotFoundError as exc:  # a checkout whose front end is not built
             _log.warning("the live chart cannot be shown: %s", exc)

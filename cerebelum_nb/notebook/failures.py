@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
-from cerebelum_nb.errors import CerebelumError, ExecutionError
+from cerebelum_nb.errors import CerebelumError, CompensationFailed, ExecutionError
 from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.notebook.stale import old_classes
 
@@ -77,13 +77,17 @@ def _waiting_for(tb: TracebackType | None) -> Any:
 def after_interrupt(run: Any) -> str:
     """What an interrupt did to a run, and how to go on, in one line."""
     state = run.state
-    done = sum(phase == SUCCEEDED for phase in state.phase)
+    done = sum(phase == SUCCEEDED for phase in state.phase[: run.plan.steps])
     left = [t for t in range(run.plan.steps) if state.phase[t] != SUCCEEDED and t not in run.plan.left_out]
     if not left:
         return f"run {run.number} of {run.workflow} had just finished."
+    if not run.done and run.scheduler.is_undoing():
+        how = f"runs[{run.number}].wait() waits for it, runs[{run.number}].cancel() stops it"
+        return f"run {run.number} is stopped, and what it did is undone in the background; {how}."
     said = "cancelled" if run.done else "is being cancelled, a step has not stopped yet"
     go_on = f"%cerebelum_run {run.workflow} --from {state.names[left[0]]} continues."
-    return f"run {run.number} {said}; {done} of {len(state.names)} steps had finished. {go_on}"
+    undone = f" and what it did undone: {', '.join(run.undone)}" if run.undone else ""
+    return f"run {run.number} {said}{undone}; {done} of {run.plan.steps} steps had finished. {go_on}"
 
 
 def lines_of(error: CerebelumError, ip: Any) -> list[str]:
@@ -92,6 +96,11 @@ def lines_of(error: CerebelumError, ip: Any) -> list[str]:
         shown: list[str] = ip.SyntaxTB.structured_traceback(SyntaxError, error.__cause__, [])
         return shown
     lines = [f"{type(error).__name__}: {error.told if isinstance(error, ExecutionError) else error}"]
+    if isinstance(error, ExecutionError):
+        lines += [f"{note[0].upper()}{note[1:]}" for note in error.notes]
+    if isinstance(error, CompensationFailed):
+        cause, only = error.__cause__, error.run is not None and error.run.undoes_only
+        return [*(lines_of(cause, ip) if isinstance(cause, ExecutionError) and not only else ()), *lines]
     if isinstance(error, ExecutionError) and error.step_name is not None:
         lines += _step_frames(error.traceback, ip)
         if error.run is not None:

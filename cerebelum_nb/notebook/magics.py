@@ -25,11 +25,21 @@ STEP_OPTIONS: Final = (
     Option("--inputs"),
     Option("--retries"),
     Option("--timeout"),
+    Option("--fallback", "names"),
     Option("--cache", "flag"),
+    Option("--version"),
     Option("--label", "names", repeats=True),
+    Option("--compensates"),
 )
-WORKFLOW_OPTIONS: Final = (Option("--executor"), Option("--strategy", "map"))
-RUN_OPTIONS: Final = (Option("--strategy", "map"), Option("--from"), Option("--until"), Option("--detach", "flag"))
+WORKFLOW_OPTIONS: Final = (Option("--executor"), Option("--strategy", "map"), Option("--fallback", "names"))
+RUN_OPTIONS: Final = (
+    Option("--strategy", "map"),
+    Option("--from"),
+    Option("--until"),
+    Option("--fresh", "flag"),
+    Option("--on-failure"),
+    Option("--detach", "flag"),
+)
 
 
 @magics_class
@@ -69,6 +79,11 @@ class CerebelumMagics(Magics):
             raise UsageError(f"--inputs are for --run: add it, or leave them out.\n{manual.usage('step')}")
         name = args.words[0] if args.words else None
         source = self.notebook.source("cerebelum_step", line, cell)
+        if (undone := args.text.get("--compensates")) is not None:
+            if (args.text.keys() | args.names.keys() | args.flags) - {"--compensates"}:
+                raise UsageError(f"--compensates makes no step, so it takes no other option.\n{manual.usage('step')}")
+            print(self.notebook.compensation(source, name, undone))  # noqa: T201
+            return None
         step, said = self.notebook.step(
             source, name, args.text.get("--executor"), args.names.get("--depends"), _step_options(args)
         )
@@ -88,7 +103,9 @@ class CerebelumMagics(Magics):
             return
         source = self.notebook.source("cerebelum_workflow", line, cell)
         strategy: Mapping[str, str] | None = args.maps.get("--strategy")
-        print(self.notebook.workflow(source, args.words[0], args.text.get("--executor", "auto"), strategy))  # noqa: T201
+        fallback = args.names.get("--fallback")
+        executor = args.text.get("--executor", "auto")
+        print(self.notebook.workflow(source, args.words[0], executor, strategy, fallback))  # noqa: T201
 
     @no_var_expand
     @line_cell_magic
@@ -113,6 +130,8 @@ class CerebelumMagics(Magics):
             strategy=args.maps.get("--strategy"),
             start_at=args.text.get("--from"),
             until=args.text.get("--until"),
+            fresh="--fresh" in args.flags,
+            on_failure=args.text.get("--on-failure"),
             detach="--detach" in args.flags,
         )
 
@@ -132,6 +151,8 @@ def _step_options(args: Arguments) -> dict[str, Any]:
         "retries": whole("--retries", args.text.get("--retries"), usage),
         "timeout": seconds("--timeout", args.text.get("--timeout"), usage),
         "cache": True if "--cache" in args.flags else None,
+        "version": args.text.get("--version"),
+        "fallback": args.names.get("--fallback"),
         "labels": list(args.names["--label"]) if "--label" in args.names else None,
     }
     return {name: value for name, value in given.items() if value is not None}

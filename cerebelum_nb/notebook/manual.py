@@ -6,7 +6,8 @@ _MAGICS: Final = {
     "step": (
         (
             "%%cerebelum_step [NAME] [--executor E] [--depends A,B] [--run] [--inputs EXPR] [--retries N] "
-            "[--timeout S] [--cache] [--label L]"
+            "[--timeout S] [--fallback E,E] [--cache] [--version TEXT] [--label L] "
+            "[--compensates STEP]"
         ),
         """\
 Make a step of this cell.
@@ -15,8 +16,11 @@ The cell holds functions: the last one is the step, the others are helpers. What
 `context`, `inputs`, and the names of other steps.
 Or the cell holds plain statements, and NAME says how the step is called: the names of steps it uses become what it
 depends on, `inputs` and `context` are given, and its value is the last expression, or what it returns. `await` works.
+--cache uses an earlier result again where code, values and inputs are the same; --version, any text, makes it others.
 --run runs the step at once on the latest results of what it needs, and its value is the cell's. Running the cell again
 replaces the step; without the step, the cell takes it away.
+--compensates STEP makes no step of it: what the cell says undoes STEP when a run fails after it. There `result` is what
+STEP gave, and `outcome` "completed", or "unknown" where nobody knows.
 """,
         """\
 %%cerebelum_step total --executor distributed
@@ -24,9 +28,10 @@ prices = [item["price"] for item in load_order["items"]]
 sum(prices)""",
     ),
     "workflow": (
-        "%%cerebelum_workflow NAME [--executor E] [--strategy step=E,default=E]",
+        "%%cerebelum_workflow NAME [--executor E] [--strategy step=E,default=E] [--fallback E,E]",
         """\
-Make a workflow of this cell: the cell is the timeline.
+Make a workflow of this cell: the cell is the timeline. --fallback names the executors, in order, for steps whose own
+does not take them.
 
 `>>`, a comma and a new line mean "then"; a list runs side by side. The timeline is looked up again for every run.
 """,
@@ -36,13 +41,17 @@ validate_order >> [check_inventory, calculate_tax]
 process_payment""",
     ),
     "run": (
-        "%cerebelum_run NAME [inputs] [--strategy step=E,default=E] [--from STEP] [--until STEP] [--detach]",
+        (
+            "%cerebelum_run NAME [inputs] [--strategy step=E,default=E] [--from STEP] [--until STEP] [--fresh] "
+            "[--on-failure compensate|stop] [--detach]"
+        ),
         """\
 Run a workflow and wait for it.
 
 The inputs are pairs like who="Ann" n=3, or a Python expression; an expression may also stand in the cell, with %%.
 --from reuses the latest run's results for everything that is not STEP or below it; --until runs STEP and what it
-needs; --detach returns at once.
+needs; --fresh takes nothing from the cache; --on-failure stop leaves what steps did where the run fails, instead of
+undoing it as they say; --detach returns at once.
 """,
         '%cerebelum_run order_workflow {"order": order} --strategy default=distributed',
     ),
@@ -73,25 +82,34 @@ step closes over (helpers, modules, globals), how large it is, and whether it ch
         "%cerebelum runs",
     ),
     "resume": (
-        "%cerebelum resume RUN [--changed run|keep]",
+        "%cerebelum resume RUN [--changed run|keep] [--force STEP,STEP]",
         """\
 Go on with a run that failed, was cancelled, or was cut off by the end of its kernel: what has succeeded is not run
 again. Run the cells that define its steps first. RUN is a number or an id from `%cerebelum runs`, a part of an id, or
-`last`. Where steps were edited since, it says so and asks: --changed run runs them again, --changed keep does not.""",
+`last`. Where steps were edited since, it says so and asks: --changed run runs them again, --changed keep does not.
+--force names steps with effects="once" that have begun before and run again all the same.""",
         "%cerebelum resume last",
     ),
+    "compensate": (
+        "%cerebelum compensate RUN",
+        """\
+Undo what a run did, as far as its steps say how (`@step(compensate=...)`): one that failed with --on-failure stop, was
+cut off by the end of its kernel, or could not be undone completely. No step runs, and what is undone already is not
+undone again. RUN is a number or an id from `%cerebelum runs`, a part of an id, or `last`.""",
+        "%cerebelum compensate last",
+    ),
     "rerun": (
-        "%cerebelum rerun RUN [STEP] [--executor E]",
+        "%cerebelum rerun RUN [STEP] [--executor E] [--force]",
         """\
 Run a step of an earlier run again, with what depends on it; the other results are reused. Without STEP: all that did
-not succeed. RUN is a number from `%cerebelum runs`, or `last`.""",
+not succeed. RUN is a number from `%cerebelum runs`, or `last`. --force runs also steps with effects="once" again.""",
         "%cerebelum rerun last process_payment --executor local",
     ),
     "purge": (
-        "%cerebelum purge RUN ... | --older DAYS | --all [--yes]",
+        "%cerebelum purge RUN ... | --older DAYS | --all | --cache [--yes]",
         """\
 Remove runs from this folder for good, with their results and prints. It says first how many; --yes does it. Runs older
-than 30 days go by themselves (`keep_days` and `keep_mib` in the configuration).""",
+than 30 days go by themselves (`keep_days` and `keep_mib` in the configuration). --cache empties the cache instead.""",
         "%cerebelum purge --older 7 --yes",
     ),
     "approve": (

@@ -54,7 +54,7 @@ def summed(group: Group, rows: Sequence[Row], around: Sequence[Group] = ()) -> W
     """
     states = {row.status for row in rows}
     steps = [row for row in rows if row.kind == "step"]
-    done = sum(row.status in ("succeeded", "reused") for row in steps)
+    done = sum(row.status in ("succeeded", "reused", "cached", "undone") for row in steps)
     # What a route passed by was never asked for; what a failure keeps from running was.
     hindered = bool(states & {"failed", "cancelled"})
     passed = 0 if hindered else sum(row.status == "skipped" for row in steps)
@@ -77,7 +77,7 @@ def _status(states: set[str], *, begun: bool, done: int) -> str:
         return "running" if begun else "waiting"
     if not done:
         return "skipped"
-    return "succeeded" if "succeeded" in states else "reused"
+    return next(status for status in ("undone", "succeeded", "cached", "reused") if status in states)
 
 
 def _short(name: str, around: Sequence[Group]) -> str:

@@ -50,6 +50,7 @@ def _status(_args: Arguments, notebook: Notebook) -> None:
         for waiting in run.approvals:
             how = f"%cerebelum approve {run.number} {waiting.step}"
             lines.append(f"  {waiting.step} waits for approval: {waiting.type} - {how}")
+    lines += [f"  {breaker}" for breaker in session.breakers.values() if breaker.state != "closed"]
     lines += [] if live else ["nothing runs now"]
     lines += report(session, notebook.seen, registry, notebook.names)
     print("\n".join(lines))  # noqa: T201  a magic answers in its cell
@@ -103,8 +104,9 @@ def _local_time(at: float) -> str:
     return dt.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _resume(args: Arguments, notebook: Notebook) -> Run:
-    usage = f"Usage: {manual.VERBS['resume'][0]}"
+def _past(verb: str, args: Arguments, notebook: Notebook) -> Run:
+    """The run that a line names, also one of an earlier kernel."""
+    usage = f"Usage: {manual.VERBS[verb][0]}"
     session = notebook.session
     if not args.words:
         raise UsageError(f"which run? `%cerebelum runs` lists them.\n{usage}")
@@ -112,12 +114,24 @@ def _resume(args: Arguments, notebook: Notebook) -> Run:
     if name == "last" and not session.runs:
         name = session.history.unfinished()
     numbered = name == "last" or any(name in (str(run.number), run.id) for run in session.runs)
-    run = _find(name, session.runs) if numbered else session.load(name)
+    return _find(name, session.runs) if numbered else session.load(name)
+
+
+def _compensate(args: Arguments, notebook: Notebook) -> Run:
+    made = _past("compensate", args, notebook).compensate()
+    notebook.show(made)
+    return made
+
+
+def _resume(args: Arguments, notebook: Notebook) -> Run:
+    run = _past("resume", args, notebook)
     changed: Any = args.text.get("--changed", "ask")
     try:
-        made = run.resume(changed=changed)
+        made = run.resume(changed=changed, force=args.names.get("--force", ()))
     except PlanError as exc:
         raise PlanError(as_options(str(exc))) from None
+    if made.undoes_only:
+        print(f"Run {run.number} was cut off while it was undone: that goes on, as run {made.number}.")  # noqa: T201
     notebook.show(made)
     return made
 
@@ -125,6 +139,9 @@ def _resume(args: Arguments, notebook: Notebook) -> Run:
 def _purge(args: Arguments, notebook: Notebook) -> None:
     usage = f"Usage: {manual.VERBS['purge'][0]}"
     session = notebook.session
+    if "--cache" in args.flags:
+        _purge_cache(args, notebook, usage)
+        return
     live = {run.id for run in session.runs if not run.done}
     if "--all" in args.flags:
         chosen = [e.run for e in session.history.entries() if e.run not in live and e.status != "running"]
@@ -145,6 +162,18 @@ def _purge(args: Arguments, notebook: Notebook) -> None:
     print(f"{count} removed.")  # noqa: T201
 
 
+def _purge_cache(args: Arguments, notebook: Notebook, usage: str) -> None:
+    if args.words or args.text or "--all" in args.flags:
+        raise UsageError(f"--cache empties the cache; runs are removed on a line of their own.\n{usage}")
+    kept = notebook.session.cache
+    held = kept.held() or "no result"
+    if "--yes" not in args.flags:
+        print(f"This removes {held} from the cache. Add --yes to do it.")  # noqa: T201
+        return
+    kept.purge()
+    print(f"{held} removed.")  # noqa: T201
+
+
 def _rerun(args: Arguments, notebook: Notebook) -> Run:
     usage = f"Usage: {manual.VERBS['rerun'][0]}"
     if not args.words:
@@ -154,7 +183,10 @@ def _rerun(args: Arguments, notebook: Notebook) -> Run:
     executor = args.text.get("--executor")
     if executor is not None and step is None:
         raise UsageError(f"--executor needs a step to move.\n{usage}")
-    made = run.rerun(step, executor=executor)
+    try:
+        made = run.rerun(step, executor=executor, force="--force" in args.flags)
+    except PlanError as exc:
+        raise PlanError(as_options(str(exc))) from None
     notebook.show(made)
     return made
 
@@ -228,9 +260,14 @@ _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function
     "steps": (_steps, (), 1),
     "workflows": (_workflows, (), 0),
     "runs": (_runs, (), 0),
-    "resume": (_resume, (Option("--changed"),), 1),
-    "rerun": (_rerun, (Option("--executor"),), 2),
-    "purge": (_purge, (Option("--older"), Option("--all", "flag"), Option("--yes", "flag")), _ANY),
+    "resume": (_resume, (Option("--changed"), Option("--force", "names")), 1),
+    "compensate": (_compensate, (), 1),
+    "rerun": (_rerun, (Option("--executor"), Option("--force", "flag")), 2),
+    "purge": (
+        _purge,
+        (Option("--older"), Option("--all", "flag"), Option("--cache", "flag"), Option("--yes", "flag")),
+        _ANY,
+    ),
     "approve": (_approve, (), _ANY),
     "reject": (_reject, (), _ANY),
     "help": (_help, (), 1),

@@ -16,9 +16,11 @@ import msgspec
 import traitlets
 
 from cerebelum_nb.errors import CerebelumError
+from cerebelum_nb.notebook import panel
 from cerebelum_nb.notebook.clicks import Clicks
 from cerebelum_nb.notebook.feed import Feeds
 from cerebelum_nb.notebook.wording import told
+from cerebelum_nb.runtime.kept import Steps
 from cerebelum_nb.runtime.run import Run
 
 TEXT: Final = "cerebelum_nb run"  # the same for every run, so that notebooks can be compared
@@ -44,8 +46,10 @@ class RunWidget(anywidget.AnyWidget):
         feeds: Feeds,
         on_end: Callable[["RunWidget", Run], None],
         readable: Callable[[str], str] = str,
+        cell_name: Callable[[str], str] = str,
     ) -> None:
         self._readable = readable  # a traceback with cells called as people call them
+        self._cell_name = cell_name
         self._leave: Callable[[], None] = _nothing
         self._run, self._executors, self._clicks, self._feeds, self._on_end = run, executors, clicks, feeds, on_end
         self.widget_id = secrets.token_hex(8)  # known before there is a comm; names the static chart it hides
@@ -148,23 +152,23 @@ class RunWidget(anywidget.AnyWidget):
             self._clicks.do(lambda: self._answer(content))
 
     def _answer(self, content: dict[str, Any]) -> None:
-        kind, request = content.get("kind"), content.get("request", 0)
-        step, executor = str(content.get("step", "")), content.get("executor")
-        if executor is not None:
-            executor = str(executor)
+        kind, request = str(content.get("kind")), content.get("request", 0)
+        step = str(content.get("step", ""))
         try:
             if kind == "resync":
                 with self._sending:
                     self.send({"kind": "snapshot", "snapshot": self._snapshot()})
             elif kind == "preview":
-                self._preview(request, step, executor)
+                self._preview(request, content)
             elif kind == "details":
                 details = msgspec.to_builtins(self._run.details(step))
                 details["traceback"] = self._readable(details["traceback"])
                 asked = next((told(a.data) for a in self._run.approvals if a.step == step), "")
                 self.send({"kind": "details", "request": request, **details, "asked": asked})
             elif kind == "apply":
-                self._apply(request, step, executor)
+                self._apply(request, content)
+            elif kind in ("look", "choices", "keep", "file"):
+                self.send({"kind": kind, "request": request, **self._asked(kind, content)})
             elif kind in ("approve", "reject"):
                 self._decide(request, step, content)
             elif kind == "cancel":
@@ -184,16 +188,28 @@ class RunWidget(anywidget.AnyWidget):
     def _acknowledge(self, request: Any, text: str, *, ok: bool = True) -> None:
         self.send({"kind": "ack", "request": request, "ok": ok, "text": text})
 
-    def _preview(self, request: Any, step: str, executor: str | None) -> None:
+    def _asked(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        if kind == "look":
+            return panel.look(self._run, content)
+        if kind == "choices":
+            return panel.choices(self._run, content, [str(e["name"]) for e in self._executors])
+        if kind == "keep":
+            return panel.keep(self._run, content, self._cell_name)
+        return panel.file(self._run, content)
+
+    def _preview(self, request: Any, content: dict[str, Any]) -> None:
+        step, executor = str(content.get("step", "")), _executor(content)
         answer = {"kind": "preview", "request": request, "step": step, "executor": executor}
         try:
-            found = self._run.preview(step, executor)
+            found = self._run.preview(_steps(content), executor, **_scope(content))
         except CerebelumError as exc:
             self.send({**answer, "runs": [], "reuses": [], "lost": "", "code": "", "ok": False, "text": str(exc)})
             return
         edited = f"Edited since, so it runs too: {', '.join(found.edited)}." if found.edited else ""
         plan = {"runs": found.runs, "reuses": found.reuses, "lost": found.lost or edited, "code": found.code}
-        self.send({**answer, **plan, "ok": True, "text": ""})
+        known = {"why": dict(found.why), "seconds": found.seconds, "untimed": found.untimed}
+        refused = str(getattr(found, "refused", "") or "")
+        self.send({**answer, **plan, **known, "ok": not refused, "text": refused})
 
     def _decide(self, request: Any, step: str, content: dict[str, Any]) -> None:
         run = self._run
@@ -210,12 +226,13 @@ class RunWidget(anywidget.AnyWidget):
             text = f'{step} approved. In Python: runs[{run.number}].approve("{step}", {content["value"]!r:.80})'
         self._acknowledge(request, text)
 
-    def _apply(self, request: Any, step: str, executor: str | None) -> None:
-        before = self._run
-        code = before.preview(step, executor).code
-        run = before.apply(step, executor)
+    def _apply(self, request: Any, content: dict[str, Any]) -> None:
+        before, steps, executor, scope = self._run, _steps(content), _executor(content), _scope(content)
+        code = before.preview(steps, executor, **scope).code
+        run = before.apply(steps, executor, **scope)
         if run is before:
-            done = f"{step} moved to {executor}" if executor else f"{step} runs again"
+            what = steps if isinstance(steps, str) else f"{len(steps or ())} steps"
+            done = f"{what} moved to {executor}" if executor else f"{what} runs again"
             self._acknowledge(request, f"{done}. In Python: {code}")
             return
         self._acknowledge(request, f"Run {run.number} started from run {before.number}: it is runs[{run.number}].")
@@ -224,7 +241,24 @@ class RunWidget(anywidget.AnyWidget):
 
 def _without_words(snapshot: dict[str, Any]) -> dict[str, Any]:
     """A snapshot as it may be saved with the notebook: what steps say of themselves is theirs, like their prints."""
-    return {**snapshot, "rows": [{**row, "doing": ""} if row["doing"] else row for row in snapshot["rows"]]}
+    return {
+        **snapshot,
+        "rows": [{**r, "doing": "", "said": ""} if r["doing"] or r["said"] else r for r in snapshot["rows"]],
+    }
+
+
+def _executor(content: Mapping[str, Any]) -> str | None:
+    executor = content.get("executor")
+    return None if executor is None else str(executor)
+
+
+def _steps(content: Mapping[str, Any]) -> Steps | None:
+    return None if content.get("scope") == "all" else panel.steps_of(content)
+
+
+def _scope(content: Mapping[str, Any]) -> dict[str, bool]:
+    """How much of a run runs again, as `Run.rerun` says it."""
+    return {"this": {"only": True}, "all": {"everything": True}}.get(str(content.get("scope")), {})
 
 
 def _nothing() -> None:

@@ -5,7 +5,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from cerebelum_nb.dsl.decorators import step as make_step
 from cerebelum_nb.dsl.registry import registry
@@ -14,7 +14,7 @@ from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import CerebelumError, DefinitionError, NotActiveYet, PlacementError, PlanError
 from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.typed import nearest
-from cerebelum_nb.notebook.cell import StepCell, read_cell
+from cerebelum_nb.notebook.cell import GIVEN, StepCell, read_cell
 from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.display import Displays
 from cerebelum_nb.notebook.failures import cell_number, folded, refuse_syntax
@@ -22,6 +22,8 @@ from cerebelum_nb.notebook.stale import Seen
 from cerebelum_nb.notebook.workflow_cell import describe, make_workflow, read_timeline, timeline
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import Session, current
+
+UNDO_GIVEN: Final = (*GIVEN, "result", "outcome")  # what a cell that undoes a step may read besides
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,41 @@ class Notebook:
         said = dict.fromkeys(note.removeprefix(f"step {step.name!r}: ") for note in notes)
         return step, ". ".join([self._describe(step, cell), *said])
 
+    def compensation(self, source: Source, name: str | None, undone: str) -> str:
+        """Make of a cell what undoes a step, and say so in one line.
+
+        Args:
+            name: What it is called, where the cell is no function.
+            undone: The step.
+
+        Raises:
+            DefinitionError: There is no such step, or the cell cannot undo it.
+        """
+        behind = self._step_behind(undone)
+        if behind is None:
+            raise DefinitionError(f"there is no step {undone!r} to be undone.{nearest(undone, registry.steps)}")
+        try:
+            cell = read_cell(
+                source.body,
+                name=name,
+                known=self._step_behind,
+                first_line=source.first_line,
+                filename=source.filename,
+                given=UNDO_GIVEN,
+            )
+            code = self._ip.compile(cell.tree, source.filename, "exec")
+        except SyntaxError as exc:
+            refuse_syntax(exc)
+        made: dict[str, Any] = {}
+        try:
+            exec(code, self.names, made if cell.statements else self.names)  # noqa: S102  the person's own cell
+        except BaseException as exc:
+            folded(exc, source.filename, self._ip)
+            raise
+        function = (made if cell.statements else self.names)[cell.function]
+        self.names[cell.function] = registry.steps[behind].compensate(function)
+        return f"{cell.function} undoes step {behind} when a run fails after it"
+
     def _decorated(  # noqa: PLR0913, PLR0917  what the magic's line says
         self,
         function: Any,
@@ -216,7 +253,14 @@ class Notebook:
 
     # -- workflows
 
-    def workflow(self, source: Source, name: str, executor: str, strategy: Mapping[str, str] | None) -> str:
+    def workflow(  # noqa: PLR0913, PLR0917  what the magic's line says
+        self,
+        source: Source,
+        name: str,
+        executor: str,
+        strategy: Mapping[str, str] | None,
+        fallback: Sequence[str] | None = None,
+    ) -> str:
         """Make a workflow of a cell, check it, and show its timeline as one line.
 
         Raises:
@@ -228,7 +272,9 @@ class Notebook:
             elements = read_timeline(source.body, first_line=source.first_line, filename=source.filename)
         except SyntaxError as exc:
             refuse_syntax(exc)
-        made = make_workflow(name, elements, self.names, registry, executor=executor, strategy=strategy)
+        made = make_workflow(
+            name, elements, self.names, registry, executor=executor, strategy=strategy, fallback=fallback
+        )
         plan = self.session.plan(made)
         if name in plan.names:
             raise DefinitionError(f"workflow {name!r} has a step of the same name: give the workflow another one")
@@ -313,6 +359,8 @@ class Notebook:
         strategy: Mapping[str, str] | None = None,
         start_at: str | None = None,
         until: str | None = None,
+        fresh: bool = False,
+        on_failure: str | None = None,
         detach: bool = False,
     ) -> Run:
         """Start a run and show it; wait for its end unless it is detached.
@@ -321,7 +369,15 @@ class Notebook:
             PlanError: It cannot run as asked; nothing has run.
             ExecutionError: A step failed.
         """
-        run = self.session.run(workflow, inputs, strategy=strategy, start_at=start_at, until=until)
+        run = self.session.run(
+            workflow,
+            inputs,
+            strategy=strategy,
+            start_at=start_at,
+            until=until,
+            fresh=fresh,
+            on_failure=on_failure,
+        )
         self.show(run, detach=detach)
         return run
 

@@ -189,6 +189,7 @@ def make_workflow(  # noqa: PLR0913  each is a part of the cell
     *,
     executor: str,
     strategy: Mapping[str, str] | None,
+    fallback: Sequence[str] | None = None,
 ) -> Workflow:
     """A workflow whose timeline is asked anew for every run, so that a step's new definition counts at once."""
 
@@ -201,7 +202,7 @@ def make_workflow(  # noqa: PLR0913  each is a part of the cell
                 _looked_up(element, namespace, _Names(namespace, registry, given))
 
     define.__module__ = "__main__"
-    return Workflow(name, define, registry, executor=executor, execution_strategy=strategy)
+    return Workflow(name, define, registry, executor=executor, execution_strategy=strategy, fallback=fallback)
 
 
 def describe(composition: Composition, plan: Plan) -> str:

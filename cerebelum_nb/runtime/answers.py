@@ -1,19 +1,22 @@
 """What a run answers: its result, why it has none, and what a move would do."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
 from cerebelum_nb.errors import (
+    CompensationFailed,
     ExecutionError,
     InvalidReturnValueError,
+    Leftover,
     RunCancelled,
     StepExecutionError,
     StepTimeoutError,
 )
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
+from cerebelum_nb.runtime.undoing import WAS_CANCELLED, in_order, is_on_request, left_in_doubt
 
 _NONE: Final[Mapping[int, TracebackType | None]] = {}
 
@@ -50,6 +53,10 @@ class Preview:
         lost: What would be thrown away, as a sentence; empty for nothing.
         edited: Steps that run because their code changed since.
         code: The same in Python.
+        why: Of each step that runs, why it does.
+        seconds: What those that were timed took when they last ran, together; None where nothing is known.
+        untimed: How many of them nobody has timed.
+        refused: Why it is not done without ``force=True``, in one line; empty where it is.
     """
 
     step: str
@@ -59,23 +66,91 @@ class Preview:
     lost: str
     edited: tuple[str, ...]
     code: str
+    why: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+    untimed: int = 0
+    refused: str = ""
 
 
-def why_not(state: RunState, called: str, tracebacks: Mapping[int, TracebackType | None] = _NONE) -> ExecutionError:
-    """Why a run that has ended did not succeed.
+def why_not(
+    state: RunState,
+    called: str,
+    tracebacks: Mapping[int, TracebackType | None] = _NONE,
+    key: Callable[[str], str] = str,
+    cause: ExecutionError | None = None,
+) -> ExecutionError | None:
+    """Why a run that has ended did not succeed; None for one that was to undo another, and did.
 
     Args:
         called: The run as people know it: ``run 3 of orders``.
         tracebacks: Frames of local steps that raised, by task.
+        key: Gives a step's idempotency key.
+        cause: Why that other run did not succeed.
     """
-    failed = [t for t, phase in enumerate(state.phase) if phase == FAILED and t not in state.undo]
-    if failed and state.status != "cancelled":
-        return _step_failed(state, min(failed, key=lambda t: state.ended[t]), tracebacks)
-    stopped = [state.names[t] for t, phase in enumerate(state.phase) if phase == CANCELLED and state.attempt[t]]
-    text = f" while {', '.join(stopped)} ran" if stopped else ""
-    return RunCancelled(
-        f"{called} was cancelled{text}; {state.phase.count(SUCCEEDED)} of {len(state.phase)} steps had finished"
+    why = cause if is_on_request(state) else _why_not(state, called, tracebacks)
+    if state.status == "compensation_failed":
+        left = leftovers(state, key)
+        errors = [_step_failed(state, t, tracebacks) for t in in_order(state, state.compensating) if t in state.errors]
+        attached = ExceptionGroup("what undoes its steps failed", errors) if errors else None
+        failure = CompensationFailed(_told(called, left), left, attached)
+        failure.__cause__ = why
+        _note_undone(failure, state)
+        return failure
+    if is_on_request(state):
+        return None
+    assert why is not None
+    _note_undone(why, state)
+    return why
+
+
+def leftovers(state: RunState, key: Callable[[str], str]) -> tuple[Leftover, ...]:
+    """What was to be undone and is not, as far as that is known by now.
+
+    Args:
+        key: Gives a step's idempotency key.
+    """
+    left = in_order(state, [t for t in state.compensating if state.phase[t] in (FAILED, CANCELLED)])
+    names = [(state.names[state.undo[t]], state.errors.get(t), state.reasons.get(t, "")) for t in left]
+    return tuple(
+        Leftover(name, key(name), f"{told.type}: {told.message}" if told else f"not tried: {reason or 'stopped'}")
+        for name, told, reason in names
     )
+
+
+def undone(state: RunState) -> tuple[str, ...]:
+    """Steps that have been undone, in that order."""
+    ended = [task for task in state.compensating if state.undo[task] in state.undone]
+    return tuple(state.names[state.undo[task]] for task in in_order(state, ended))
+
+
+def _told(called: str, left: Sequence[Leftover]) -> str:
+    count = "1 step" if len(left) == 1 else f"{len(left)} steps"
+    lines = [f"{called}: what {count} did could not be undone, and somebody must; compensate() on it tries again"]
+    return "\n".join([*lines, *(f"  {step} (idempotency key {key}): {error}" for step, key, error in left)])
+
+
+def _note_undone(failure: ExecutionError, state: RunState) -> None:
+    if names := undone(state):
+        failure.add_note(f"undone: {', '.join(names)}")
+    for task in left_in_doubt(state):
+        how = _DOUBTS.get(state.outcome_of(task), "it was stopped while it ran")
+        failure.add_note(
+            f"{state.names[task]} may have had its effect: {how}. compensate_unknown=True undoes such attempts"
+        )
+
+
+_DOUBTS: Final = {"lost": "its worker was lost", "timeout": "it took longer than it may"}
+
+
+def _why_not(state: RunState, called: str, tracebacks: Mapping[int, TracebackType | None]) -> ExecutionError:
+    steps = range(len(state.names) - len(state.undo))
+    failed = [t for t in steps if state.phase[t] == FAILED]
+    if failed and state.status != "cancelled" and state.why_undone != WAS_CANCELLED:
+        return _step_failed(state, min(failed, key=lambda t: state.ended[t]), tracebacks)
+    stopped = [state.names[t] for t in steps if state.phase[t] == CANCELLED and state.attempt[t]]
+    text = f" while {', '.join(stopped)} ran" if stopped else ""
+    done = sum(state.phase[t] == SUCCEEDED for t in steps)
+    return RunCancelled(f"{called} was cancelled{text}; {done} of {len(steps)} steps had finished")
 
 
 def _step_failed(state: RunState, task: int, tracebacks: Mapping[int, TracebackType | None]) -> ExecutionError:
@@ -109,7 +184,9 @@ _CLASSES: Final[dict[str, type[ExecutionError]]] = {
     "CancelledError": StepExecutionError,
     "WorkerLost": StepExecutionError,
     "CoreLost": StepExecutionError,
+    "PoisonStep": StepExecutionError,
     "StepTimeout": StepTimeoutError,
+    "NoWorker": StepTimeoutError,
     "UnserializableResult": InvalidReturnValueError,
     "UnreadableResult": InvalidReturnValueError,
 }

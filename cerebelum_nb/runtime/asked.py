@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cerebelum_nb.runtime.kept import Steps
+from cerebelum_nb.runtime.once import Force, Ran
 from cerebelum_nb.runtime.run import Run
 
 
@@ -14,22 +16,28 @@ class Asked:
     Attributes:
         until: Run only this step and what it needs.
         parent: The run whose results are reused.
-        again: The step of it to run again; None to run only what did not succeed.
+        again: The step, or steps, of it to run again; None to run only what did not succeed.
         given: Step name -> a result of an earlier run, and where it comes from as a sentence.
         keep_edited: Reuse results also of steps that were edited since.
         run_id: The new run's id; empty for any.
         undo_now: Run no step, only undo what `parent` did; why, as a sentence.
-        unknown: Tasks whose attempts in `parent` nobody knows the end of.
+        fresh: Take nothing from the cache.
+        force: Steps that run again although they never run twice; True for all.
+        ran: Those of `parent`'s steps that never run twice and have begun.
+        on_failure: "compensate" or "stop"; empty for what the workflow says, or `parent` was asked.
     """
 
     until: str | None = None
     parent: Run | None = None
-    again: str | None = None
+    again: Steps | None = None
     given: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     keep_edited: bool = False
     run_id: str = ""
     undo_now: str = ""
-    unknown: frozenset[int] = frozenset()
+    fresh: bool = False
+    force: Force = False
+    ran: Mapping[str, Ran] = field(default_factory=dict)
+    on_failure: str = ""
 
     @property
     def goes_on(self) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import sys
 import threading
 import time
@@ -9,19 +10,22 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from cerebelum_nb.errors import ExecutionError
+from cerebelum_nb.context import Context
+from cerebelum_nb.errors import ExecutionError, Leftover
 from cerebelum_nb.model.events import AnyEvent, TaskResumed
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
-from cerebelum_nb.runtime.answers import ExecutionResult, iso, why_not
+from cerebelum_nb.runtime.answers import ExecutionResult, iso, leftovers, undone, why_not
 from cerebelum_nb.runtime.approvals import Approvals
 from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
 from cerebelum_nb.runtime.journal import About
 from cerebelum_nb.runtime.looks import Looks
+from cerebelum_nb.runtime.once import Ran
 from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import Results
 from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Scheduler
+from cerebelum_nb.runtime.undoing import is_done, is_on_request, no_return
 from cerebelum_nb.runtime.watchers import FRAME_S
 
 GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
@@ -61,7 +65,9 @@ class Awaited(Looks):
         self.tracebacks = tracebacks if tracebacks is not None else {}
         self.pauses: Mapping[str, Sequence[Before]] = {}
         self.without_inputs, self.is_recalled = "", False
+        self.ran_before: Mapping[str, Ran] = {}  # steps that never run twice and had begun before it
         self.on_end: list[Callable[[Any], None]] = []
+        self.keys: Mapping[str, str] = {}  # steps that have an idempotency key of another run than `root`
         self._host, self._approvals, self._about = host, approvals, about
         self._waiters: list[Callable[[], None]] = []
         self._echoed = 0
@@ -72,7 +78,7 @@ class Awaited(Looks):
 
     @property
     def status(self) -> str:
-        """``running``, ``succeeded``, ``failed`` or ``cancelled``."""
+        """``running``, ``succeeded``, ``failed``, ``cancelled``, ``compensated`` or ``compensation_failed``."""
         if self._crashed is not None:
             return "failed"
         return self.state.status if self._done.is_set() else "running"
@@ -95,7 +101,7 @@ class Awaited(Looks):
             with self._host.waiting():
                 return self._wait(timeout, echo=echo)
         except KeyboardInterrupt:
-            self.cancel()
+            self.interrupt()
             raise
 
     def _wait(self, timeout: float | None, *, echo: bool) -> bool:
@@ -125,6 +131,7 @@ class Awaited(Looks):
         Raises:
             ExecutionError: A step failed.
             RunCancelled: The run was cancelled.
+            CompensationFailed: One of these, and not all that its steps did could be undone.
             TimeoutError: `timeout` seconds passed; the run goes on.
         """
         if not self.wait(timeout):
@@ -150,7 +157,7 @@ class Awaited(Looks):
                         await ended.wait()
                 self.echo()
         except asyncio.CancelledError:
-            self.cancel()
+            self.interrupt()
             raise
         return self._result()
 
@@ -166,10 +173,11 @@ class Awaited(Looks):
         if failure is not None:
             raise failure
         state, answer = self.state, self.scheduler.answer()
+        undid = is_on_request(state)
         return ExecutionResult(
             execution_id=self.id,
-            status="completed",
-            output=self.scheduler.envelopes.get(answer) or {"ok": self.results[answer]},
+            status="compensated" if undid else "completed",
+            output=None if undid else self.scheduler.envelopes.get(answer) or {"ok": self.results[answer]},
             error=None,
             started_at=iso(state.started_at),
             completed_at=iso(state.ended_at),
@@ -201,32 +209,80 @@ class Awaited(Looks):
         elif not self._done.is_set() or self.state.status == "succeeded":
             return None
         else:
-            failure = why_not(self.state, called, self.tracebacks)
+            before = self.parent.error() if self.parent is not None and is_on_request(self.state) else None
+            found = why_not(self.state, called, self.tracebacks, self._key, before)
+            if found is None:
+                return None
+            failure = found
+            self._note_not_undone(failure)
         failure.run = self
         return failure
+
+    def _note_not_undone(self, failure: ExecutionError) -> None:
+        """Say why something that could have been undone was not even tried."""
+        state, plan = self.state, self.plan
+        stands = self.scheduler.stands.done
+        names = [state.names[task] for task in state.undo.values() if is_done(state, task) or task in stands]
+        if not names or state.compensating:
+            return
+        if before := no_return(plan, state):
+            failure.add_note(f"nothing is undone: {before}, its point of no return, has completed")
+        elif not plan.undone_if:
+            again = f"runs[{self.number}].compensate() does it"
+            failure.add_note(f"not undone, as on_failure='stop' says: {', '.join(names)}; {again}")
+
+    def _key(self, step: str) -> str:
+        root = self.keys.get(step, self.root)
+        return Context(None, self.id, self.workflow, step, root=root).idempotency_key
+
+    @property
+    def undone(self) -> tuple[str, ...]:
+        """Steps whose effect has been undone, in that order."""
+        return self.scheduler.read(undone)
+
+    @property
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """What was to be undone and is not, each with its step, idempotency key and error: a human must act."""
+        return self.scheduler.read(lambda state: leftovers(state, self._key))
+
+    @property
+    def undoes_only(self) -> bool:
+        """It runs no step: it undoes what an earlier run did."""
+        return bool(self.scheduler.undo_now)
 
     def cancel(self, *, undo: bool = True) -> None:
         """Stop it: what has not begun is cancelled at once, what runs is asked to stop and given a moment.
 
-        Then what its steps did is undone, as far as they say how; a further cancel stops that.
+        Then what its steps did is undone, as far as they say how; a further cancel, once that has begun, stops it.
 
         Args:
             undo: Undo it.
         """
-        if self._done.is_set() or self.scheduler.is_halted():
+        if self._done.is_set() or (undo and self.scheduler.is_halted()):
             return
-        undoes = undo and self.plan.undo and self.plan.undone_if and not self.state.compensating
-        self._host.later(UNDO_GRACE_S if undoes else GRACE_S, self.scheduler.abandon)
+        undoing = bool(self.state.compensating)
+        waits = undo and self.plan.undo and self.plan.undone_if and not undoing
+        abandon = functools.partial(self.scheduler.abandon, undoing=undoing)
+        self._host.later(UNDO_GRACE_S if waits else GRACE_S, abandon)
         self.scheduler.cancel(undo=undo)
+
+    def interrupt(self) -> None:
+        """What the interrupt key does: cancel it, unless it is being undone already, which goes on."""
+        if not self.scheduler.is_undoing():
+            self.cancel()
 
     # -- called by the pump
 
-    def keep(self, batch: Sequence[AnyEvent]) -> None:
-        """Put the results that these events tell of on disk, at the start the inputs too."""
+    def keep(self, batch: Sequence[AnyEvent], *, lasting: bool) -> None:
+        """Put the results that these events tell of on disk, at the start the inputs too.
+
+        Args:
+            lasting: Return only when a power cut leaves them there.
+        """
         answers = {
             e.task: said for e in batch if type(e) is TaskResumed and (said := self._approvals.said(e.task, e.attempt))
         }
-        self.results.keep(batch, self.plan, answers)
+        self.results.keep(batch, self.plan, answers, lasting=lasting)
 
     def tidy(self) -> None:
         """What need not be on disk before everybody knows that it has ended."""
@@ -235,6 +291,14 @@ class Awaited(Looks):
     def about(self) -> About | None:
         """What is known about it beside its events."""
         return self._about() if self._about is not None else None
+
+    def held(self, why: str) -> None:
+        """Nothing new of it begins, with words for people; or, without words, it goes on."""
+        self.note = why
+        if why:
+            self.scheduler.hold()
+        else:
+            self.scheduler.release()
 
     def recall(self, events: Sequence[AnyEvent], pauses: Mapping[str, Sequence[Before]], without_inputs: str) -> None:
         """It is from the journal: it has ended, these are its events, and so far had its steps slept and waited.
@@ -260,6 +324,6 @@ class Awaited(Looks):
     def crash(self, why: BaseException) -> None:
         """End it from outside: its events cannot be kept, or the scheduler has a bug."""
         if self._crashed is None and not self._done.is_set():
-            self._crashed = why
+            self._crashed, self.note = why, ""
             self.scheduler.cancel(undo=False)
             self.finished()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -10,8 +11,11 @@ from cerebelum_nb.attempt import describe
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
 from cerebelum_nb.protocols import Answer, Executor, Outcome
-from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.scheduler import Ticket
+from cerebelum_nb.runtime.breaker import Breaker
+from cerebelum_nb.runtime.careful import not_to_begin
+from cerebelum_nb.runtime.elsewhere import no_worker
+from cerebelum_nb.runtime.job import Job, looked_up
+from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Ticket
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +42,7 @@ class _Signals:
         self._courier, self._job, self._ticket = courier, job, ticket
 
     def started(self, worker: str) -> None:
+        self._courier.took()
         self._job.scheduler.began(self._ticket.task, self._ticket.attempt, worker)
 
     def output(self, stream: Stream, text: str) -> None:
@@ -56,8 +61,12 @@ class _Signals:
 class Courier:
     """One run's lane to one executor: each of its rounds takes a ticket, awaits the executor, and takes the next."""
 
-    def __init__(self, job: Job, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
-        self._job, self._executor, self._loop = job, executor, loop
+    def __init__(
+        self, job: Job, executor: Executor, loop: asyncio.AbstractEventLoop, breaker: Breaker | None = None
+    ) -> None:
+        self._job, self._executor, self._loop, self._breaker = job, executor, loop, breaker
+        self._starting: set[tuple[int, int]] = set()  # attempts that wait until the executor is there
+        self._taken_back: dict[tuple[int, int], float | None] = {}  # as far as nobody has begun them
         self._rounds: set[asyncio.Task[None]] = set()
         self._at_work: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._held_back = False  # poked while all rounds were busy
@@ -71,6 +80,30 @@ class Courier:
     def stop(self, task: int, attempt: int) -> None:
         """Stop an attempt. From any thread."""
         self._loop.call_soon_threadsafe(self._cancel, (task, attempt))
+
+    def withdraw(self, task: int, attempt: int, limit_s: float | None) -> None:
+        """Take an attempt back if nobody has begun it; see `elsewhere.Reach`. From any thread."""
+        self._loop.call_soon_threadsafe(self._withdraw, (task, attempt), limit_s)
+
+    def _withdraw(self, key: tuple[int, int], limit_s: float | None) -> None:
+        if key not in self._at_work:
+            return
+        self._taken_back[key] = limit_s
+        take_back = getattr(self._executor, "withdraw", None)  # not all can
+        if key in self._starting or (take_back is None and limit_s is not None):
+            self._at_work[key].cancel()
+        elif take_back is not None:
+            take_back(self._job.run, *key)
+
+    @property
+    def workers(self) -> int:
+        """How many workers the executor has, as far as it says."""
+        return getattr(self._executor, "workers", 0)
+
+    def took(self) -> None:
+        """A worker has begun an attempt."""
+        if self._breaker is not None:
+            self._breaker.took()
 
     def _cancel(self, key: tuple[int, int]) -> None:
         at_work = self._at_work.get(key)
@@ -159,12 +192,66 @@ class Courier:
             ticket = turn(name, ticket, outcome=outcome)
 
     async def _carry(self, ticket: Ticket) -> Outcome:
+        cache = self._job.cache
+        if cache is None or ticket.task not in self._job.plan.cached:
+            return await self._carried(ticket)
         try:
-            await self._executor.start()
+            found = cache.at_once(ticket) or await looked_up(self._loop, cache, ticket)
+        except asyncio.CancelledError:
+            self._taken_back.pop((ticket.task, ticket.attempt), None)
+            return Outcome("cancelled", error=ErrorInfo("Cancelled", "stopped before it was sent"), delivered=False)
+        if found is not None:
+            return found
+        outcome = await self._carried(ticket)
+        if outcome.kind == "ok":
+            cache.made(ticket, outcome.value)
+        return outcome
+
+    async def _carried(self, ticket: Ticket) -> Outcome:
+        key, began = (ticket.task, ticket.attempt), monotonic()
+        outcome = await self._sent(ticket, key)
+        if key in self._taken_back:
+            limit_s = self._taken_back.pop(key)
+            if limit_s is None and not outcome.delivered:  # its place is well: only its queue is too long
+                return Outcome("cancelled", error=ErrorInfo("Moved", "taken back: its queue was long"), delivered=False)
+            stopped = outcome.kind == "cancelled" and not hasattr(self._executor, "withdraw")
+            if limit_s is not None and (stopped or not outcome.delivered):
+                label = self._job.scheduler.state.places[ticket.task].label
+                nobody = no_worker(label, limit_s, self.workers)
+                outcome = dataclasses.replace(nobody, delivered=outcome.delivered)
+        if self._breaker is not None:
+            self._breaker.ended(outcome, began)
+        return outcome
+
+    async def _sent(self, ticket: Ticket, key: tuple[int, int]) -> Outcome:
+        begins = False
+        try:
+            self._starting.add(key)
+            try:
+                await self._executor.start()
+                if ticket.task in self._job.plan.careful:
+                    never = await not_to_begin(self._job.scheduler, ticket)
+                    if never is not None:
+                        return never
+            finally:
+                self._starting.discard(key)
+            begins = True
             return await self._executor.run(self._job.attempt(ticket), _Signals(self, self._job, ticket))
         except asyncio.CancelledError:
-            return Outcome("cancelled", error=ErrorInfo("Cancelled", "stopped on the worker"))
+            return await self._stopped(ticket, begins=begins)
         except CerebelumError as exc:  # the executor's own words: no step code has failed
-            return Outcome("error", error=ErrorInfo(type(exc).__name__, str(exc)))
+            return Outcome("error", error=ErrorInfo(type(exc).__name__, str(exc)), delivered=begins)
         except Exception as exc:  # noqa: BLE001  recorded: a broken executor must not hang the run
-            return Outcome("error", error=describe(exc))
+            return Outcome("error", error=describe(exc), delivered=begins)
+
+    async def _stopped(self, ticket: Ticket, *, begins: bool) -> Outcome:
+        """An attempt was stopped. Where what the run did is undone next, it is said only when the step has ended."""
+        stopped = Outcome("cancelled", error=ErrorInfo("Cancelled", "stopped on the worker"), delivered=begins)
+        if not begins or not hasattr(self._executor, "gone") or not self._job.scheduler.is_undoing():
+            return stopped
+        end = asyncio.ensure_future(self._executor.gone(self._job.run, ticket.task, ticket.attempt))
+        await asyncio.wait([end], timeout=UNDO_GRACE_S)
+        ended = end.result() if end.done() else None
+        end.cancel()
+        # It may just have completed: then it is undone as what has.
+        return ended if ended is not None and ended.kind == "ok" else stopped

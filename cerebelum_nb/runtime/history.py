@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import psutil
 
-from cerebelum_nb.errors import PlanError
+from cerebelum_nb.errors import ExecutorError, PlanError
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.approvals import Approvals
@@ -27,6 +27,8 @@ _HAS: Final = {
     "succeeded": "has succeeded",
     "failed": "has failed",
     "cancelled": "was cancelled",
+    "compensated": "is undone",
+    "compensation_failed": "is not undone completely",
     "interrupted": "was cut off",
 }
 
@@ -45,17 +47,28 @@ class History:
 
     Args:
         journal: Where the journal is; it need not be there.
+        own: Where it should be: where that cannot be written it is still looked at, as far as it can be read.
     """
 
-    def __init__(self, journal: Callable[[], Path], archive: Archive) -> None:
-        self._journal, self._archive = journal, archive
+    def __init__(self, journal: Callable[[], Path], archive: Archive, own: Path | None = None) -> None:
+        self._journal, self._archive, self._own = journal, archive, own
+
+    def _earlier(self) -> Path | None:
+        """The project's own journal, where another one is written."""
+        if self._own is None or self._own == self._journal():
+            return None
+        with contextlib.suppress(OSError):
+            return self._own if self._own.exists() else None
+        return None
 
     def entries(self, most: int = 1000) -> list[Entry]:
         """The newest runs, newest first."""
-        path = self._journal()
-        if not path.exists():
-            return []
-        return [Entry(a.run, a.workflow, a.at, status or _open(a)) for a, status in read_runs(path, most)]
+        path, earlier = self._journal(), self._earlier()
+        found = read_runs(path, most) if path.exists() else []
+        if earlier is not None:
+            with contextlib.suppress(ExecutorError):  # said when it was found that it cannot be used
+                found += read_runs(earlier, most)
+        return [Entry(a.run, a.workflow, a.at, status or _open(a)) for a, status in found[:most]]
 
     def find(self, name: str) -> str:
         """The id of a run by a part of it that only it has.
@@ -95,6 +108,7 @@ class History:
             approvals=Approvals(),
             root=about.root,
         )
+        made.ran_before = about.ran
         made.recall(found.events, self.pauses(found), found.without_inputs)
         return made
 
@@ -110,7 +124,7 @@ class History:
         for entry in entries:
             if (
                 workflow in (None, entry.workflow)
-                and entry.status not in ("succeeded", "running")
+                and entry.status not in ("succeeded", "compensated", "running")
                 and claims.get(entry.run) not in known
             ):
                 return entry.run
@@ -125,18 +139,25 @@ class History:
 
         Raises:
             PlanError: Somebody has, or does just now.
+            ExecutorError: The journal cannot be written.
         """
         new = new_id()
         self._claim(run, new)
         try:
             yield new
         except BaseException:
-            release(self._journal(), run, new)  # nothing came of it
+            with contextlib.suppress(OSError, sqlite3.Error):  # then it is seen that nobody is there
+                release(self._journal(), run, new)  # nothing came of it
             raise
 
     def _claim(self, run: str, by: str) -> None:
         me = psutil.Process()
-        found, pid, born = claim(self._journal(), run, by, me.pid, me.create_time())
+        try:
+            found, pid, born = claim(self._journal(), run, by, me.pid, me.create_time())
+        except (OSError, sqlite3.Error) as exc:
+            raise ExecutorError(
+                f"run {run} cannot be gone on from: the journal cannot be written ({exc}: {self._journal()})"
+            ) from None
         if found == by:
             return
         status = {entry.run: entry.status for entry in self.entries(_MANY)}.get(found)
@@ -146,7 +167,7 @@ class History:
             return
         if status is None or status == "running":
             raise PlanError(f"run {run} is gone on from just now, by run {found} in process {pid}")
-        more = "" if status == "succeeded" else ": resume that one"
+        more = "" if status in ("succeeded", "compensated") else ": resume that one"
         raise PlanError(f"run {run} was resumed before, by run {found}, which {_HAS[status]}{more}")
 
     def purge(self, runs: Sequence[str]) -> None:
@@ -161,7 +182,9 @@ class History:
 
     def tidy(self, keep_days: float, keep_nbytes: int) -> None:
         """Remove what is outdated, as far as that can be done now."""
-        with contextlib.suppress(OSError, sqlite3.Error):  # another kernel may be at it; there is a next time
+        with contextlib.suppress(
+            OSError, sqlite3.Error, ExecutorError
+        ):  # another kernel may be at it: next time
             self.purge(self.outdated(keep_days, keep_nbytes, time.time()))
 
     def outdated(self, keep_days: float, keep_nbytes: int, now: float) -> list[str]:
@@ -184,8 +207,10 @@ class History:
             PlanError: The journal does not know it, or another kernel runs it just now.
             CerebelumError: Its inputs cannot be read.
         """
-        path = self._journal()
+        path, earlier = self._journal(), self._earlier()
         about = read_about(path, run) if path.exists() else None
+        if about is None and earlier is not None:
+            path, about = earlier, read_about(earlier, run)
         if about is None:
             raise PlanError(f"the journal has no run {run!r}")
         events = list(read(path, run))

@@ -2,14 +2,31 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+import importlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cerebelum_nb.model.events import Placement
-from cerebelum_nb.runtime.kept import Changed, Kept
+from cerebelum_nb.runtime.kept import Changed, Kept, Steps
+from cerebelum_nb.runtime.once import Force
 
 if TYPE_CHECKING:
     from cerebelum_nb.runtime.run import Run
+
+
+_openers: list[Callable[[], Any]] = []  # how the process's session is had: told by `session`, which is above
+
+
+def opens_with(opener: Callable[[], Any]) -> None:
+    """Tell how the process's session is had."""
+    _openers[:] = [opener]
+
+
+def current_host() -> Any:
+    """The process's session, opened when first asked for."""
+    if not _openers:
+        importlib.import_module("cerebelum_nb").open_session()  # which tells
+    return _openers[0]()
 
 
 class Host(Protocol):
@@ -23,14 +40,28 @@ class Host(Protocol):
     def placement(self, run: "Run", step: str, executor: str) -> Placement:
         """Where a step of the run goes when a person says so."""
 
-    def rerun(self, run: "Run", step: str | None, executor: str | None) -> "Run":
+    def rerun(
+        self, run: "Run", step: Steps | None, executor: str | None, *, until: str | None = None, force: Force = False
+    ) -> "Run":
         """A new run of the same workflow that reuses what is not affected."""
 
-    def resume(self, run: "Run", changed: Changed) -> "Run":
+    def resume(
+        self,
+        run: "Run",
+        changed: Changed,
+        force: Force = False,
+        results: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> "Run":
         """A new run of the same workflow that runs what has not succeeded."""
+
+    def compensate(self, run: "Run") -> "Run":
+        """A new run that only undoes what an earlier one did."""
 
     def waiting(self) -> contextlib.AbstractContextManager[None]:
         """Entered by whoever blocks until a run ends: it may be a step."""
 
-    def would_rerun(self, run: "Run", step: str | None, executor: str | None) -> Kept:
+    def would_rerun(
+        self, run: "Run", step: Steps | None, executor: str | None, *, until: str | None = None
+    ) -> Kept:
         """What that would run and reuse."""

@@ -1,23 +1,26 @@
 """One run as its executors see it: what to call with what, and where prints go."""
 
+import asyncio
+import concurrent.futures
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cerebelum_nb.attempt import describe
 from cerebelum_nb.context import Context, own_copy
+from cerebelum_nb.errors import ResultLost
 from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
-from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.protocols import Answer, Attempt, Outcome
 from cerebelum_nb.runtime.approvals import Approval, Approvals
 from cerebelum_nb.runtime.here import LocalAttempt
+from cerebelum_nb.runtime.results import ResultRef
 from cerebelum_nb.runtime.scheduler import MISSING, Scheduler, Ticket
 
 PRINT_LIMIT: Final = 1024 * 1024  # characters of prints kept of one attempt
@@ -70,6 +73,31 @@ class Before:
         return self.answer if self.answer is not None else Answer(approved=True)
 
 
+class Cached(Protocol):
+    """The cache, as whoever runs attempts sees it; see `lookups.Lookups`."""
+
+    @property
+    def threads(self) -> concurrent.futures.Executor:
+        """Where `look` is called for those who hold a loop."""
+
+    def at_once(self, ticket: Ticket) -> Outcome | None:
+        """A result that can be had without holding anybody up."""
+
+    def look(self, ticket: Ticket) -> Outcome | None:
+        """A result, or None for a miss. May read files."""
+
+    def made(self, ticket: Ticket, value: Any) -> None:
+        """An attempt returned this. Called before anybody else can see it."""
+
+
+async def looked_up(loop: asyncio.AbstractEventLoop, cache: Cached, ticket: Ticket) -> Outcome | None:
+    """What the cache has, read in a thread of its own, so that the loop goes on."""
+    try:
+        return await loop.run_in_executor(cache.threads, cache.look, ticket)
+    except RuntimeError:  # the session was closed meanwhile: nobody waits for this any more
+        return None
+
+
 def _at_once(_seconds: float, call: Callable[[], None]) -> None:
     """Until a run takes it on, there is no clock."""
     call()
@@ -87,18 +115,23 @@ class Job:
         crash: Called when the scheduler itself fails: the run cannot go on, and must not hang.
     """
 
-    def __init__(self, run: str, plan: Plan, scheduler: Scheduler, root: str = "") -> None:
+    def __init__(
+        self, run: str, plan: Plan, scheduler: Scheduler, root: str = "", keys: Mapping[str, str] | None = None
+    ) -> None:
         """Join them.
 
         Args:
             root: The run that this one goes on from, if any: its steps keep their idempotency keys.
+            keys: Steps that have another one, since they were undone and run again -> what it is made of instead.
         """
+        self._keys = keys or {}
         self.run, self.plan, self.scheduler, self.root = run, plan, scheduler, root or run
         self.crash: Callable[[BaseException], None] = _nobody
         self.approvals = Approvals()
         self.tracebacks: dict[int, TracebackType | None] = {}  # of local steps that raised; they keep its frames alive
         self.past: dict[int, list[Before]] = {}  # pauses of attempts that a kernel's end cut off
         self.later: Callable[[float, Callable[[], None]], None] = _at_once
+        self.cache: Cached | None = None  # where a step of the plan may be served from it
         self._pauses: dict[tuple[int, int], list[_Pause]] = {}  # by task and attempt
         self._shown: dict[tuple[int, int], _Pause] = {}
         self._telling = False
@@ -115,10 +148,10 @@ class Job:
         ]
         if not call.keywords:
             return plan.functions[task], args, {}
-        named = {name: self._one(n, task, number) for name, n in self._given(call)}
+        named = {name: self._one(n, task, number) for name, n in self.given(call)}
         return plan.functions[task], args, named
 
-    def _given(self, call: Call) -> Iterable[tuple[str, int]]:
+    def given(self, call: Call) -> Iterable[tuple[str, int]]:
         """The keywords of a call, without those whose task a route passed by: they keep their defaults."""
         if not call.optional:
             return call.keywords
@@ -131,24 +164,28 @@ class Job:
     def _given_by(self, source: int, task: int) -> Any:
         """What stands at a place of a call; None for the context, which is made where the step runs."""
         if source >= 0:
-            return self.scheduler.values[source]
+            value = self.scheduler.values[source]
+            if type(value) is ResultRef:
+                raise ResultLost(f"the result of {self.plan.names[source]!r} is not kept: {value.stored.why}")
+            return None if value is MISSING else value
         if source == OUTCOME:
-            undone = self.scheduler.state.undo[task]
-            return "completed" if self.scheduler.state.phase[undone] == SUCCEEDED else "unknown"
+            return "unknown" if self.scheduler.state.undo[task] in self.scheduler.in_doubt else "completed"
         return self.plan.inputs if source == INPUTS else None
 
     def context(self, task: int, number: int) -> Context:
         """What the step is told about its run."""
         label = self.scheduler.state.places[task].label
         step = self._called(task)
-        return Context(self._inputs(task), self.run, self.plan.workflow, step, number, label, self.root)
+        root = self._keys.get(step, self.root) if self._keys else self.root
+        return Context(self.inputs(task), self.run, self.plan.workflow, step, number, label, root)
 
     def _called(self, task: int) -> str:
         """A step's name; what undoes it goes by the same, and so has its idempotency key."""
         undo = self.scheduler.state.undo
         return self.plan.names[undo[task] if undo and task in undo else task]
 
-    def _inputs(self, task: int) -> Any:
+    def inputs(self, task: int) -> Any:
+        """What a task gets as the run's inputs."""
         source = self.plan.inputs_of.get(task)
         return self.plan.inputs if source is None else self.scheduler.values[source]
 
@@ -157,7 +194,7 @@ class Job:
         plan, task = self.plan, ticket.task
         call, place = plan.calls[task], self.scheduler.state.places[task]
         args = [self._given_by(n, task) for n in call.positional]
-        kwargs = {k: self._given_by(n, task) for k, n in self._given(call)}
+        kwargs = {k: self._given_by(n, task) for k, n in self.given(call)}
         sources = [*call.positional, *(n for _, n in call.keywords)]
         return Attempt(
             run=self.run,
@@ -169,14 +206,15 @@ class Job:
             args=args,
             kwargs=kwargs,
             context_at=call.positional.index(CONTEXT) if CONTEXT in call.positional else None,
+            once=task in plan.careful and plan.options[task].effects == "once",
             fields={
-                "inputs": self._inputs(task) if CONTEXT in sources else None,
+                "inputs": self.inputs(task) if CONTEXT in sources else None,
                 "execution_id": self.run,
                 "workflow_name": plan.workflow,
                 "step_name": self._called(task),
                 "attempt": ticket.attempt,
                 "executor": place.label,
-                "root": self.root,
+                "root": self._keys.get(self._called(task), self.root),
             },
         )
 

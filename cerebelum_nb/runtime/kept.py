@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Collection, Sequence
 from types import CodeType
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.model.typed import listed, nearest
 
 Changed = Literal["ask", "run", "keep"]
+Steps = str | Sequence[str]  # one by its name, or several
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -23,25 +25,28 @@ class Kept(msgspec.Struct, frozen=True):
     reuses: tuple[int, ...]
     edited: tuple[str, ...]  # steps that run because their code changed
     names: tuple[str, ...]
+    refused: str = ""  # why that is not done unless somebody insists
 
 
 def kept(  # noqa: PLR0913  the two runs, and what a person may say of them
     made: Plan,
     before: Plan,
     state: RunState,
-    again: str | None,
+    again: Steps | None,
     lost: Collection[int] = frozenset(),
     *,
     keep_edited: bool = False,
+    stated: Collection[str] = (),
 ) -> Kept:
     """Take over what succeeded, but for `again`, for what was edited since, and for all that depends on these.
 
     Args:
         made: The new plan.
         before: The plan of the earlier run, and `state` how it ended.
-        again: The step to run again; None for no more than must run.
+        again: The step, or steps, to run again; None for no more than must run.
         lost: Tasks of the earlier run whose results are not there any more.
         keep_edited: Take results also of steps that were edited since.
+        stated: Steps that do not run because a person has said what they gave.
 
     Raises:
         PlanError: The workflow has no step `again`.
@@ -59,20 +64,25 @@ def kept(  # noqa: PLR0913  the two runs, and what a person may say of them
     # What a route passed by is decided by its decision: again if that runs, and stays passed by if not.
     passed = {before.names[t] for t in state.passed}
     runs = {t for t, name in enumerate(names) if name not in old and name not in passed} | set(edited)
-    if again is not None:
-        if again not in made.names:
-            near = nearest(again, made.names)
-            raise PlanError(f"workflow {made.workflow!r} has no step {again!r} to run from.{near}")
-        runs.add(made.number_of(again))
+    for step in listed_steps(again):
+        if step not in made.names:
+            near = nearest(step, made.names)
+            raise PlanError(f"workflow {made.workflow!r} has no step {step!r} to run from.{near}")
+        runs.add(made.number_of(step))
     for task in list(runs):
         runs |= made.below(task)
-    runs -= made.left_out
+    runs -= made.left_out | {t for t, name in enumerate(names) if name in stated}
     return Kept(
         runs=tuple(sorted(runs)),
         reuses=tuple(t for t, name in enumerate(names) if t not in runs and t not in made.left_out and name in old),
         edited=tuple(made.names[t] for t in edited if t in runs),
         names=made.names,
     )
+
+
+def listed_steps(steps: Steps | None) -> tuple[str, ...]:
+    """The steps of one name, of several, or of None."""
+    return () if steps is None else (steps,) if isinstance(steps, str) else tuple(dict.fromkeys(steps))
 
 
 def is_edited(new: Callable[..., Any], old: Callable[..., Any]) -> bool:
@@ -115,7 +125,8 @@ def check_changed(found: Kept, gone: Sequence[str], changed: Changed) -> None:
 
 def as_options(text: str) -> str:
     """What `check_changed` says, as it is typed on a line: ``--changed run``."""
-    return text.replace("changed='run'", "--changed run").replace("changed='keep'", "--changed keep")
+    text = text.replace("changed='run'", "--changed run").replace("changed='keep'", "--changed keep")
+    return re.sub(r"force=\['([^']*)'\]", r"--force \1", text).replace("force=True", "--force")
 
 
 class PastCode(msgspec.Struct, frozen=True):

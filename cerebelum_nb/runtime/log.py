@@ -26,12 +26,17 @@ class Log:
 
     Attributes:
         late: Signals of superseded attempts: counted, never written.
+        held: Nothing new begins, since the journal cannot be written.
+        must_last: Something was written since the last look that is to be on disk at once, and to stay there.
     """
 
     def __init__(self) -> None:
         self.state = RunState()
         self.log: list[AnyEvent] = []
         self.late = 0
+        self.held = self.must_last = False
+        self._on_disk: list[tuple[int, Callable[[bool], object]]] = []  # event -> who waits until that is on disk
+        self._on_disk_lock = threading.Lock()
         self._lock = threading.Lock()
         self._wall = time.time() - time.perf_counter()
 
@@ -53,6 +58,26 @@ class Log:
         batch = self.log[: len(self.log)]  # one reader, append-only writers: each line is atomic, no lock needed
         del self.log[: len(batch)]
         return batch
+
+    def when_on_disk(self, seq: int, call: Callable[[bool], object]) -> None:
+        """Call somebody once an event is on disk to stay, with True; with False when it never will be."""
+        with self._on_disk_lock:
+            self._on_disk.append((seq, call))
+
+    def take_must_last(self) -> bool:
+        """Whether what is in the log is to be on disk to stay. To be asked before `drain`."""
+        asked, self.must_last = self.must_last, False
+        return asked or bool(self._on_disk)
+
+    def on_disk(self, seq: int, *, kept: bool = True) -> None:
+        """Tell those who wait that all events up to one are on disk; or, with `kept=False`, that no more will be."""
+        if not self._on_disk:
+            return
+        with self._on_disk_lock:
+            told = [call for number, call in self._on_disk if number <= seq or not kept]
+            self._on_disk = [(number, call) for number, call in self._on_disk if number > seq and kept]
+        for call in told:
+            call(kept)
 
     def printed(self, task: int, attempt: int, stream: Stream, text: str) -> None:
         """A live attempt printed something."""

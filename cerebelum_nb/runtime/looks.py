@@ -8,6 +8,7 @@ import msgspec
 
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model import view
+from cerebelum_nb.model.critical import Outlooks
 from cerebelum_nb.model.events import AnyEvent, AttemptOutput
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import RunState
@@ -39,6 +40,7 @@ class Looks:
         self._printed: list[tuple[str, str, str]] = []
         self._crashed: BaseException | None = None
         self.note = ""  # what holds it up, in words
+        self.outlooks = Outlooks()  # who starts a run may know an earlier one
 
     @property
     def state(self) -> RunState:
@@ -61,6 +63,7 @@ class Looks:
                 reused_from=reused_from,
                 total=self.plan.steps - len(self.plan.left_out),
                 note=self.note,
+                outlook=self.outlooks.at(s, self.scheduler.now()),
             )
         )
         return made if self._crashed is None else view.failed(made)

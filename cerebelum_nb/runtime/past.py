@@ -1,7 +1,7 @@
 """A run from the journal, as it was: to be looked at, and to be gone on from."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from cerebelum_nb.model.plan import Call, Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.runtime.journal import About
 from cerebelum_nb.runtime.kept import PastCode
+from cerebelum_nb.runtime.once import Ran
 from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.results import NONE, ResultRef, Stored
 from cerebelum_nb.runtime.scheduler import NOT_ASKED, Scheduler
@@ -71,15 +72,17 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
     interrupted, pauses = state.status == "running", _pauses(events, state)
     if interrupted:
         scheduler.stand_at(events[-1].at)  # nobody knows when its kernel ended: the last that is known counts
-        scheduler.cancel(ENDED)
+        scheduler.cancel(ENDED, undo=False)
         scheduler.abandon(ENDED)
+        scheduler.abandon(ENDED, undoing=True)
     return Past(about, list(events), made, scheduler, pauses, interrupted)
 
 
-def about_now(run: str, made: Plan, wishes: Wishes, root: str) -> About:
+def about_now(run: str, made: Plan, wishes: Wishes, root: str, ran: Mapping[str, Ran]) -> About:
     """What is to be known later about a run that this process begins."""
     strategy, person, me = dict(wishes.strategy), dict(wishes.person), psutil.Process()
-    return About(run, made.workflow, time.time(), me.pid, me.create_time(), strategy, person, wishes.everywhere, root)
+    born, everywhere = me.create_time(), wishes.everywhere
+    return About(run, made.workflow, time.time(), me.pid, born, strategy, person, everywhere, root, dict(ran))
 
 
 def is_alive(about: About) -> bool:
@@ -115,7 +118,7 @@ def _plan(started: RunStarted, state: RunState, stored: dict[int, Stored], input
         ways=dict.fromkeys(started.decisions, ()),
         groups=started.groups,
         undo=started.undo,
-        undone_if=False,  # it is over
+        undone_if=started.undone_if,
     )
 
 

@@ -1,6 +1,6 @@
 """From a workflow, inputs and wishes to a plan, or to one clear error before anything runs. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from cerebelum_nb.model.options import NOTHING, Backoff, StepOptions
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.model.workflow import GroupDef, Parameter, StepDef, WorkflowDef
+from cerebelum_nb.runtime.elsewhere import NOWHERE, places_for
 from cerebelum_nb.runtime.placement import Places, Wishes, check_map, place, wish
 from cerebelum_nb.runtime.quiet import collector_at_rest
 
@@ -66,10 +67,44 @@ def _planned(workflow: WorkflowDef, inputs: Any, wishes: Wishes, places: Places)
         groups=tuple([Group(g.name, g.first, g.stop) for g in workflow.groups]),
         options=options,
         inputs_of=inputs_of,
+        fallbacks=_fallbacks(workflow, options, [distinct[i] for i in place_of], places),
         cached=frozenset(i for i, asked in options.items() if asked.cache),
         careful=frozenset(i for i, asked in options.items() if asked.effects == "once" or asked.compensate is not None),
     )
+    _check_ways_back(made)
     return _with_undo(made, workflow, scope) if any(step.undo is not None for step in steps) else made
+
+
+def _fallbacks(
+    workflow: WorkflowDef, options: Mapping[int, StepOptions], chosen: Sequence[Placement], places: Places
+) -> dict[int, tuple[Placement, ...]]:
+    """Where else tasks may run, in order. What keeps a step from a place is to take it out here."""
+    found: dict[int, tuple[Placement, ...]] = {}
+    for task, asked in options.items():
+        step, names = workflow.steps[task], [name for name in asked.fallback if name != NOWHERE]
+        if asked.max_queue is not None and not names:
+            raise PlanError(
+                f"step {step.name!r} says max_queue={asked.max_queue} and has no other place to go: "
+                'add fallback="local", or a list of executors'
+            )
+        why = "the step's fallback"
+        declared = [place(step.name, (name, "fallback", why), places, is_async=step.is_async) for name in names]
+        if others := places_for(chosen[task].executor, declared):
+            found[task] = others
+    return found
+
+
+def _check_ways_back(made: Plan) -> None:
+    """A way back must not lead over a step that never runs twice."""
+    for decision, ways in made.ways.items():
+        for way in ways:
+            over = {*way.back_to, *made.below(*way.back_to)} - made.below(decision) if way.back_to else ()
+            for task in sorted(over):
+                if task in made.options and made.options[task].effects == "once":
+                    raise PlanError(
+                        f"the way back from {made.names[decision]!r} to {made.names[way.back_to[0]]!r} would run "
+                        f"{made.names[task]!r} again, which says effects=\"once\": go back to a step after it"
+                    )
 
 
 def _with_undo(made: Plan, workflow: WorkflowDef, scope: "_Scope") -> Plan:
@@ -81,7 +116,10 @@ def _with_undo(made: Plan, workflow: WorkflowDef, scope: "_Scope") -> Plan:
             raise PlanError(f"workflow {made.workflow!r} has a step {name!r}, which is what undoing another is called")
     options = {
         len(made.names) + i: StepOptions(
-            retries=step.options.compensate_retries, backoff=UNDO_BACKOFF, timeout=step.options.compensate_timeout
+            retries=step.options.compensate_retries,
+            backoff=UNDO_BACKOFF,
+            timeout=step.options.compensate_timeout,
+            queue_timeout=step.options.queue_timeout,
         )
         for i, (_, step, _) in enumerate(undo)
     }
@@ -93,7 +131,7 @@ def _with_undo(made: Plan, workflow: WorkflowDef, scope: "_Scope") -> Plan:
         needs=(*made.needs, *[()] * len(undo)),
         place=(*made.place, *[made.place[task] for task, _, _ in undo]),
         functions=(*made.functions, *[how.function for _, _, how in undo]),
-        calls=(*made.calls, *[_undo_call(step, task, how.parameters, scope) for task, step, how in undo]),
+        calls=(*made.calls, *[_undo_call(made, task, how.parameters, scope) for task, _, how in undo]),
         asynchronous=(*made.asynchronous, *[how.is_async for _, _, how in undo]),
         options={**made.options, **options},
         inputs_of={**given, **inputs_of},
@@ -102,8 +140,11 @@ def _with_undo(made: Plan, workflow: WorkflowDef, scope: "_Scope") -> Plan:
     )
 
 
-def _undo_call(step: StepDef, task: int, parameters: tuple[Parameter, ...], scope: "_Scope") -> Call:
+def _undo_call(made: Plan, task: int, parameters: tuple[Parameter, ...], scope: "_Scope") -> Call:
     """Everything by name: what the step gave, what the run was given, and results of steps before it."""
+    step = scope.workflow.steps[task]
+    mine = {"context", "inputs", "result", "outcome", step.name.rpartition("/")[2]}
+    before = made.above(task) if any(p.name not in mine for p in parameters) else frozenset[int]()
     keywords: list[tuple[str, int]] = []
     for p in parameters:
         if p.kind == "context":
@@ -114,14 +155,15 @@ def _undo_call(step: StepDef, task: int, parameters: tuple[Parameter, ...], scop
             keywords.append((p.name, task))
         elif p.name == "outcome":
             keywords.append((p.name, OUTCOME))
-        elif (found := scope.find(p.name, step)) is not None:
+        elif (found := scope.find(p.name, step)) in before and found is not None:
             keywords.append((p.name, found))
         elif not p.optional:
+            known = [*(made.names[n].rpartition("/")[2] for n in before), *mine]
             raise PlanError(
                 f"what undoes step {step.name!r} needs {p.name!r}: it takes context, inputs, result, outcome, and "
-                f"results of steps.{nearest(p.name, [*scope.at, 'result', 'inputs', 'context', 'outcome'])}"
+                f"results of steps before that step.{nearest(p.name, known)}"
             )
-    return Call((), tuple(keywords))
+    return Call((), tuple(keywords), frozenset(p.name for p in parameters if p.optional))
 
 
 def _places(workflow: WorkflowDef, wishes: Wishes, places: Places) -> tuple[tuple[Placement, ...], tuple[int, ...]]:

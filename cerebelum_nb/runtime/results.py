@@ -18,17 +18,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from cerebelum_nb import codec, seal
-from cerebelum_nb.errors import ExecutorError, PayloadRejected
+from cerebelum_nb.errors import CerebelumError, ExecutorError, PayloadRejected
 from cerebelum_nb.model.events import AnyEvent, TaskFinished
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Answer
-from cerebelum_nb.runtime.journal import connected, forget, reading
+from cerebelum_nb.runtime.database import connected, has_no_room, reading, use_wal
+from cerebelum_nb.runtime.journal import forget
 from cerebelum_nb.runtime.kept import code_digest
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,16 @@ class ResultRef(msgspec.Struct, frozen=True):
     stored: Stored
 
 
+class Keeper(Protocol):
+    """Who else keeps results; see `lookups.Lookups`."""
+
+    def keep(self, batch: Sequence[AnyEvent]) -> None:
+        """Keep the results that these events tell of."""
+
+    def tidy(self) -> None:
+        """The run is over and everybody knows."""
+
+
 class Results:
     """The values of one run, by task number; a place holds a value or a `ResultRef`."""
 
@@ -75,21 +86,36 @@ class Results:
         self._archive, self.run, self._values, self._origin = archive, run, values, origin or {}
         self._nothing: list[int] = []  # tasks whose result is None, and that have no entry
         self._something: set[int] = set()  # tasks that have one
+        self.cache: Keeper | None = None  # told of what has succeeded, where something may be served from it
 
     def __getitem__(self, task: int) -> Any:
         value = self._values[task]
         return self._archive.load(value) if type(value) is ResultRef else value
 
-    def keep(self, batch: Sequence[AnyEvent], plan: Plan, answers: Mapping[int, Sequence[Answer]]) -> None:
-        """Put on disk what a batch of events tells of: results, the run's inputs, what people answered."""
-        values, tasks = self._values, dict[int, str]()
+    def keep(
+        self,
+        batch: Sequence[AnyEvent],
+        plan: Plan,
+        answers: Mapping[int, Sequence[Answer]],
+        *,
+        lasting: bool = False,
+    ) -> None:
+        """Put on disk what a batch of events tells of: results, the run's inputs, what people answered.
+
+        Args:
+            lasting: Return only when a power cut leaves it there.
+
+        Raises:
+            OSError: There is no room for it just now; the same batch may come again.
+            sqlite3.Error: The same.
+        """
+        values, tasks, nothing = self._values, dict[int, str](), list[int]()
         for e in batch:
             if type(e) is TaskFinished and e.status == "succeeded":
                 if values[e.task] is None and e.task not in self._something:
-                    self._nothing.append(e.task)  # no entry means None: 10,000 of these are no reason to be late
+                    nothing.append(e.task)  # no entry means None: 10,000 of these are no reason to be late
                 else:
                     tasks[e.task] = e.source
-        self._something.update(tasks)
         stored = [self._stored(task, source, plan.functions[task]) for task, source in tasks.items()]
         if batch[0].seq == 0:
             stored.append(self._archive.stored(self.run, INPUTS_TASK, plan.inputs, None))
@@ -97,7 +123,11 @@ class Results:
             told = [[a.approved, a.value, a.reason] for a in said]
             stored.append(self._archive.stored(self.run, answers_task(task), told, None))
         if stored:
-            self._archive.write(self.run, batch[-1].seq, stored)
+            self._archive.write(self.run, batch[-1].seq, stored, lasting=lasting)
+        self._something.update(tasks)
+        self._nothing += nothing
+        if self.cache is not None:
+            self.cache.keep(batch)
 
     def _stored(self, task: int, source: str, function: Callable[..., Any]) -> Stored:
         if source == "reused" and task in self._origin:
@@ -107,6 +137,8 @@ class Results:
 
     def keep_codes(self, last: int, plan: Plan) -> None:
         """Note which code gave nothing. Called when the run has ended and everybody knows."""
+        if self.cache is not None:
+            self.cache.tidy()
         tasks, self._nothing = self._nothing, []
         if tasks:
             codes = [Stored(task, NONE, b"", self._archive.digest(plan.functions[task])) for task in tasks]
@@ -115,7 +147,7 @@ class Results:
     def has(self, task: int) -> bool:
         """The value of a task that succeeded can be had."""
         value = self._values[task]
-        return not isinstance(value, ResultRef) or bool(value.stored.codec)
+        return not isinstance(value, ResultRef) or self._archive.has(value)
 
     def spill(self) -> None:
         """Let go of every value that is on disk too."""
@@ -139,30 +171,38 @@ class Archive:
         self._ended: deque[Results] = deque()
         self._key: bytes | None = None
         self._warned = False
+        self._others: dict[str, dict[int, Stored]] = {}  # what is kept of runs that others refer to, for a while
         self._digests: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
 
     # -- writing; called by the pump's thread alone
 
     def stored(self, run: str, task: int, value: Any, function: Callable[..., Any] | None) -> Stored:
-        """A result as it is kept. Never raises: what cannot be kept says why."""
+        """A result as it is kept. What cannot be kept says why.
+
+        Raises:
+            OSError: There is no room for it just now.
+        """
         code = self.digest(function) if function is not None else b""
         if not self._keep:
             return Stored(task, "", b"", code, "results are not kept (keep_results = false)")
         if value is None:
             return Stored(task, NONE, b"", code)
+        encoded = None
         try:
-            size = _rough_nbytes(value)
+            size = rough_nbytes(value)
             encoded = codec.encode(value) if size <= KEPT_NBYTES else None
             if encoded is None or encoded.nbytes > KEPT_NBYTES:
                 size = max(size, encoded.nbytes if encoded is not None else 0)
                 return Stored(
                     task, "", b"", code, f"it is {size / 2**20:.0f} MiB; at most {KEPT_NBYTES >> 20} are kept"
                 )
-            body = seal.seal(self._sealing_key(), _address(run, task, encoded.codec), bytes(encoded.data))
+            body = seal.seal(self.sealing_key(), _address(run, task, encoded.codec), bytes(encoded.data))
             if encoded.nbytes > INLINE_NBYTES:
                 self._write(run, task, body)
                 body = b""
-        except BaseException as exc:  # noqa: BLE001  a person's __reduce__ may do anything; the run goes on
+        except BaseException as exc:  # a person's __reduce__ may do anything; the run goes on
+            if has_no_room(exc) and encoded is not None:
+                raise
             return Stored(task, "", b"", code, codec.one_line(exc))
         return Stored(task, encoded.codec, body, code)
 
@@ -176,28 +216,32 @@ class Archive:
             return code_digest(function)
         return found
 
-    def write(self, run: str, last: int, stored: Sequence[Stored]) -> None:
-        """Put results on disk. Where that fails it is said once, and the run goes on without.
+    def write(self, run: str, last: int, stored: Sequence[Stored], *, lasting: bool = False) -> None:
+        """Put results on disk. Where that can never be it is said once, and the run goes on without.
 
         Args:
             last: Number of the last event that tells of them.
+            lasting: Return only when a power cut leaves them there.
+
+        Raises:
+            sqlite3.Error: There is no room for them just now.
         """
         if not self._keep:
             return
+        path = self._folder / "results.db"
         try:
-            if self._db is not None and not (self._folder / "results.db").exists():  # somebody removed the folder
+            if self._db is not None and not path.exists():  # somebody removed the folder
                 self._db.close()
                 self._db = None
             if self._db is None:
-                self._db = connected(self._folder / "results.db")
-                self._db.execute("pragma journal_mode=wal")
-                self._db.execute("pragma synchronous=normal")
-                self._db.execute("create table if not exists results(run text, last integer, body blob)")
-                self._db.execute("create index if not exists results_run on results(run, last)")
+                self._db = _opened(path)
+            self._db.execute(f"pragma synchronous={'full' if lasting else 'normal'}")
             self._db.execute("insert into results values(?,?,?)", (run, last, _encode(stored)))
         except (OSError, sqlite3.Error) as exc:
+            if has_no_room(exc):
+                raise
             self._keep = False
-            _log.warning("results are not kept from here on: %s: %s", self._folder / "results.db", exc)
+            _log.warning("results are not kept from here on: %s: %s", path, exc)
 
     def close(self) -> None:
         """Close the file."""
@@ -208,14 +252,21 @@ class Archive:
         path = self._path(run, task)
         _make_folders(self._folder, path.parent)
         half = path.with_name(f"{task}.half")
-        with os.fdopen(os.open(half, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(body)
+        try:
+            with os.fdopen(os.open(half, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the name and not the bytes
+        except OSError:
+            half.unlink(missing_ok=True)  # what there is of it takes the room that others need
+            raise
         half.replace(path)
 
     # -- reading
 
     def ended(self, results: Results) -> None:
         """A run has ended; the oldest one in memory is let go of."""
+        self._others = {}
         self._ended.append(results)
         while len(self._ended) > self._in_memory:
             self._ended.popleft().spill()
@@ -229,6 +280,19 @@ class Archive:
             rows = db.execute("select body from results where run=? order by last", (run,)).fetchall()
         return {stored.task: stored for (body,) in rows for stored in _decode(body)}
 
+    def ref(self, run: str, task: int) -> ResultRef:
+        """Where the result of a task that completed is."""
+        stored = self.of_run(run)
+        none = Stored(task, NONE, b"", b"") if stored else Stored(task, "", b"", b"", "no results were kept")
+        return ResultRef(run, stored.get(task, none))
+
+    def if_kept(self, ref: ResultRef) -> Any:
+        """A value from disk, or a `ResultRef` that says why there is none."""
+        try:
+            return self.load(ref)
+        except CerebelumError as exc:
+            return ResultRef(ref.run, Stored(ref.stored.task, "", b"", b"", str(exc)))
+
     def load(self, ref: ResultRef) -> Any:
         """A value from disk.
 
@@ -240,13 +304,13 @@ class Archive:
         if stored.codec == NONE:
             return None
         if stored.codec == SEE:
-            run, _, task = stored.why.partition(" ")
-            found = self.of_run(run).get(int(task))
+            found = self._seen_from(stored)
             if found is None:
                 raise ExecutorError(
-                    f"the result of task {stored.task} in run {ref.run} is that of run {run}, which is gone"
+                    f"the result of task {stored.task} in run {ref.run} is that of run {stored.why.split()[0]}, which "
+                    "is gone"
                 )
-            return self.load(ResultRef(run, found))
+            return self.load(found)
         if not stored.codec:
             raise ExecutorError(f"the result of task {stored.task} in run {ref.run} was not kept: {stored.why}")
         body = stored.body
@@ -257,12 +321,30 @@ class Archive:
                 raise ExecutorError(f"the result of task {stored.task} in run {ref.run} is gone: {exc}") from None
         address = _address(ref.run, stored.task, stored.codec)
         try:
-            return codec.decode(stored.codec, seal.unseal(self._sealing_key(), address, body))
+            return codec.decode(stored.codec, seal.unseal(self.sealing_key(), address, body))
         except PayloadRejected:
             raise PayloadRejected(
                 f"what is kept of run {ref.run} does not open with the key in {self._folder}: it was sealed with "
                 "another one, or was changed. Nothing in it was read."
             ) from None
+
+    def has(self, ref: ResultRef) -> bool:
+        """Whether a value is still there."""
+        stored = ref.stored
+        if stored.codec == SEE:
+            found = self._seen_from(stored)
+            return found is not None and self.has(found)
+        if stored.codec in ("", NONE) or stored.body:
+            return bool(stored.codec)
+        return self._path(ref.run, stored.task).exists()
+
+    def _seen_from(self, stored: Stored) -> ResultRef | None:
+        """What an entry refers to in an earlier run; None where that is gone."""
+        run, _, task = stored.why.partition(" ")
+        if run not in self._others:  # a thousand entries may refer to one run
+            self._others[run] = self.of_run(run)
+        found = self._others[run].get(int(task))
+        return ResultRef(run, found) if found is not None else None
 
     def forget(self, runs: Sequence[str]) -> None:
         """Remove what is kept of runs.
@@ -270,6 +352,7 @@ class Archive:
         Raises:
             sqlite3.Error: The file cannot be written.
         """
+        self._others = {}
         if (self._folder / "results.db").exists():
             forget(self._folder / "results.db", runs)
         for run in runs:
@@ -289,7 +372,13 @@ class Archive:
     def _path(self, run: str, task: int) -> Path:
         return self._folder / "results" / run / str(task)
 
-    def _sealing_key(self) -> bytes:
+    def sealing_key(self) -> bytes:
+        """The project's key, made when it is first needed.
+
+        Raises:
+            ExecutorError: The file is there and is no key.
+            OSError: The folder cannot be read or written.
+        """
         if self._key is None or not (self._folder / "key").exists():
             try:
                 self._key = _project_key(self._folder)
@@ -299,6 +388,18 @@ class Archive:
                     _log.warning("results are not kept: %s", exc)
                 raise
         return self._key
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    db = connected(path)
+    try:
+        use_wal(db)
+        db.execute("create table if not exists results(run text, last integer, body blob)")
+        db.execute("create index if not exists results_run on results(run, last)")
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def answers_task(task: int) -> int:
@@ -342,7 +443,7 @@ def _make_folders(first: Path, last: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def _rough_nbytes(value: Any, deep: int = 3) -> int:
+def rough_nbytes(value: Any, deep: int = 3) -> int:
     """A guess at a value's size that never looks at more than a few of its items."""
     size = getattr(value, "nbytes", None)
     if isinstance(size, int):
@@ -351,7 +452,7 @@ def _rough_nbytes(value: Any, deep: int = 3) -> int:
         return len(value)
     if isinstance(value, dict | list | tuple | set | frozenset) and deep:
         items = list(itertools.islice(value.values() if isinstance(value, dict) else value, _SAMPLE))
-        return len(value) * sum(_rough_nbytes(item, deep - 1) for item in items) // max(1, len(items))
+        return len(value) * sum(rough_nbytes(item, deep - 1) for item in items) // max(1, len(items))
     usage = getattr(value, "memory_usage", None)
     if hasattr(value, "columns") and callable(usage):
         return int(usage(index=True).sum())

@@ -16,7 +16,10 @@ _HOPELESS: Final = frozenset(
     }
 )
 _NEVER: Final = frozenset(
-    {"UnserializableResult", "UnreadableResult", "CaptureError", "PayloadRejected", "WireError", "NoRoute", "LoopLimit"}
+    {
+        *("UnserializableResult", "UnreadableResult", "ResultLost", "CaptureError", "PayloadRejected", "WireError"),
+        *("NoRoute", "LoopLimit", "PoisonStep"),
+    }
 )
 
 

@@ -38,23 +38,22 @@ from cerebelum_nb.model.state import (
 )
 from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.protocols import Outcome
+from cerebelum_nb.runtime.elsewhere import TIMEOUTS, Reach
+from cerebelum_nb.runtime.moving import INLINE, Later, Moving
 from cerebelum_nb.runtime.quiet import collector_at_rest
 from cerebelum_nb.runtime.retrying import pause_s
 from cerebelum_nb.runtime.returned import LOOK_AT, looked_at
-from cerebelum_nb.runtime.steering import Poke, Steering, call_all
-from cerebelum_nb.runtime.undoing import to_undo
+from cerebelum_nb.runtime.steering import Poke, call_all
+from cerebelum_nb.runtime.undoing import NOTHING_STANDS, WAS_CANCELLED, Stands, no_return, to_undo
 from cerebelum_nb.runtime.ways import passed_by, too_often
 
 Ticket = AttemptSubmitted | AttemptStarted
-Later = Callable[[float, Callable[[], object]], object]
 NOT_ASKED: Final = "not needed for what was asked"
 MISSING: Final = object()  # the value of a task that a route passed by
-INLINE: Final = frozenset({"local", "threads"})  # lanes whose taker runs the step at once, in this process
-TIMEOUTS: Final = ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception")  # as `retry_on` may name it
 UNDO_GRACE_S: Final = 5.0  # how long a run that is to be undone waits for its steps to stop
 
 
-class Scheduler(Steering):
+class Scheduler(Moving):
     """One run's decisions and its log."""
 
     def __init__(
@@ -65,6 +64,7 @@ class Scheduler(Steering):
         stop: Callable[[str, int, int], object],
         urgent: Poke,
         later: Later = lambda _seconds, _call: None,
+        reach: Reach | None = None,
     ) -> None:
         """Prepare; nothing is written before `start`.
 
@@ -73,15 +73,16 @@ class Scheduler(Steering):
             stop: Called with lane, task and attempt when a running attempt is no longer wanted.
             urgent: Called when the run has ended, to hurry the log along.
             later: Called with seconds and what to call after them: for timeouts, and pauses between attempts.
+            reach: What may be asked of the places where tasks go; None for nothing.
         """
-        super().__init__(plan, stop)
+        super().__init__(plan, stop, later, reach)
         self.envelopes: dict[int, Any] = {}  # results that came as an envelope, as they came
-        self._poke, self._urgent, self._later = poke, urgent, later
+        self._poke, self._urgent = poke, urgent
         self._coming = dict.fromkeys(poke, False)  # lane -> somebody was poked and has not taken yet
-        self._undo_now, self._undoes_reused, self._unknown = "", False, frozenset[int]()
+        self.undo_now, self.stands = "", NOTHING_STANDS
+        self.in_doubt: frozenset[int] = frozenset()  # tasks that are undone though nobody knows what they did
         self._ways = plan.ways
-        self._options = plan.options
-        self._outside: list[Poke] = []  # to be called without the lock: stops of ended attempts, timers
+        self._careful = plan.careful
 
     def start(  # noqa: PLR0913  what a run may begin with, all by keyword
         self,
@@ -89,36 +90,40 @@ class Scheduler(Steering):
         *,
         parent: str = "",
         reused: Mapping[int, tuple[Any, str]] | None = None,
-        undo_reused: bool = False,
+        stands: Stands = NOTHING_STANDS,
+        known: Mapping[int, Any] | None = None,
         undo_now: str = "",
-        unknown: frozenset[int] = frozenset(),
     ) -> None:
         """Announce every task, end those that need not run, and call the lanes.
 
         Args:
             reused: Task -> value of an earlier run, and where it comes from as a sentence.
-            undo_reused: If this run is undone, what those results stand for is undone too: it goes on from that run.
-            undo_now: Run no step, only undo what is reused; why, as a sentence.
-            unknown: Tasks whose attempts in that run nobody knows the end of.
+            stands: What is undone with this run, since it goes on from the one that did it.
+            known: Further results of that run, for what undoes its steps.
+            undo_now: Run no step, only undo what stands; why, as a sentence.
         """
-        self._undo_now, self._undoes_reused, self._unknown = undo_now, undo_reused, unknown
+        self.undo_now, self.stands = undo_now, stands
+        self._last.update(known or {})
         plan = self.plan
         with self._lock:
             now = self.now()
             said = plan.names, plan.needs, plan.places, plan.place, parent, plan.groups, tuple(plan.ways)
             with collector_at_rest():
-                self._write(RunStarted(0, now, run, plan.workflow, *said, plan.undo))
+                self._write(RunStarted(0, now, run, plan.workflow, *said, plan.undo, plan.undone_if))
             for task, (value, why) in sorted((reused or {}).items()):
                 self.values[task] = value
                 self._write(TaskFinished(self.state.seq + 1, now, task, "succeeded", "reused", why))
-                if task in plan.ways:
+                if task in plan.ways and not undo_now:
                     self._take(task, plan.ways[task][value], now)
             for task in sorted(plan.left_out - self.state.passed):
                 self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", NOT_ASKED))
             if undo_now:
                 for task in range(plan.steps):
                     if self.state.phase[task] in (WAITING, READY):
+                        self.values[task] = MISSING
                         self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", undo_now))
+            if self._watched:
+                self._outside.append(functools.partial(self._later, self._look_s, self._look))
             pokes = self._after()
         call_all(pokes)
 
@@ -139,7 +144,9 @@ class Scheduler(Steering):
             else:
                 self._settle(ticket.task, ticket.attempt, value, outcome, now)
             queue, ticket = state.ready.get(lane), None
-            if queue:
+            if self._fallbacks and queue and not self.held:
+                self._divert(queue, lane, now)
+            if queue and not self.held:
                 task = queue[0]
                 number = state.attempt[task] + 1
                 if lane in INLINE:
@@ -147,8 +154,8 @@ class Scheduler(Steering):
                 else:  # whoever runs it says when it has begun
                     ticket = AttemptSubmitted(state.seq + 1, now, task, number)
                 self._write(ticket)
-                if self._options and task in self._options:
-                    self._set_timers(task, number, inline=lane in INLINE)
+                if self._options and lane in INLINE and task in self._options:
+                    self._set_timer(task, number)
             pokes = self._after()
         if pokes:
             call_all(pokes)
@@ -160,32 +167,27 @@ class Scheduler(Steering):
             if self.state.phase[task] == SUBMITTED and self.state.attempt[task] == attempt:
                 self._write(AttemptStarted(self.state.seq + 1, self.now(), task, attempt, worker))
                 if task in self._options:
-                    self._set_timers(task, attempt, inline=True)
+                    self._set_timer(task, attempt)
             else:
                 self.late += 1
             pokes = self._after()
         call_all(pokes)
 
-    def _set_timers(self, task: int, number: int, *, inline: bool) -> None:
-        """An attempt begins, or (not `inline`) waits for a worker: see that it ends in time."""
-        options = self._options[task]
-        limit = options.timeout if inline else options.queue_timeout
+    def _set_timer(self, task: int, number: int) -> None:
+        """An attempt begins: see that it ends in time."""
+        limit = self._options[task].timeout
         if limit is not None:
-            expire = functools.partial(self._expire, task, number, limit, inline)
+            expire = functools.partial(self._expire, task, number, limit)
             self._outside.append(functools.partial(self._later, limit, expire))
 
-    def _expire(self, task: int, number: int, limit: float, began: bool) -> None:  # noqa: FBT001  called by a timer
+    def _expire(self, task: int, number: int, limit: float) -> None:
         """An attempt has used its time up."""
         with self._lock:
-            if not self._alive(task, number) or (not began and self.state.phase[task] != SUBMITTED):
+            if not self._alive(task, number):
                 return
-            place = self.state.places[task]
-            text = f"it took longer than its timeout of {limit:g} s"
-            if not began:
-                text = f"no worker of {place.label!r} took it within its queue_timeout of {limit:g} s"
-            self._outside.append(functools.partial(self._stop, place.lane, task, number))
-            error = ErrorInfo("StepTimeout", text, "", TIMEOUTS)
-            self._settle(task, number, None, Outcome("timeout", error=error, run_s=limit if began else 0.0), self.now())
+            self._outside.append(functools.partial(self._stop, self.state.places[task].lane, task, number))
+            error = ErrorInfo("StepTimeout", f"it took longer than its timeout of {limit:g} s", "", TIMEOUTS)
+            self._settle(task, number, None, Outcome("timeout", error=error, run_s=limit), self.now())
             pokes = self._after()
         call_all(pokes)
 
@@ -199,6 +201,47 @@ class Scheduler(Steering):
             pokes = self._after()
         call_all(pokes)
 
+    def hurry(self, seq: int, call: Callable[[bool], object]) -> None:
+        """Write the log down at once, and tell somebody when an event of it is there to stay; see `when_on_disk`."""
+        self.when_on_disk(seq, call)
+        self._urgent()
+
+    def may_begin(self, task: int, attempt: int) -> bool:
+        """An attempt that was taken, and whose code has not begun, is still wanted."""
+        with self._lock:
+            return not self._halted and self._alive(task, attempt)
+
+    def is_cancelled(self) -> bool:
+        """Somebody has cancelled the run."""
+        return self._cancelled
+
+    def hold(self) -> None:
+        """Begin nothing until `release`; what runs goes on."""
+        with self._lock:
+            self.held = True
+            self.state.dirty.add(0)  # so that views look
+
+    def release(self) -> None:
+        """Go on."""
+        with self._lock:
+            self.held = False
+            self.state.dirty.add(0)
+            pokes = self._after()
+        call_all(pokes)
+
+    def _make_last(self) -> None:
+        """What has been written is to be on disk at once. Called without the lock: after it, as the pump needs it."""
+        self.must_last = True
+        self._urgent()
+
+    def has_last(self, task: int) -> bool:
+        """The task has completed, be it that it was sent back since."""
+        return self.state.phase[task] == SUCCEEDED or task in self._last
+
+    def last(self, task: int) -> Any:
+        """The result of its last completion."""
+        return self.values[task] if self.state.phase[task] == SUCCEEDED else self._last[task]
+
     def answer(self) -> int:
         """The task whose result is the run's: the last one, or the last that a route did not pass by."""
         with self._lock:
@@ -207,11 +250,15 @@ class Scheduler(Steering):
                 last -= 1
             return last
 
-    def _settle(self, task: int, number: int, value: Any, outcome: Outcome | None, now: float) -> None:
+    def _settle(  # noqa: C901  all that becomes of one attempt
+        self, task: int, number: int, value: Any, outcome: Outcome | None, now: float
+    ) -> None:
         state = self.state
         if not SUBMITTED <= state.phase[task] <= RUNNING or state.attempt[task] != number:
             self.late += 1
             return
+        if self._careful and task in self._careful:
+            self._outside.append(self._make_last)
         if outcome is None or outcome.kind == "ok":
             run_s, error = 0.0, None
             if outcome is not None:
@@ -230,8 +277,12 @@ class Scheduler(Steering):
                     self._take(task, ways[value], now)
                 return
             outcome = Outcome("error", error=error, run_s=run_s)
+        if outcome.kind == "lost":
+            if outcome.delivered and state.phase[task] == SUBMITTED:  # for all that anybody knows it had begun
+                self._write(AttemptStarted(state.seq + 1, now, task, number, ""))
+            outcome = self._judged(task, outcome)
         self._write(AttemptFinished(state.seq + 1, now, task, number, outcome.kind, outcome.error, outcome.run_s))
-        if task in self._options and not self._halted and self._try_again(task, number, outcome, now):
+        if task in self._options and not self._halted and self._goes_on(task, number, outcome, now):
             return
         status: Any = "cancelled" if outcome.kind == "cancelled" else "failed"
         self._write(TaskFinished(state.seq + 1, now, task, status))
@@ -241,7 +292,7 @@ class Scheduler(Steering):
     def _end_of_the_way(self, task: int, now: float) -> None:
         """A step has failed for good: what needs it cannot run; and where the run is undone, nothing else goes on."""
         self._skip_below(task, now)
-        if self._undoes and not self._halted and not self._is_past_return():
+        if self._undoes and not self._halted and not no_return(self.plan, self.state, self.stands.done):
             self._outside += self._stop_others(task, now)
             self._outside.append(functools.partial(self._later, UNDO_GRACE_S, self.abandon))
 
@@ -268,11 +319,10 @@ class Scheduler(Steering):
     def _take(self, task: int, way: Way, now: float) -> None:
         """A decision has chosen: what it does not take is passed by, or an earlier part runs again."""
         name = self.plan.names[task]
-        if way.back_to:
+        if way.back_to and not self._halted:
             again = self._again(*way.back_to)
             self._outside += self._end_running(again, f"stopped because {name!r} went back", now)
-            for other in again:
-                self.values[other] = None
+            self._set_aside(again)
             self._write(RouteTaken(self.state.seq + 1, now, task, way.label, again))
             return
         self._write(RouteTaken(self.state.seq + 1, now, task, way.label))
@@ -289,7 +339,7 @@ class Scheduler(Steering):
         if self._outside:
             pokes, self._outside = self._outside, []
         for lane, queue in state.ready.items():
-            if queue and not self._coming[lane]:
+            if queue and not self._coming[lane] and not self.held:
                 self._coming[lane] = True
                 pokes = [*(pokes or ()), self._poke[lane]]
         return pokes
@@ -297,20 +347,22 @@ class Scheduler(Steering):
     def _begins_to_undo(self) -> bool:
         """All steps have ended, not well: what they did is undone, as far as they say how."""
         state = self.state
-        if not self._undoes or state.compensating or not (self._undo_now or self._final_status() != "succeeded"):
+        if not self._undoes or state.compensating or not (self.undo_now or self._final_status() != "succeeded"):
             return False
-        found = to_undo(self.plan, state, self._unknown, reused=self._undoes_reused or bool(self._undo_now))
+        found = to_undo(self.plan, state, self.stands)
         if not found.tasks:
             return False
+        for task, value in self._last.items():
+            if state.phase[task] != SUCCEEDED:
+                self.values[task] = value
+        for task in found.in_doubt:
+            self.values[task] = None
+        self.in_doubt = found.in_doubt
         failed = next((self.plan.names[t] for t, phase in enumerate(state.phase) if phase == FAILED), "")
-        why = self._undo_now or (f"{failed} failed" if failed and not self._cancelled else "the run was cancelled")
-        self._write(RunCompensating(state.seq + 1, self.now(), why, *found))
+        why = self.undo_now or (f"{failed} failed" if failed and not self._cancelled else WAS_CANCELLED)
+        self._write(RunCompensating(state.seq + 1, self.now(), why, found.tasks, found.needs, found.places))
         self._halted = False
         return True
-
-    def _is_past_return(self) -> bool:
-        phase = self.state.phase
-        return any(phase[t] == SUCCEEDED and asked.point_of_no_return for t, asked in self._options.items())
 
     def _final_status(self) -> Any:
         phase = self.state.phase

@@ -2,9 +2,10 @@
 
 import functools
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.events import AttemptFinished, ErrorInfo, Placement, TaskFinished, TaskMoved
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import (
@@ -14,10 +15,12 @@ from cerebelum_nb.model.state import (
     RUNNING,
     SKIPPED,
     SUBMITTED,
+    SUCCEEDED,
     WAITING,
 )
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.runtime.log import Log
+from cerebelum_nb.runtime.once import Ran, has_begun, refusal
 
 Poke = Callable[[], object]
 SLICE: Final = 2000  # tasks ended in one grip, so that others get the lock in between
@@ -34,6 +37,8 @@ class Steering(Log):
         self._cancelled = False
         self._halted = False  # no attempt is followed by another
         self._undoes = bool(plan.undo) and plan.undone_if
+        self.ran_before: Mapping[int, Ran] = {}  # tasks that never run twice and had begun in an earlier run
+        self._last: dict[int, Any] = {}  # results of tasks that were sent back, where something may be undone
 
     @abstractmethod
     def _after(self) -> list[Poke] | None:
@@ -63,15 +68,22 @@ class Steering(Log):
                         self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", why))
                 pokes = self._after()
             call_all(pokes)
-        for running in self._running():
+        for running in self._running(tasks):  # and not what has begun to undo them
             self._stop(*running)
 
-    def abandon(self, why: str = "it did not stop when asked; whatever it still does is ignored") -> list[str]:
-        """End as cancelled whatever still runs after `cancel`; its late result is dropped. Returns those steps."""
+    def abandon(
+        self, why: str = "it did not stop when asked; whatever it still does is ignored", *, undoing: bool = False
+    ) -> list[str]:
+        """End as cancelled whatever still runs after `cancel`; its late result is dropped. Returns those steps.
+
+        Args:
+            undoing: What undoes steps, and not the steps.
+        """
+        first, last = (self.plan.steps, len(self.plan.names)) if undoing else (0, self.plan.steps)
         with self._lock:
             now, names = self.now(), []
-            for task, phase in enumerate(self.state.phase):
-                if SUBMITTED <= phase <= RUNNING and (self._halted or task < self.plan.steps):
+            for task in range(first, last):
+                if SUBMITTED <= self.state.phase[task] <= RUNNING:
                     names.append(self.plan.names[task])
                     self._settle(
                         task,
@@ -92,17 +104,36 @@ class Steering(Log):
             below = self.plan.below(task) - self.plan.left_out
             return tuple(sorted({task, *below})), running
 
-    def move(self, task: int, placement: Placement) -> bool:
-        """Give a task another placement; what has begun of it and below it runs again. False once the run has ended."""
+    def refused(self, *tasks: int) -> str:
+        """Why tasks must not be moved: a step that has begun would run again, and never runs twice; empty for nothing."""
+        with self._lock:
+            return self._refused(self._again(*tasks))
+
+    def _refused(self, tasks: Iterable[int]) -> str:
+        def known(task: int) -> Ran | None:
+            return has_begun(self.state, task) or self.ran_before.get(task)
+
+        return refusal(self.plan, tasks, known, force=False, verb="move") if self.plan.careful else ""
+
+    def move(self, task: int, placement: Placement, *, force: bool = False) -> bool:
+        """Give a task another placement; what has begun of it and below it runs again. False once the run has ended.
+
+        Args:
+            force: Also what never runs twice.
+
+        Raises:
+            PlanError: A step that has begun never runs twice; says which.
+        """
         with self._lock:
             state = self.state
             if state.status != "running" or self._halted or state.compensating or task in self.plan.left_out:
                 return False
             again, now = self._again(task), self.now()
+            if not force and (why := self._refused(again)):
+                raise PlanError(why)
             stops = self._end_running(again, f"stopped because {self.plan.names[task]!r} was moved", now)
+            self._set_aside(again)
             self._write(TaskMoved(state.seq + 1, now, task, placement, again))
-            for other in again:
-                self.values[other] = None
             for other in again:
                 if state.phase[other] == WAITING:
                     self._skip_if_blocked(other, now)
@@ -112,17 +143,29 @@ class Steering(Log):
         return True
 
     def is_halted(self) -> bool:
-        """Nothing new begins: somebody cancelled the run, or what undoes it."""
+        """Nothing new begins: somebody cancelled the run, or what undoes it; or its steps stop, to be undone."""
         return self._halted
 
-    def _running(self) -> list[tuple[str, int, int]]:
+    def is_undoing(self) -> bool:
+        """Its steps are stopped to be undone, or are undone just now."""
+        with self._lock:
+            state = self.state
+            stopping = self._halted and self._undoes and not state.compensating
+            return state.status == "running" and (stopping or (bool(state.compensating) and not self._halted))
+
+    def _running(self, tasks: Iterable[int]) -> list[tuple[str, int, int]]:
         with self._lock:
             state = self.state
             return [
-                (state.places[t].lane, t, state.attempt[t])
-                for t, phase in enumerate(state.phase)
-                if SUBMITTED <= phase <= RUNNING
+                (state.places[t].lane, t, state.attempt[t]) for t in tasks if SUBMITTED <= state.phase[t] <= RUNNING
             ]
+
+    def _set_aside(self, tasks: Iterable[int]) -> None:
+        """Tasks go back to waiting: their results count no more, but for what undoes what they did."""
+        if self.plan.undo:
+            self._last.update((t, self.values[t]) for t in tasks if self.state.phase[t] == SUCCEEDED)
+        for task in tasks:
+            self.values[task] = None
 
     def _again(self, *tasks: int) -> tuple[int, ...]:
         """Tasks that are sent back: those named and all below them, as far as they have begun or ended."""
@@ -160,7 +203,7 @@ class Steering(Log):
                 return
 
     def _stop_others(self, task: int, now: float) -> list[Poke]:
-        """A step has failed and the run is to be undone: nothing else of it goes on."""
+        """A step has failed and the run is to be undone: nothing else of it goes on. What is returned stops it."""
         state, why = self.state, f"{self.plan.names[task]} failed, and the run is undone"
         self._halted = True
         for other in range(self.plan.steps):

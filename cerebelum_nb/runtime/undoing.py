@@ -1,9 +1,12 @@
 """What is undone when a run has failed, and in which order. Pure.
 
 A step is undone after everything that depends on it, directly or not; what does not depend on each other is undone side
-by side. Only what has completed is undone, and what is not known where its step says so.
+by side. Only what has completed is undone, and what is not known where its step says so. Of a step that completed
+several times, since the run went back to it or somebody moved it, the last completion is undone, once: all of them had
+the same idempotency key.
 """
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -15,40 +18,120 @@ from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
 UNKNOWN: Final = frozenset({"lost", "timeout", "cancelled"})  # an attempt that ended so may have had its effect
 
 
+WAS_CANCELLED: Final = "the run was cancelled"  # why it is undone
+
+
 class ToUndo(NamedTuple):
-    """What `run.compensating` says."""
+    """What `run.compensating` says, and which of the steps may not have done anything."""
 
     tasks: tuple[int, ...]
     needs: tuple[tuple[int, ...], ...]
     places: tuple[Placement, ...]
+    in_doubt: frozenset[int] = frozenset()
 
 
-def to_undo(plan: Plan, state: RunState, unknown: frozenset[int] = frozenset(), *, reused: bool = False) -> ToUndo:
+class Stands(NamedTuple):
+    """What runs that this one goes on from have done and nobody has undone, by task of this run's plan."""
+
+    done: frozenset[int] = frozenset()
+    unknown: frozenset[int] = frozenset()
+
+
+NOTHING_STANDS: Final = Stands()
+
+
+def to_undo(plan: Plan, state: RunState, stands: Stands = NOTHING_STANDS) -> ToUndo:
     """The tasks that undo what a run has done, which of them each one follows, and where they run.
 
     Nothing is undone once a point of no return has completed.
 
     Args:
-        unknown: Further tasks whose attempts in an earlier run nobody knows the end of.
-        reused: Whether results of the run that this one goes on from are its own.
+        stands: What was done before this run began and is undone with it.
     """
-    if any(state.phase[t] == SUCCEEDED and options.point_of_no_return for t, options in plan.options.items()):
+    if no_return(plan, state, stands.done):
         return ToUndo((), (), ())
-    undoes = {
-        task: undo
-        for undo, task in state.undo.items()
-        if (state.phase[task] == SUCCEEDED and (reused or task not in state.reused))
-        or ((task in unknown or is_unknown(state, task)) and plan.options[task].compensate_unknown)
-    }
-    below = {task: plan.below(task) for task in undoes}
-    tasks = tuple(sorted(undoes.values()))
-    needs = tuple(tuple(sorted(undoes[t] for t in below[state.undo[undo]] if t in undoes)) for undo in tasks)
-    return ToUndo(tasks, needs, tuple(_place(plan, state, undo) for undo in tasks))
+    undoes, in_doubt = dict[int, int](), set[int]()
+    for undo, task in state.undo.items():
+        if is_done(state, task) or task in stands.done:
+            undoes[task] = undo
+        elif plan.options[task].compensate_unknown and (task in stands.unknown or is_unknown(state, task)):
+            undoes[task] = undo
+            in_doubt.add(task)
+    tasks, after = tuple(sorted(undoes.values())), _after(plan, undoes)
+    return ToUndo(
+        tasks,
+        tuple(tuple(sorted(after[state.undo[undo]])) for undo in tasks),
+        tuple(_place(plan, state, undo) for undo in tasks),
+        frozenset(in_doubt),
+    )
+
+
+def no_return(plan: Plan, state: RunState, before: Collection[int] = ()) -> str:
+    """The step after which nothing is undone, if it has completed; else empty."""
+    for task, options in plan.options.items():
+        if options.point_of_no_return and (
+            state.phase[task] == SUCCEEDED or task in before or _completed_before(state, task)
+        ):
+            return plan.names[task]
+    return ""
+
+
+def is_done(state: RunState, task: int) -> bool:
+    """Whether a task has completed in this run, be it that it was sent back since."""
+    return (state.phase[task] == SUCCEEDED and task not in state.reused) or _completed_before(state, task)
 
 
 def is_unknown(state: RunState, task: int) -> bool:
-    """Whether a task's last attempt had begun, and nobody knows what came of it."""
-    return state.phase[task] in (FAILED, CANCELLED) and bool(state.started[task]) and state.outcome_of(task) in UNKNOWN
+    """Whether an attempt of a task had begun, and nobody knows what came of it; one that completes later settles it."""
+    if state.phase[task] == SUCCEEDED:
+        return False
+    return (state.outcome_of(task) in UNKNOWN and bool(state.started[task])) or any(
+        past.outcome in UNKNOWN and past.started for past in state.past.get(task, ())
+    )
+
+
+def _completed_before(state: RunState, task: int) -> bool:
+    return any(past.outcome == "ok" for past in state.past.get(task, ()))
+
+
+def was_stopped(state: RunState) -> bool:
+    """Whether a run's undoing was stopped before its end: not all of it was tried as often as it may be."""
+    return any(state.phase[task] not in (SUCCEEDED, FAILED) for task in state.compensating)
+
+
+def is_on_request(state: RunState) -> bool:
+    """Whether a run did nothing but undo what an earlier one had done."""
+    steps = range(len(state.names) - len(state.undo))
+    return bool(state.compensating) and not any(state.phase[t] in (FAILED, CANCELLED) for t in steps)
+
+
+def left_in_doubt(state: RunState) -> list[int]:
+    """Tasks that say how they are undone, may have done something, and were not undone."""
+    tried = {state.undo[undo] for undo in state.compensating}
+    return [t for t in state.undo.values() if t not in tried and not is_done(state, t) and is_unknown(state, t)]
+
+
+def _after(plan: Plan, undoes: Mapping[int, int]) -> dict[int, set[int]]:
+    """For each task that is undone, what undoes the nearest of those that depend on it."""
+    children: list[list[int]] = [[] for _ in range(plan.steps)]
+    waits = [0] * plan.steps  # children that have not been looked at
+    for child, needs in enumerate(plan.needs[: plan.steps]):
+        for need in needs:
+            children[need].append(child)
+            waits[need] += 1
+    nearest: dict[int, set[int]] = {}
+    todo = [task for task, count in enumerate(waits) if not count]
+    while todo:
+        task = todo.pop()
+        found = set[int]()
+        for child in children[task]:
+            found |= {undoes[child]} if child in undoes else nearest[child]
+        nearest[task] = found
+        for need in plan.needs[task]:
+            waits[need] -= 1
+            if not waits[need]:
+                todo.append(need)
+    return nearest
 
 
 def _place(plan: Plan, state: RunState, undo: int) -> Placement:
@@ -60,3 +143,54 @@ def _place(plan: Plan, state: RunState, undo: int) -> Placement:
     return msgspec.structs.replace(
         place, rule="compensation", reason=f"it undoes {plan.names[step]!r}, which ran there"
     )
+
+
+# over several runs --------------------------------------------------------------------------------------------------
+
+
+class Line(NamedTuple):
+    """What a run and those it goes on from have left behind, by step.
+
+    Attributes:
+        done: What has completed and is not undone -> the run and the task that did it.
+        unknown: What may have been done.
+        undone: What has been undone and has not run again.
+        keys: What was undone before it ran again -> the run from which on it has another idempotency key.
+    """
+
+    done: dict[str, tuple[str, int]]
+    unknown: set[str]
+    undone: set[str]
+    keys: dict[str, str]
+
+
+def line_of(states: Sequence[RunState], *, whole: bool = True) -> Line:
+    """Put together what runs of one line have done, the oldest first.
+
+    What the oldest of them reused is another line's, and is not undone with this one.
+
+    Args:
+        whole: Whether the oldest is the line's first; else what it reused is taken for the line's own.
+    """
+    line = Line({}, set(), set(), {})
+    for i, state in enumerate(states):
+        line.keys.update(dict.fromkeys(line.undone, state.run))
+        for task in range(len(state.names) - len(state.undo)):
+            name = state.names[task]
+            if task in state.undone:
+                line.done.pop(name, None)
+                line.unknown.discard(name)
+                line.undone.add(name)
+            elif is_done(state, task) or (state.phase[task] == SUCCEEDED and not (i or whole)):
+                line.done[name] = state.run, task
+                line.unknown.discard(name)
+                line.undone.discard(name)
+            elif is_unknown(state, task) and name not in line.done:
+                line.unknown.add(name)
+                line.undone.discard(name)
+    return line
+
+
+def in_order(state: RunState, tasks: Iterable[int]) -> list[int]:
+    """Tasks that undo, in the order in which they ended."""
+    return sorted(tasks, key=lambda task: (state.ended[task], task))

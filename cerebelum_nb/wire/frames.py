@@ -1,8 +1,8 @@
 """The frames that kernel, Core and workers exchange. Core reads the fields, never the sealed bytes.
 
-Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel, Reply; Core adds Welcome.
-Worker -> Core -> kernel: Printed, Progress, Paused, Resumed, Finished; Core adds Started, Joined, Left and Lost; Ready
-ends at Core.
+Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel, Reply; Core adds Welcome. Withdraw and Ping end at Core.
+Worker -> Core -> kernel: Printed, Progress, Paused, Resumed, Finished; Core adds Started, Joined, Left, Lost and Ping;
+Ready ends at Core.
 """
 
 from collections.abc import Iterable, Iterator
@@ -79,6 +79,16 @@ class Reply(Frame, frozen=True, tag=7, array_like=True, gc=False):
         return f"reply {self.pause} {self.approved} {self.codec} {self.reason}"
 
 
+class Withdraw(Frame, frozen=True, tag=8, array_like=True, gc=False):
+    """Take this attempt back if no worker has it yet; Core then says `Lost`, and nothing otherwise."""
+
+    id: int
+
+
+class Ping(Frame, frozen=True, tag=9, array_like=True, gc=False):
+    """Core sends it back: it lives."""
+
+
 class Ready(Frame, frozen=True, tag=10, array_like=True, gc=False):
     """A worker has started and takes attempts. What it was sent before this frame has not begun."""
 
@@ -108,10 +118,11 @@ class Finished(Frame, frozen=True, tag=13, array_like=True, gc=False):
 
 
 class Lost(Frame, frozen=True, tag=14, array_like=True, gc=False):
-    """Core's word on an attempt whose worker died."""
+    """Core's word on an attempt whose worker died, or that no worker got."""
 
     id: int
     error: ErrorInfo
+    begun: bool = True  # a worker may have begun it
 
 
 class Joined(Frame, frozen=True, tag=15, array_like=True, gc=False):
@@ -158,7 +169,7 @@ class Resumed(Frame, frozen=True, tag=19, array_like=True, gc=False):
     id: int
 
 
-_ToWorker = Place | Code | Forget | Submit | Cancel | Welcome | Reply
+_ToWorker = Place | Code | Forget | Submit | Cancel | Welcome | Reply | Withdraw | Ping
 _ToKernel = Ready | Started | Printed | Finished | Lost | Joined | Left | Progress | Paused | Resumed
 AnyFrame = _ToWorker | _ToKernel
 

@@ -1,5 +1,6 @@
-// A fake kernel in the page. ?case=running|finished|failed|rerun|paused|folded|many[&theme=light|dark][&n=10000][&silent]
+// A fake kernel in the page. ?case=NAME of fixtures/, or many[&theme=light|dark][&n=10000][&silent]
 
+import { more } from "/fixtures/more.mjs";
 import { fixtures, many } from "/fixtures/snapshots.mjs";
 import create from "/widget.js";
 
@@ -7,7 +8,7 @@ const asked = new URLSearchParams(location.search);
 const name = asked.get("case") ?? "running";
 const theme = asked.get("theme");
 if (theme) document.body.className = `jp-${theme}`;
-const snapshot = name === "many" ? many(Number(asked.get("n") ?? 10000)) : fixtures[name];
+const snapshot = name === "many" ? many(Number(asked.get("n") ?? 10000)) : { ...fixtures, ...more }[name];
 const silent = asked.has("silent");
 const listeners = { "msg:custom": [], "change:snapshot": [] };
 
@@ -69,7 +70,12 @@ function answer({ kind, request, step, executor }) {
   }
 }
 
+const begun = performance.now();
 const widget = create();
 widget.initialize({ model });
 widget.render({ model: { ...model }, el: document.getElementById("here") });
-Object.assign(window, { cb: { sent, tell, snapshot } });
+/** Milliseconds until the first picture is there, with its layout. */
+const painted = new Promise((done) =>
+  requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - begun))),
+);
+Object.assign(window, { cb: { sent, tell, snapshot, painted } });

@@ -27,6 +27,7 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1100, "height": 620})
             page.goto(f"http://127.0.0.1:{server.server_port}/demo/index.html?case=many&n=10000&theme=light")
             page.wait_for_selector(".cb-row")
+            sys.stdout.write(f"first picture {page.evaluate('window.cb.painted'):.0f} ms, ")
             sys.stdout.write(f"{per_patch} rows in a patch: {json.dumps(page.evaluate(MEASURE, per_patch))}\n")
             page.close()
         browser.close()

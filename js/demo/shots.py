@@ -65,6 +65,23 @@ def folds(page: Page, *groups: str) -> None:
         page.click(f'.cb-group[data-group="{group}"] .cb-name')
 
 
+def found(page: Page, words: str) -> None:
+    """Look for steps by their names."""
+    page.fill(".cb-search", words)
+
+
+def zoomed(page: Page, step: str) -> None:
+    """Look closer, by keys."""
+    page.focus(f'.cb-row[data-step="{step}"]')
+    for key in ("+", "+", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+
+
+def turned(page: Page) -> None:
+    """A page that is read from right to left."""
+    page.evaluate("() => { document.documentElement.dir = 'rtl'; }")
+
+
 def main(out: pathlib.Path) -> None:
     """Take every picture."""
     out.mkdir(parents=True, exist_ok=True)
@@ -93,6 +110,19 @@ def main(out: pathlib.Path) -> None:
         ("unfolded-light", "case=folded&theme=light", 1100, lambda p: folds(p, "score")),
         ("decision-dark", "case=folded&theme=dark", 1100, lambda p: opened(p, "validate?")),
         ("many-light", "case=many&theme=light", 1100, None),
+        ("many-dark", "case=many&theme=dark", 1100, lambda p: found(p, "part_0001")),
+        ("undoing-light", "case=undoing&theme=light", 1100, None),
+        ("undone-light", "case=undone&theme=light", 1100, lambda p: opened(p, "charge_card")),
+        ("undone-dark", "case=undone&theme=dark", 1100, None),
+        ("leftover-narrow", "case=leftover&theme=dark", 524, None),
+        ("pools-light", "case=pools&theme=light", 1100, lambda p: opened(p, "score")),
+        ("pools-dark", "case=pools&theme=dark", 1600, None),
+        ("pools-narrow", "case=pools&theme=light", 524, None),
+        ("gaps-light", "case=overnight&theme=light", 1100, lambda p: p.click("text=cut gaps")),
+        ("gaps-dark", "case=overnight&theme=dark", 1100, None),
+        ("names-light", "case=names&theme=light", 1100, None),
+        ("names-rtl", "case=names&theme=dark", 800, turned),
+        ("zoomed-light", "case=finished&theme=light", 1100, lambda p: zoomed(p, "check_inventory")),
         ("plain-dark", "case=finished", 900, None),
         ("empty", "case=finished&theme=light&silent&empty", 700, None),
     ]

@@ -1,42 +1,78 @@
-/** What waited for what, for lines in sight: the need that ended last, and all of them for the selected row. */
+/** What waited for what: the need that ended last, the way of the selected step, and what holds the run up. Pure. */
 
-import { type Frame, position } from "./layout";
 import type { Store } from "./model";
 import type { Outline } from "./outline";
+import { type Frame, position } from "./time";
 
 const MOST_CURVES = 160;
+const MANY_NEEDS = 24;
+const JITTER_S = 1e-3; // clocks of two machines
 
-/** Two paths: of all rows, and of the selected one. */
+export interface Curves {
+  /** Of all rows in sight; none while a step is selected that has relatives. */
+  thin: string;
+  /** Between the selected step's relatives. */
+  near: string;
+  /** From and to the selected step itself. */
+  lit: string;
+  /** Along the critical path. */
+  critical: string;
+}
+
+/** Curves between lines in sight; those of the selected step go on beyond. */
 export function drawnCurves(
   f: Frame,
   store: Store,
   outline: Outline,
   sight: { first: number; end: number },
   selected: number | null,
-): [string, string] {
-  const thin: string[] = [];
-  const lit: string[] = [];
-  const y = (place: number, below: number): string =>
-    (outline.top(place) - outline.top(sight.first) + (0.5 + 0.26 * below) * outline.heightOf(place)).toFixed(1);
+  relatives: ReadonlySet<number> | null,
+  critical: ReadonlySet<number>,
+): Curves {
+  const found: Record<keyof Curves, string[]> = { thin: [], near: [], lit: [], critical: [] };
+  const first = outline.top(sight.first);
+  const last = outline.top(sight.end) - first;
+  const y = (place: number, below: number): number =>
+    Math.min(last + 8, Math.max(-8, outline.top(place) - first + (0.5 + 0.26 * below) * outline.heightOf(place)));
   const ended = (id: number): number => store.row(id)?.segments.at(-1)?.end ?? Number.NEGATIVE_INFINITY;
-  for (let i = sight.first; i < sight.end && thin.length < MOST_CURVES; i++) {
+
+  const curve = (need: number, id: number, kind: keyof Curves): void => {
+    // The attempt that waited for it: of those that began after it had ended, the first.
+    const tried = store.row(id)?.segments;
+    const begun = tried?.find((s) => (s.start ?? s.queued) >= ended(need) - JITTER_S) ?? tried?.at(-1);
+    const [from, to] = [outline.shown(need), outline.shown(id)];
+    if (!begun || from === undefined || to === undefined || from === to) return;
+    const inSight = (place: number): boolean => place >= sight.first && place < sight.end;
+    if (kind === "lit" ? !inSight(from) && !inSight(to) : !inSight(from) || !inSight(to)) return;
+    const [x1, x2] = [position(f, ended(need)), position(f, begun.start ?? begun.queued)];
+    if (!(x1 >= f.left) || x2 < f.left || x1 > f.width || x2 > f.width) return;
+    const down = from < to ? 1 : -1;
+    // Along the bottom of its own row, then down: never across the bars between.
+    const turn = Math.max(x1, x2 - 8);
+    const [y1, y2] = [y(from, down), y(to, -down)];
+    found[kind].push(`M${n(x1)} ${n(y1)}H${n(turn)}C${n(turn + 7)} ${n(y1)} ${n(x2 - 5)} ${n(y2)} ${n(x2)} ${n(y2)}`);
+  };
+
+  for (let i = sight.first; i < sight.end && found.thin.length + found.near.length < MOST_CURVES; i++) {
     const row = store.row(outline.lines[i]?.id ?? -1);
-    const begun = row?.segments.at(-1); // its last attempt is the one that waited for its needs' last ends
-    if (!row || !begun) continue;
+    if (!row?.segments.length) continue;
     const latest = row.needs.reduce((a, b) => (ended(b) > ended(a) ? b : a), row.needs[0] ?? -1);
-    for (const need of row.needs.length > 24 ? [latest] : row.needs) {
-      const chosen = row.id === selected || need === selected;
-      const from = outline.shown(need) ?? -1;
-      if ((!chosen && need !== latest) || from < sight.first || from >= sight.end || from === i) continue;
-      const [x1, x2] = [position(f, ended(need)), position(f, begun.start ?? begun.queued)];
-      if (!(x1 >= f.left) || x2 < f.left || x1 > f.width || x2 > f.width) continue;
-      const down = from < i ? 1 : -1;
-      // Along the bottom of its own row, then down: never across the bars between.
-      const turn = Math.max(x1, x2 - 8).toFixed(1);
-      const [y1, y2, b] = [y(from, down), y(i, -down), x2.toFixed(1)];
-      const d = `M${x1.toFixed(1)} ${y1}H${turn}C${Number(turn) + 7} ${y1} ${Number(b) - 5} ${y2} ${b} ${y2}`;
-      (chosen ? lit : thin).push(d);
+    for (const need of row.needs.length > MANY_NEEDS ? [latest] : row.needs) {
+      if (row.id === selected || need === selected) continue; // below, wherever the other end is
+      if (critical.has(row.id) && critical.has(need) && need === latest) curve(need, row.id, "critical");
+      else if (relatives?.has(row.id) && relatives.has(need)) curve(need, row.id, "near");
+      else if (!relatives && need === latest) curve(need, row.id, "thin");
     }
   }
-  return [thin.join(""), lit.join("")];
+  if (selected !== null && relatives) {
+    const near = (id: number): boolean => relatives.has(id);
+    for (const need of store.row(selected)?.needs ?? []) curve(need, selected, "lit");
+    for (const row of store.rows) if (near(row.id) && row.needs.includes(selected)) curve(selected, row.id, "lit");
+  }
+  const { thin, near, lit } = found;
+  return { thin: thin.join(""), near: near.join(""), lit: lit.join(""), critical: found.critical.join("") };
+}
+
+function n(value: number): string {
+  return String(Math.round(value * 10) / 10);
 }

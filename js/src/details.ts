@@ -1,25 +1,45 @@
-/** The panel of one step: where it ran and why, what a move would mean, what it printed. */
+/** The panel of one step, or of several: where it ran and why, what a move would mean, what there is to see of it. */
 
 import { type AskActs, AskBox } from "./askbox";
+import { Attempts } from "./attempts";
 import { button, html, show, text } from "./dom";
+import { Failure } from "./failure";
 import { names, statusName, times, workerName } from "./format";
-import type { Details, Executor, Row } from "./model";
+import { KeepBox } from "./keepbox";
+import type { Details, Executor, Keep, Look, Row, Scope } from "./model";
+import { PlanBox } from "./planbox";
+import { type Tab, Tabs } from "./tabs";
 import type { Plan } from "./viewstate";
 
 export interface PanelActs extends AskActs {
-  choose(row: Row, executor: string | null): void;
+  choose(executor: string | null, scope: Scope): void;
   apply(): void;
   drop(): void;
   close(): void;
+  tab(tab: Tab): void;
+  preview(of: string): void;
+  keep(where: "cell" | "configuration", confirmed: boolean): void;
 }
 
 export interface PanelView {
   row: Row;
+  /** All selected rows, `row` among them. */
+  rows: readonly Row[];
+  run: number;
+  /** The run goes on: steps move in it. */
+  live: boolean;
+  /** Nothing runs behind the page: it can only be looked at. */
+  still: boolean;
   now: number;
   executors: readonly Executor[];
+  /** Executors that would be refused, with the reason. */
+  refused: Readonly<Record<string, string>>;
   plan: Plan | null;
+  kept: Keep | null;
   message: string;
   details: Details | null;
+  tab: Tab;
+  looks: ReadonlyMap<string, Look>;
   answering: boolean;
 }
 
@@ -29,73 +49,89 @@ export class DetailsPanel {
   private readonly status = html("span", "cb-pill");
   private readonly ask: AskBox;
   private readonly facts = html("dl");
+  private readonly attempts = new Attempts();
+  private readonly acts = html("div", "cb-panel-acts");
   private readonly caption = html("div", "cb-mut cb-caption", "Move to");
   private readonly moves = html("div", "cb-moves");
-  private readonly rerun: HTMLButtonElement;
-  private readonly plan = html("div", "cb-plan");
-  private readonly runs = html("div");
-  private readonly reuses = html("div", "cb-mut");
-  private readonly lost = html("div", "cb-lost");
-  private readonly code = html("code", "cb-code");
-  private readonly apply: HTMLButtonElement;
-  private readonly drop: HTMLButtonElement;
+  private readonly why = html("div", "cb-mut cb-refused");
+  private readonly again = html("div", "cb-moves cb-again");
+  private readonly reruns: ReadonlyMap<Scope, HTMLButtonElement>;
+  private readonly plan: PlanBox;
+  private readonly keepBox: KeepBox;
   private readonly message = html("div", "cb-message");
-  private readonly output = html("pre", "cb-output");
-  private readonly error = html("pre", "cb-error");
-  private readonly headings: [HTMLElement, HTMLElement] = [html("h4", "", "Output"), html("h4", "", "Error")];
+  private readonly failure = new Failure();
+  private readonly tabs: Tabs;
   private readonly values = new Map<string, [HTMLElement, HTMLElement]>();
   private row: Row | null = null;
   private moveKeys = "";
-  private shownDetails: Details | null = null;
+  private keeping = false;
 
-  constructor(private readonly acts: PanelActs) {
+  constructor(private readonly does: PanelActs) {
     this.root.setAttribute("aria-label", "Step");
-    this.ask = new AskBox(acts);
-    this.rerun = button("cb-button cb-from-here", "Re-run from here", () => this.row && acts.choose(this.row, null));
-    this.apply = button("cb-button cb-apply", "Run it so", () => acts.apply());
-    this.drop = button("cb-button cb-drop", "Not now", () => acts.drop());
-    const close = button("cb-close", "×", () => acts.close());
+    this.ask = new AskBox(does);
+    this.plan = new PlanBox({ apply: () => does.apply(), drop: () => does.drop(), keep: () => this.openKeep() });
+    this.keepBox = new KeepBox({ keep: (where, sure) => does.keep(where, sure), shut: () => this.shutKeep() });
+    this.tabs = new Tabs({ open: (tab) => does.tab(tab), preview: (of) => does.preview(of) });
+    const scopes: [Scope, string, string][] = [
+      ["this", "This step", "Run this step again, and nothing that depends on it"],
+      ["from", "From here", "Run this step again, and all that depends on it"],
+      ["all", "Everything", "Run every step again"],
+    ];
+    this.reruns = new Map(
+      scopes.map(([scope, label, hint]) => {
+        const node = button(`cb-button cb-again-${scope}`, label, () => does.choose(null, scope));
+        node.title = hint;
+        return [scope, node];
+      }),
+    );
+    this.again.append(...this.reruns.values());
+    this.again.setAttribute("role", "group");
+    this.again.setAttribute("aria-label", "Run again");
+    this.moves.setAttribute("role", "group");
+    this.moves.setAttribute("aria-label", "Move to");
+    const close = button("cb-close", "×", () => does.close());
     close.setAttribute("aria-label", "Close the panel");
     const top = html("div", "cb-panel-top");
     top.append(this.title, this.status, html("span", "cb-grow"), close);
-    const go = html("div", "cb-go");
-    go.append(this.apply, this.drop);
-    this.plan.append(this.runs, this.reuses, this.lost, this.code, go);
-    const [output, error] = this.headings;
-    this.root.append(top, this.ask.root, this.facts, this.caption, this.moves, this.plan, this.message);
-    this.root.append(error, this.error, output, this.output);
-    this.root.addEventListener("keydown", (e) => {
-      if (e.key !== "Escape") return;
-      e.stopPropagation();
-      if (this.plan.hidden) acts.close();
-      else acts.drop();
-    });
+    this.acts.append(this.caption, this.moves, this.why, html("div", "cb-mut cb-caption", "Run again"), this.again);
+    this.root.append(top, this.ask.root, this.facts, this.attempts.root, this.failure.root, this.acts);
+    this.root.append(this.plan.root, this.keepBox.root, this.message, this.tabs.root);
+    this.root.addEventListener("keydown", (e) => this.onKey(e));
   }
 
   draw(view: PanelView): void {
-    const { row } = view;
+    const { row, rows } = view;
+    const many = rows.length > 1;
+    if (this.row?.id !== row.id || !view.plan) this.keeping = false;
     this.row = row;
     this.root.dataset.step = row.step;
-    text(this.title, row.step);
+    this.root.classList.toggle("cb-many", many);
+    text(this.title, many ? `${rows.length} steps` : row.step);
     text(this.status, statusName(row.status));
     this.status.dataset.status = row.status;
-    this.ask.draw(row, view.now, view.details?.asked ?? null, view.answering);
-    const begun = row.segments.length > 0;
-    const worker = workerName(row.worker);
-    const decision = row.kind === "decision";
-    this.fact(ranOn(row.status), decision ? [] : [row.where, worker]);
-    this.fact("Why here", [decision ? "" : row.reason]);
-    this.fact("Attempt", [row.attempt ? String(row.attempt) : ""]);
-    this.fact("Time", [begun || row.ms !== null ? times(row, view.now) : ""]);
-    this.fact("Does", [row.status === "running" || row.status === "sleeping" ? row.doing : ""]);
-    this.fact(decision ? "Way" : "Note", [row.note]);
+    show(this.status, !many);
+    if (many) {
+      this.ask.root.hidden = true;
+      this.attempts.root.hidden = true;
+      this.failure.root.hidden = true;
+    } else {
+      this.ask.draw(row, view.now, view.details?.asked ?? null, view.answering);
+      this.attempts.draw(row, view.now);
+      this.failure.draw(view.details);
+      this.tabs.draw(view);
+    }
+    this.drawFacts(row, many ? rows : [], view.now);
+    show(this.tabs.root, !many && !view.still);
     // A decision is made where the notebook is: there is nothing to move.
-    show(this.caption, !decision);
-    this.drawMoves(row, view.executors, view.plan);
-    this.drawPlan(view.plan);
+    const movable = rows.filter((r) => r.kind === "step");
+    show(this.acts, !view.still);
+    show(this.caption, movable.length > 0);
+    text(this.caption, many ? `Move ${movable.length} steps to` : "Move to");
+    this.drawMoves(view, movable);
+    this.plan.draw(view.plan);
+    if (this.keepBox.draw(this.keeping, view.kept)) this.keepBox.root.scrollIntoView?.({ block: "nearest" });
     show(this.message, view.message !== "");
     text(this.message, view.message);
-    this.drawDetails(view.details);
   }
 
   focusAsk(): void {
@@ -103,11 +139,46 @@ export class DetailsPanel {
   }
 
   focusPlan(): void {
-    if (!this.apply.hidden && !this.apply.disabled) this.apply.focus();
+    this.plan.focus();
   }
 
-  private fact(name: string, parts: readonly string[]): void {
-    const slot = name.endsWith(" on") ? "Ran on" : name === "Way" ? "Note" : name;
+  private openKeep(): void {
+    this.keeping = true;
+    this.keepBox.draw(true, null);
+    this.keepBox.focus();
+    this.keepBox.root.scrollIntoView?.({ block: "nearest" });
+  }
+
+  private shutKeep(): void {
+    this.keeping = false;
+    this.keepBox.root.hidden = true;
+    this.plan.focus();
+  }
+
+  private onKey(event: KeyboardEvent): void {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    if (this.keeping) this.shutKeep();
+    else if (this.plan.open) this.does.drop();
+    else this.does.close();
+  }
+
+  private drawFacts(row: Row, many: readonly Row[], now: number): void {
+    const decision = row.kind === "decision";
+    const one = many.length === 0;
+    const begun = row.segments.length > 0;
+    const doing = row.status === "running" || row.status === "sleeping";
+    this.fact("Ran on", one && !decision ? [row.where, workerName(row.worker)] : [], ranOn(row.status));
+    this.fact("Why here", [one && !decision ? row.reason : ""]);
+    this.fact("Attempt", [one && row.attempt > 1 && row.segments.length < 2 ? String(row.attempt) : ""]);
+    this.fact("Time", [one && (begun || row.ms !== null) ? times(row, now) : ""]);
+    this.fact("Cache", [one ? row.cache : ""]);
+    this.fact("Does", [one && doing ? row.doing : ""]);
+    this.fact("Note", [one ? row.note : ""], decision ? "Way" : "Note");
+    this.fact("Steps", [one ? "" : names(many.map((r) => r.step))]);
+  }
+
+  private fact(slot: string, parts: readonly string[], name = slot): void {
     let pair = this.values.get(slot);
     if (!pair) {
       pair = [html("dt"), html("dd", "cb-num")];
@@ -120,67 +191,42 @@ export class DetailsPanel {
     for (const node of pair) show(node, value !== "");
   }
 
-  private drawMoves(row: Row, executors: readonly Executor[], plan: Plan | null): void {
-    const keys = JSON.stringify(executors);
+  private drawMoves(view: PanelView, movable: readonly Row[]): void {
+    const keys = JSON.stringify(view.executors);
     if (keys !== this.moveKeys) {
       this.moveKeys = keys;
-      const buttons = executors.map((e) => {
-        const node = button("cb-button cb-move", e.label, () => {
-          if (this.row && node.getAttribute("aria-disabled") !== "true") this.acts.choose(this.row, e.name);
-        });
-        node.dataset.executor = e.name;
-        return node;
-      });
-      this.moves.replaceChildren(...buttons, this.rerun);
+      this.moves.replaceChildren(...view.executors.map((e) => this.moveButton(e)));
     }
+    const reasons = new Set<string>();
     for (const node of this.moves.querySelectorAll<HTMLElement>(".cb-move")) {
-      const here = node.dataset.executor === row.where || node.textContent === row.where;
-      node.setAttribute("aria-disabled", String(here));
+      const name = node.dataset.executor ?? "";
+      const here = movable.length > 0 && movable.every((r) => r.where === name || r.where === node.textContent);
+      const refused = here ? "" : (view.refused[name] ?? "");
+      if (refused) reasons.add(`${node.textContent}: ${refused}`);
+      node.setAttribute("aria-disabled", String(here || refused !== ""));
       node.setAttribute("aria-current", String(here));
-      node.title = here ? "It is here now" : "";
-      show(node, row.kind !== "decision");
-      node.classList.toggle("cb-wanted", typeof plan?.executor === "string" && plan.executor === node.dataset.executor);
+      node.classList.toggle("cb-no-way", refused !== "");
+      node.title = here ? "It is here now" : refused;
+      show(node, movable.length > 0);
+      const wanted = view.plan?.executor;
+      node.classList.toggle("cb-wanted", typeof wanted === "string" && wanted === name);
     }
-    this.rerun.disabled = row.status === "waiting" || row.status === "ready";
+    text(this.why, [...reasons].join("\n"));
+    show(this.why, reasons.size > 0);
+    const begun = view.rows.every((r) => r.status !== "waiting" && r.status !== "ready");
+    for (const [scope, node] of this.reruns) {
+      // Inside a live run all that depends on a step follows it.
+      show(node, scope === "from" || (!view.live && (scope === "all" || view.rows.length === 1)));
+      node.disabled = !begun;
+    }
   }
 
-  private drawPlan(plan: Plan | null): void {
-    show(this.plan, plan !== null);
-    if (!plan) return;
-    const preview = plan.preview;
-    const ok = preview?.ok ?? false;
-    if (!preview) {
-      const place = plan.executor === null ? "again" : `on ${plan.executor}`;
-      text(this.runs, plan.phase === "applying" ? `Running it ${place}…` : `What would run ${place}…`);
-    } else if (!ok) text(this.runs, preview.text || "This cannot be done.");
-    else text(this.runs, `Runs ${preview.runs.length}: ${names(preview.runs)}.`);
-    text(this.reuses, ok && preview ? `Reuses ${preview.reuses.length}. ${preview.text}`.trim() : "");
-    text(this.lost, ok && preview ? preview.lost : "");
-    text(this.code, ok && preview ? preview.code : "");
-    this.reuses.title = preview ? names(preview.reuses, 40) : "";
-    for (const node of [this.reuses, this.lost, this.code]) show(node, node.textContent !== "");
-    show(this.apply, ok);
-    this.apply.disabled = plan.phase === "applying";
-    text(this.drop, preview && !ok ? "Close" : "Not now");
-    show(this.drop, plan.phase !== "applying");
-  }
-
-  private drawDetails(details: Details | null): void {
-    const [outputHeading, errorHeading] = this.headings;
-    const printed = (details?.output.length ?? 0) > 0;
-    const failed = Boolean(details?.error || details?.traceback);
-    for (const node of [outputHeading, this.output]) show(node, printed);
-    for (const node of [errorHeading, this.error]) show(node, failed);
-    if (details === this.shownDetails) return;
-    this.shownDetails = details;
-    this.output.replaceChildren(
-      ...(details?.output ?? []).map(([stream, content]) =>
-        html("span", stream === "stderr" ? "cb-stderr" : "", content),
-      ),
-    );
-    const title = details ? [details.error_type, details.error].filter(Boolean).join(": ") : "";
-    const trace = details?.traceback.trimEnd() ?? "";
-    text(this.error, trace.endsWith(title) && trace ? trace : [title, trace].filter(Boolean).join("\n\n"));
+  private moveButton(executor: Executor): HTMLButtonElement {
+    const node = button("cb-button cb-move", executor.label, () => {
+      if (node.getAttribute("aria-disabled") !== "true") this.does.choose(executor.name, "from");
+    });
+    node.dataset.executor = executor.name;
+    return node;
   }
 }
 

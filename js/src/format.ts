@@ -1,6 +1,7 @@
 /** Numbers and states as people read them. Pure. */
 
 import type { Header, Row, Segment } from "./model";
+import { isPool, paint } from "./palette";
 
 function trimmed(value: number, digits: number): string {
   return value.toFixed(digits).replace(/\.0+$/, "");
@@ -18,6 +19,11 @@ export function duration(ms: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** "10,000"; Intl would take 20 ms to begin with. */
+export function thousands(count: number): string {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
 /** Time of day on the reader's clock. */
 export function timeOfDay(at: number): string {
   const d = new Date(at * 1000);
@@ -25,21 +31,16 @@ export function timeOfDay(at: number): string {
 }
 
 /** "local 1.6 %, distributed 98.4 %": who did the work so far; empty before any was done. */
-export function split(header: Header): string {
+export function split(header: Header, remote = "distributed"): string {
   const total = header.local_ms + header.remote_ms;
   if (total <= 0) return "";
+  if (!remote && !header.remote_ms) return "local 100 %";
   const share = (ms: number): string => `${trimmed((100 * ms) / total, 1)} %`;
-  return `local ${share(header.local_ms)}, distributed ${share(header.remote_ms)}`;
+  return `local ${share(header.local_ms)}, ${remote || "remote"} ${share(header.remote_ms)}`;
 }
 
 export function workerName(worker: string): string {
   return /^\d+$/.test(worker) ? `worker ${worker}` : worker;
-}
-
-/** The colour a place is drawn in; remote ones are hatched too. */
-export function paint(segment: { where: string; remote: boolean }): "local" | "dist" | "other" {
-  if (!segment.remote) return "local";
-  return segment.where === "distributed" ? "dist" : "other";
 }
 
 /** Milliseconds of an attempt so far. */
@@ -56,7 +57,21 @@ export function outcomeName(outcome: string): string {
 
 /** How a status is called where there is room for words. */
 export function statusName(status: string): string {
-  return status === "approval" ? "waits for approval" : status === "submitted" ? "queued" : status;
+  return STATUS_NAMES[status] ?? status;
+}
+
+const STATUS_NAMES: Readonly<Record<string, string>> = {
+  approval: "waits for approval",
+  submitted: "queued",
+  compensated: "undone",
+  compensation_failed: "not fully undone",
+};
+
+/** When the run ends, as far as that is known: seconds of the run while it is short, else the time of day. */
+export function ending(header: Header, now: number): string {
+  const { finish } = header;
+  if (finish === null || finish <= now || header.status !== "running") return "";
+  return finish < 60 ? `ends about ${duration(finish * 1000)}` : `ends about ${timeOfDay(header.started_at + finish)}`;
 }
 
 /** A time to come, in whole seconds: a countdown that shows fractions is a nervous one. */
@@ -85,7 +100,7 @@ export function barLabel(row: Row, now: number, percent = true): Words {
   if (row.kind === "decision" && row.status === "succeeded") return words(row.note || "decided");
   const found = words();
   const { parts, extra } = found;
-  if (row.attempt > 1) parts.push(`attempt ${row.attempt}`);
+  if (row.attempt > 1) parts.push(attemptOf(row));
   const rest = row.until === null ? null : row.until - now;
   if (row.status === "sleeping") {
     parts.push(rest === null ? "sleeps" : rest > 0 ? `sleeps ${left(rest)} more` : "wakes up");
@@ -102,9 +117,17 @@ export function barLabel(row: Row, now: number, percent = true): Words {
   } else if (row.status !== "succeeded") parts.push(statusName(row.status));
   const took = row.ms ?? (last ? ran(last, now) : null);
   if (took !== null) parts.push(duration(took));
-  if (paint(row) === "other") extra.push(row.where);
+  if (isPool(paint(row)) && !parts.some((part) => part.endsWith(` on ${row.where}`))) extra.push(row.where);
   if (row.worker && (row.status === "running" || row.status === "succeeded")) extra.push(workerName(row.worker));
-  return { ...found, told: row.status === "running" && row.doing ? ` · ${row.doing}` : "" };
+  const told = row.doing ? ` · ${row.doing}` : row.said ? ` · ${row.said}` : "";
+  return { ...found, told: row.status === "running" ? told : "" };
+}
+
+/** "attempt 2", and where that is another place than before. */
+function attemptOf(row: Row): string {
+  const before = row.segments.at(-2);
+  const moved = before !== undefined && before.where !== row.where;
+  return `attempt ${row.attempt}${moved ? ` on ${row.where}` : ""}`;
 }
 
 export function percentOf(progress: number): string {
@@ -112,7 +135,7 @@ export function percentOf(progress: number): string {
 }
 
 /** What a screen reader says of a row. */
-export function spoken(row: Row): string {
+export function spoken(row: Row, critical = false): string {
   const parts = [row.step];
   if (row.kind === "decision") parts.push("decision");
   else parts.push(row.where);
@@ -121,6 +144,7 @@ export function spoken(row: Row): string {
   if (row.doing && ["running", "approval", "sleeping"].includes(row.status)) parts.push(row.doing);
   if (row.ms !== null && row.kind === "step") parts.push(duration(row.ms));
   if (row.attempt > 1 && row.kind === "step") parts.push(`attempt ${row.attempt}`);
+  if (critical) parts.push("on the critical path");
   return parts.join(", ");
 }
 
@@ -131,7 +155,11 @@ export function history(row: Row, now: number): string {
     return `attempt ${s.attempt}: ${s.where}, ${outcome}, ${duration(ran(s, now))}`;
   });
   const doing = ["running", "approval", "sleeping"].includes(row.status) ? row.doing : "";
-  return [row.step, ...(row.kind === "decision" ? [] : lines), row.note, doing].filter(Boolean).join("\n");
+  // Why it is where it is matters once it was elsewhere.
+  const why = new Set(row.segments.map((s) => s.where)).size > 1 ? row.reason : "";
+  const said = row.status === "running" ? row.said : "";
+  const told = [row.step, ...(row.kind === "decision" ? [] : lines), why, row.note, row.cache, doing, said];
+  return told.filter(Boolean).join("\n");
 }
 
 /** "queued 12 ms, ran 200 ms" of the last attempt. */

@@ -1,57 +1,57 @@
-/** The chart: axis, grid, and those rows that are in sight. */
+/** The chart: what is in sight, and how hands and keys move it. */
 
 import { drawnCurves } from "./curves";
-import { attr, html, svg, text } from "./dom";
+import { attr, focused, html, svg } from "./dom";
+import { isFiltered, wanted } from "./filter";
 import { history } from "./format";
-import {
-  AXIS_HEIGHT,
-  begin,
-  decisionHeight,
-  type Frame,
-  frame,
-  groupPicture,
-  indent,
-  picture,
-  position,
-  rowHeight,
-  shortened,
-  ticks,
-  timeAt,
-  zoomed,
-} from "./layout";
-import { type Hatch, patterns } from "./marks";
+import { type KeyHost, pressed } from "./keys";
+import { AXIS_HEIGHT, decisionHeight, frame, rowHeight, wholeOf } from "./layout";
+import { Minimap } from "./minimap";
 import type { Group, Row, Store } from "./model";
-import { groupAround, groupPlace, isOpen, type Line, Outline, type Summary, shortName, summarise } from "./outline";
-import { GroupView, type Look, RowView } from "./rowview";
+import { Moves } from "./moves";
+import { widest } from "./names";
+import { groupPlace, isOpen, type Line, Outline } from "./outline";
+import { relatives } from "./relatives";
+import { RowLayer } from "./rowlayer";
+import { cuts, type Frame, panned, Squeeze, zoomed } from "./time";
+import { TimeLayer } from "./timelayer";
 import type { ViewState } from "./viewstate";
 
 const FRAME_MS = 50;
 const SLOW_FRAME_MS = 250;
 const RETRY_MS = 250;
+const KEEP_MS = 300;
+const CUT_MS = 1000; // gaps are looked for again no more often than this; five times that while they are not cut
 
 export class Gantt {
-  readonly root = html("div", "cb-scroll");
-  private readonly axis = svg("svg", { class: "cb-axis", height: AXIS_HEIGHT, "aria-hidden": "true" });
+  readonly root = html("div", "cb-chart");
+  private readonly box = html("div", "cb-scroll");
   private readonly space = html("div", "cb-space");
   private readonly sheet = svg("svg", { class: "cb-sheet", role: "group" });
-  private readonly grid = svg("path", { class: "cb-grid" });
-  private readonly curves = svg("path", { class: "cb-curves" });
-  private readonly lit = svg("path", { class: "cb-curves cb-lit" });
-  private readonly nowLine = svg("path", { class: "cb-now" });
-  private readonly list = svg("g");
-  private readonly views = new Map<number, RowView | GroupView>();
-  private readonly spareRows: RowView[] = [];
-  private readonly spareGroups: GroupView[] = [];
-  private readonly hatch: Hatch;
+  private readonly time = new TimeLayer();
+  private readonly rows: RowLayer;
+  private readonly map = new Minimap((top) => {
+    this.box.scrollTop = top;
+  });
+  private readonly paths = {
+    thin: svg("path", { class: "cb-curves" }),
+    near: svg("path", { class: "cb-curves cb-near" }),
+    critical: svg("path", { class: "cb-curves cb-held" }),
+    lit: svg("path", { class: "cb-curves cb-lit" }),
+  };
   private outline = new Outline([], [], new Map(), () => 0);
-  private folds: ReadonlyMap<string, boolean> | null = null; // those that the outline was made with
-  private summaries = new Map<number, Summary>();
-  private summed: unknown = null; // the snapshot that they are of
-  private longest = 0;
+  private laidOut: readonly unknown[] = []; // what the outline was made of
+  private longest: { of: unknown; count: number; px: number } = { of: null, count: 0, px: 0 };
+  private kin: { of: readonly unknown[]; ids: ReadonlySet<number> | null } = { of: [], ids: null };
+  private held: { of: unknown; ids: ReadonlySet<number> } = { of: null, ids: new Set() };
+  private squeeze: { of: unknown; at: number; made: Squeeze | null } = { of: null, at: 0, made: null };
   private wordy = false;
+  private fresh = true; // the scroll of an earlier visit is to be taken up
   private frameAsked = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private keeper: ReturnType<typeof setTimeout> | undefined;
   private inSight = true;
+  private whole = 1; // seconds of the axis without zoom
   private f: Frame = { width: 0, left: 0, right: 1, from: 0, to: 1 };
 
   constructor(
@@ -60,25 +60,46 @@ export class Gantt {
     private readonly pick: (row: Row) => void,
     private readonly leave: () => void,
   ) {
-    const { defs, hatch } = patterns();
-    this.hatch = hatch;
-    this.sheet.append(defs, this.grid, this.list, this.curves, this.lit, this.nowLine);
+    this.rows = new RowLayer(store);
+    const { thin, near, critical, lit } = this.paths;
+    const { grid, cuts: gaps, lines, axis } = this.time;
+    this.sheet.append(this.rows.hatches.defs, gaps, grid, this.rows.list, thin, near, critical, lit, lines);
     this.space.append(this.sheet);
-    this.root.append(this.axis, this.space);
-    this.root.addEventListener("scroll", () => this.schedule(), { passive: true });
-    this.root.addEventListener("wheel", (e) => this.onWheel(e), { passive: false });
-    this.list.addEventListener("click", (e) => this.onClick(e));
-    this.list.addEventListener("keydown", (e) => this.onKey(e));
-    this.list.addEventListener("pointerover", (e) => this.onHover(e));
-    state.subscribe(() => this.schedule());
+    this.box.append(axis, this.space);
+    this.root.append(this.box, this.map.root);
+    this.box.addEventListener("scroll", () => this.onScroll(), { passive: true });
+    this.rows.list.addEventListener("click", (e) => this.onClick(e));
+    this.rows.list.addEventListener("keydown", (e) => this.onKey(e));
+    this.rows.list.addEventListener("pointerover", (e) => this.onHover(e));
+    const chart = this;
+    new Moves(this.root, this.box, axis, {
+      get frame() {
+        return chart.asked;
+      },
+      get end() {
+        return chart.end;
+      },
+      zoom: (zoom) => state.set({ zoom }),
+      window: (from, to) => this.time.window(from, to),
+      unwindow: () => this.time.window(0, 0),
+    });
+    state.toChart = () => this.focus(this.outline.lines.find((line) => line.id >= 0)?.id ?? state.active);
+    state.subscribe(() => {
+      this.schedule();
+      this.keep();
+    });
     this.adopt();
   }
 
   /** Everything may have changed. */
   adopt(newRun = true): void {
     attr(this.sheet, "aria-label", `Steps of ${this.store.header?.workflow ?? "the workflow"}`);
-    this.folds = null;
-    if (newRun) this.wordy = false;
+    this.laidOut = [];
+    if (newRun) {
+      this.wordy = false;
+      this.fresh = true;
+      this.squeeze = { of: null, at: 0, made: null };
+    }
     this.see(this.store.rows);
     this.layOut();
     this.schedule();
@@ -87,10 +108,12 @@ export class Gantt {
   /** Rows that changed. Once a step says what it does, there is room for words until the end: no axis that jumps. */
   see(rows: Iterable<Row>): void {
     if (this.wordy) return;
-    for (const row of rows) this.wordy ||= row.doing !== "" || row.status === "sleeping" || row.status === "approval";
+    for (const { doing, said, status } of rows) {
+      this.wordy ||= doing !== "" || said !== "" || status === "sleeping" || status === "approval";
+    }
   }
 
-  /** Whether anybody can see it: what nobody sees is not drawn. */
+  /** What nobody sees is not drawn. */
   setInSight(inSight: boolean): void {
     this.inSight = inSight;
     if (inSight) this.schedule();
@@ -107,12 +130,13 @@ export class Gantt {
   close(): void {
     cancelAnimationFrame(this.frameAsked);
     clearTimeout(this.timer);
+    if (this.keeper) this.keepNow();
   }
 
   /** Where the menu of a row may stand; the row is brought into sight first. */
   anchor(id: number): DOMRect {
     this.draw();
-    return (this.views.get(id)?.anchor() ?? this.root).getBoundingClientRect();
+    return (this.rows.view(id)?.anchor() ?? this.root).getBoundingClientRect();
   }
 
   /** Give the focus to a line, or to the closed group that it is in. */
@@ -123,7 +147,7 @@ export class Gantt {
     this.state.active = line.id;
     this.reveal(line.id);
     this.draw();
-    this.views.get(line.id)?.root.focus({ preventScroll: true });
+    this.rows.view(line.id)?.root.focus({ preventScroll: true });
   }
 
   /** Open the groups around a task, and bring it into sight. */
@@ -135,63 +159,129 @@ export class Gantt {
     this.reveal(id);
   }
 
+  /** The steps as they are shown, from top to bottom. */
+  order(): readonly number[] {
+    this.layOut();
+    return this.outline.lines.map((line) => line.id).filter((id) => id >= 0);
+  }
+
+  zoom(factor: number): void {
+    const f = this.asked;
+    this.state.set({ zoom: zoomed(f, factor, (f.from + f.to) / 2, this.end) });
+  }
+
+  /** The frame as it is asked for: several moves may come before the next picture. */
+  private get asked(): Frame {
+    const { zoom } = this.state;
+    return { ...this.f, from: zoom?.from ?? 0, to: zoom?.to ?? this.whole };
+  }
+
+  /** The last second there is to look at. */
+  private get end(): number {
+    return Math.max(this.store.now(), 0.001);
+  }
+
   private get groups(): readonly Group[] {
     return this.store.header?.groups ?? [];
   }
 
   private layOut(): void {
     const { store, state } = this;
-    if (this.folds === state.folds) return;
-    this.folds = state.folds;
+    const { filter, folds } = state;
+    // Where the status counts, or the critical path, every change may move lines; else only more rows do.
+    const live = filter.statuses.size > 0 || filter.places.size > 0 || filter.critical;
+    const of = [folds, filter, store.rows, store.rows.length, live && store.snapshot, live && state.selected];
+    if (of.every((what, i) => what === this.laidOut[i]) && this.laidOut.length) return;
+    this.laidOut = of;
     const total = store.rows.length + this.groups.length;
     const [high, slim] = [rowHeight(total), decisionHeight(total)];
     const height = (row: Row | null): number => (row?.kind === "decision" ? slim : high);
-    this.outline = new Outline(store.rows, this.groups, state.folds, height);
-    // An indent is two characters wide. Closed groups count as if open: opening one must not move the bars.
-    this.longest = store.rows.reduce((most, row) => {
-      const depth = row.group ? row.group.split("/").length : 0;
-      return Math.max(most, shortName(row.step, row.group).length + 2 * depth);
-    }, 0);
-    for (const [name] of this.groups) {
-      const short = shortName(name, groupAround(name, this.groups));
-      this.longest = Math.max(this.longest, short.length + 2 * name.split("/").length);
+    const match = wanted(filter, this.critical);
+    // Who is open in the panel, or has the focus, does not vanish under the hand.
+    const here = this.rows.list.contains(focused(this.root)) ? state.active : null;
+    const stays = match && ((row: Row) => match(row) || row.id === state.selected || row.id === here);
+    this.outline = new Outline(store.rows, this.groups, folds, height, stays);
+    state.matches = match ? this.outline.found : null;
+    if (this.longest.of !== store.rows || this.longest.count !== store.rows.length) {
+      this.longest = { of: store.rows, count: store.rows.length, px: widest(store.rows, this.groups) };
     }
-    if (this.outline.shown(state.active) === undefined) state.active = this.outline.lines[0]?.id ?? 0;
-    else if (this.outline.place(state.active) === undefined) {
-      state.active = this.outline.lines[this.outline.shown(state.active) ?? 0]?.id ?? 0;
+    const { outline } = this;
+    if (outline.place(state.active) === undefined) {
+      state.active = outline.lines[outline.shown(state.active) ?? 0]?.id ?? 0;
     }
   }
 
-  zoom(factor: number): void {
-    const middle = (this.f.from + this.f.to) / 2;
-    this.state.set({ zoom: zoomed(this.f, factor, middle, this.store.now()) });
+  private get critical(): ReadonlySet<number> {
+    const path = this.store.header?.critical;
+    if (this.held.of !== path) this.held = { of: path, ids: new Set(path) };
+    return this.held.ids;
+  }
+
+  private get relatives(): ReadonlySet<number> | null {
+    const { selected } = this.state;
+    const of = [selected, this.store.rows, this.store.rows.length];
+    if (of.some((what, i) => what !== this.kin.of[i])) {
+      this.kin = { of, ids: selected === null ? null : relatives(this.store.rows, selected) };
+    }
+    return this.kin.ids;
+  }
+
+  private squeezed(now: number): Squeeze | null {
+    const { store, squeeze, state } = this;
+    if (this.fresh && !state.gaps) return null;
+    const at = performance.now();
+    const often = state.gaps ? CUT_MS : 5 * CUT_MS;
+    const stale = squeeze.of !== store.snapshot && (!store.running || at - squeeze.at >= often);
+    if (stale || squeeze.of === null) {
+      const found = cuts(store.rows, now);
+      this.squeeze = { of: store.snapshot, at, made: found.length ? new Squeeze(found) : null };
+    }
+    state.idle = this.squeeze.made !== null;
+    return state.gaps ? this.squeeze.made : null;
   }
 
   draw(): void {
-    const { store, state } = this;
-    const width = this.root.clientWidth;
+    const { store, state, box } = this;
+    const width = box.clientWidth;
     if (width === 0) {
       // Without a size for a blink, as while JupyterLab changes its theme: the last picture stays, the next comes soon.
       this.later(RETRY_MS);
       return;
     }
+    const told = [state.matches, state.idle];
     this.layOut();
-    const { outline } = this;
-    const now = store.now();
-    const f = frame(width, this.longest, state.zoom, now, store.running, this.wordy && store.running);
+    const { outline, relatives: kin, critical } = this;
+    const [now, running, finish] = [store.now(), store.running, store.header?.finish ?? null];
+    const squeeze = this.squeezed(now);
+    const wordy = this.wordy && running;
+    const view = { zoom: state.zoom, now, running, wordy, finish, squeeze };
+    const f = frame(width, this.longest.px, view);
     this.f = f;
-    const sight = outline.visible(this.root.scrollTop, this.root.clientHeight);
+    this.whole = wholeOf(view);
+    // All questions about sizes come before the first change: each later one would cost a layout.
+    const seen = { top: box.scrollTop, height: box.clientHeight };
+    this.space.style.height = `${outline.height}px`;
+    if (this.fresh && state.scroll) {
+      box.scrollTop = state.scroll;
+      seen.top = box.scrollTop;
+    }
+    const first = this.fresh;
+    this.fresh = false;
+    const sight = outline.visible(seen.top, seen.height);
     const top = outline.top(sight.first);
     const tall = outline.top(sight.end) - top;
-    this.space.style.height = `${outline.height}px`;
     this.sheet.style.transform = `translateY(${top}px)`;
     attr(this.sheet, "width", width);
     attr(this.sheet, "height", tall);
-    this.drawTime(f, now, tall);
-    this.drawRows(f, now, sight);
-    const [thin, lit] = drawnCurves(f, store, outline, sight, state.selected);
-    attr(this.curves, "d", thin);
-    attr(this.lit, "d", lit);
+    this.time.draw(f, now, running, finish, tall);
+    const { folds, active, selected, filter } = state;
+    const filtered = isFiltered(filter);
+    this.rows.draw({ f, now, outline, sight, folds, filtered, active, selected, relatives: kin, critical });
+    const curves = drawnCurves(f, store, outline, sight, selected, kin, critical);
+    for (const kind of ["thin", "near", "critical", "lit"] as const) attr(this.paths[kind], "d", curves[kind]);
+    this.map.draw(store, outline, seen, now, performance.now(), !first);
+    if (first) this.schedule(); // what is no part of the first picture comes with the second
+    if (told[0] !== state.matches || told[1] !== state.idle) state.set({}); // for those who say so in words
     // Where a pixel is a second or more, nothing moves that needs to be drawn so often.
     const pixelMs = ((f.to - f.from) / (f.right - f.left)) * 1000;
     if (store.moving) this.later(Math.min(SLOW_FRAME_MS, Math.max(FRAME_MS, pixelMs / 2)));
@@ -205,95 +295,20 @@ export class Gantt {
     }, ms);
   }
 
-  private drawTime(f: Frame, now: number, tall: number): void {
-    attr(this.axis, "width", f.width);
-    const found = ticks(f);
-    while (this.axis.childElementCount > found.length) this.axis.lastElementChild?.remove();
-    found.forEach((tick, i) => {
-      const node = this.axis.children[i] ?? this.axis.appendChild(svg("text", { class: "cb-tick", y: 19 }));
-      attr(node, "x", tick.x.toFixed(1));
-      attr(node, "text-anchor", "middle");
-      text(node, tick.label);
-    });
-    attr(this.grid, "d", found.map((t) => `M${Math.round(t.x) + 0.5} 0V${tall}`).join(""));
-    const x = position(f, now).toFixed(1);
-    const shown = this.store.running && now >= f.from && Number(x) < f.width;
-    attr(this.nowLine, "d", shown ? `M${x} 0V${tall}` : "");
+  private onScroll(): void {
+    this.schedule();
+    this.keep();
   }
 
-  private drawRows(f: Frame, now: number, sight: { first: number; end: number }): void {
-    const { outline, state } = this;
-    const wanted = outline.lines.slice(sight.first, sight.end);
-    const place = outline.place(state.active) ?? -1;
-    const active = outline.lines[place];
-    // The row that Tab reaches stays in the document, else the keyboard would lose its place.
-    if (active && place < sight.first) wanted.unshift(active);
-    else if (active && place >= sight.end) wanted.push(active);
-    const keep = new Set(wanted.map((line) => line.id));
-    for (const [id, view] of this.views) {
-      if (keep.has(id)) continue;
-      view.root.remove();
-      this.views.delete(id);
-      if (view instanceof RowView) this.spareRows.push(view);
-      else this.spareGroups.push(view);
-    }
-    if (this.summed !== this.store.snapshot) {
-      this.summed = this.store.snapshot;
-      this.summaries = new Map();
-    }
-    wanted.forEach((line, i) => {
-      const view = line.id < 0 ? this.drawGroup(f, now, line, sight.first) : this.drawRow(f, now, line, sight.first);
-      const there = this.list.children[i];
-      if (view && there !== view.root) this.list.insertBefore(view.root, there ?? null);
-    });
+  private keep(): void {
+    this.keeper ??= setTimeout(() => this.keepNow(), KEEP_MS);
   }
 
-  private drawRow(f: Frame, now: number, line: Line, first: number): RowView | undefined {
-    const row = this.store.row(line.id);
-    if (!row) return undefined;
-    const known = this.views.get(line.id);
-    const view = known instanceof RowView ? known : (this.spareRows.pop() ?? new RowView());
-    this.views.set(line.id, view);
-    const name = shortName(row.step, row.group);
-    view.update(
-      row,
-      picture(f, row, now, (id) => this.store.row(id)),
-      this.look(f, line, name, first),
-    );
-    return view;
-  }
-
-  private drawGroup(f: Frame, now: number, line: Line, first: number): GroupView | undefined {
-    const group = this.groups[groupPlace(line.id)];
-    if (!group) return undefined;
-    const known = this.views.get(line.id);
-    const view = known instanceof GroupView ? known : (this.spareGroups.pop() ?? new GroupView());
-    this.views.set(line.id, view);
-    const rows = this.store.rows.slice(this.store.place(group[1]), (this.store.place(group[2] - 1) ?? Infinity) + 1);
-    const summary = this.summaries.get(line.id) ?? summarise(rows);
-    this.summaries.set(line.id, summary);
-    const open = isOpen(group, this.state.folds);
-    const at = rows[0] ? begin(rows[0], (id) => this.store.row(id)) : 0;
-    const drawn = groupPicture(f, summary, open, now, at);
-    const name = shortName(group[0], groupAround(group[0], this.groups));
-    view.update(line.id, group, summary, open, drawn, this.look(f, line, name, first));
-    return view;
-  }
-
-  private look(f: Frame, line: Line, name: string, first: number): Look {
-    const { outline, state } = this;
-    const place = outline.place(line.id) ?? 0;
-    const before = indent(line.depth);
-    return {
-      y: outline.top(place) - outline.top(first),
-      height: outline.heightOf(place),
-      width: f.width,
-      name: shortened(name, f, before),
-      indent: before,
-      active: line.id === state.active,
-      selected: line.id === state.selected,
-      hatch: this.hatch,
-    };
+  private keepNow(): void {
+    clearTimeout(this.keeper);
+    this.keeper = undefined;
+    const run = this.store.header?.run;
+    if (run) this.state.keep(run, this.box.scrollTop);
   }
 
   private lineOf(event: Event): Line | undefined {
@@ -317,7 +332,7 @@ export class Gantt {
 
   private opened(line: Line): boolean {
     const group = this.groups[groupPlace(line.id)];
-    return group !== undefined && isOpen(group, this.state.folds);
+    return group !== undefined && isOpen(group, this.state.folds, isFiltered(this.state.filter));
   }
 
   private fold(line: Line, open: boolean): void {
@@ -330,60 +345,47 @@ export class Gantt {
   private onHover(event: Event): void {
     const line = this.lineOf(event);
     const row = line && this.store.row(line.id);
-    if (row) this.views.get(row.id)?.hover(history(row, this.store.now()));
+    if (row) this.rows.view(row.id)?.hover(history(row, this.store.now()));
   }
 
   private onKey(event: KeyboardEvent): void {
     const line = this.lineOf(event);
-    if (!line || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    const place = this.outline.place(line.id) ?? 0;
-    const last = this.outline.lines.length - 1;
-    const targets: Record<string, number> = {
-      ArrowUp: place - 1,
-      ArrowDown: place + 1,
-      PageUp: place - 10,
-      PageDown: place + 10,
-      Home: 0,
-      End: last,
-    };
-    const target = targets[event.key] ?? this.sideways(event.key, line);
-    if (event.key === "Enter" || event.key === " ") this.press(line);
-    else if (event.key === "Escape" && this.state.selected !== null) this.leave();
-    else if (target !== undefined) {
-      const next = this.outline.lines[Math.min(last, Math.max(0, target))];
-      if (next) this.focus(next.id);
-    } else return;
+    if (!line || !pressed(this.keys, line, event)) return;
     event.preventDefault();
     event.stopPropagation(); // the notebook has its own keys
   }
 
-  /** As in every tree: right opens and then goes in, left closes and then goes out. */
-  private sideways(key: string, line: Line): number | undefined {
-    if (key !== "ArrowRight" && key !== "ArrowLeft") return undefined;
-    const place = this.outline.place(line.id) ?? 0;
-    const open = line.id < 0 && this.opened(line);
-    if (key === "ArrowRight" && open) return place + 1;
-    if (key === "ArrowLeft" && !open) return line.parent ? this.outline.place(line.parent) : undefined;
-    if (line.id >= 0) return undefined;
-    this.fold(line, key === "ArrowRight");
-    return this.outline.place(line.id);
-  }
-
-  private onWheel(event: WheelEvent): void {
-    if (!event.ctrlKey) return;
-    event.preventDefault();
-    const x = event.clientX - this.root.getBoundingClientRect().left;
-    const at = Math.max(this.f.from, Math.min(this.f.to, timeAt(this.f, x)));
-    this.state.set({ zoom: zoomed(this.f, event.deltaY > 0 ? 1.25 : 0.8, at, this.store.now()) });
-  }
+  private readonly keys: KeyHost = (() => {
+    const chart = this;
+    return {
+      get last() {
+        return chart.outline.lines.length - 1;
+      },
+      place: (line) => this.outline.place(line.id) ?? 0,
+      placeOf: (id) => this.outline.place(id),
+      go: (place) => this.focus(this.outline.lines[place]?.id ?? this.state.active),
+      press: (line) => this.press(line),
+      opened: (line) => this.opened(line),
+      fold: (line, open) => this.fold(line, open),
+      leave: () => {
+        const open = this.state.selected !== null;
+        if (open) this.leave();
+        return open;
+      },
+      zoom: (factor) => this.zoom(factor),
+      pan: (part) => this.state.set({ zoom: panned(this.asked, part * (this.f.right - this.f.left), this.end) }),
+      fit: () => this.state.set({ zoom: null }),
+      search: () => this.state.toSearch(),
+    };
+  })();
 
   private reveal(id: number): void {
     const place = this.outline.place(id);
     if (place === undefined) return;
-    const seen = this.root.clientHeight - AXIS_HEIGHT;
+    const seen = this.box.clientHeight - AXIS_HEIGHT;
     if (seen <= 0) return;
     const [begins, ends] = [this.outline.top(place), this.outline.top(place + 1)];
-    if (begins < this.root.scrollTop) this.root.scrollTop = begins;
-    else if (ends > this.root.scrollTop + seen) this.root.scrollTop = ends - seen;
+    if (begins < this.box.scrollTop) this.box.scrollTop = begins;
+    else if (ends > this.box.scrollTop + seen) this.box.scrollTop = ends - seen;
   }
 }

@@ -1,38 +1,22 @@
 /** Rows, width and zoom in; pixels out. Pure: no DOM, no clock. */
 
-import { barLabel, duration, paint, percentOf, statusName, type Words } from "./format";
+import { barLabel, duration, percentOf, statusName, type Words } from "./format";
 import type { Row, Segment } from "./model";
+import { MARGIN } from "./names";
 import type { Summary } from "./outline";
+import { type Paint, paint } from "./palette";
+import { type Frame, headroom, position, type Squeeze, type Zoom } from "./time";
 
 export const AXIS_HEIGHT = 30;
 const LABEL_CHAR = 6.2; // px of an average character at 11px
-const NAME_CHAR = 7.5; // px of an average character at 12.5px, bold
-const MARGIN = 14;
-
-/** What part of the run is looked at, in seconds; null fits the whole run. */
-export type Zoom = { from: number; to: number } | null;
-
-export interface Frame {
-  width: number;
-  left: number; // px where `from` is drawn; names stand before it
-  right: number; // px where `to` is drawn; labels may stand after it
-  from: number;
-  to: number;
-}
-
-export interface Tick {
-  x: number;
-  label: string;
-}
-
-export type Paint = "local" | "dist" | "other" | "bad" | "badhatch" | "grey" | "none";
 
 /**
  * bar: an attempt; track: one that says how far it is, and fill: so far; pause: one that rests, and tail: how long it
- * will; ghost: a reused result; choice: the moment of a decision; span: a nested workflow; lane: the work in it.
+ * will; ghost: a result of before; strike: through what was undone; slack: how much later it could have ended; critical:
+ * it held the run up; choice: the moment of a decision; span: a nested workflow; lane: the work in it.
  */
 export type MarkKind =
-  | ("bar" | "track" | "fill" | "pause" | "tail" | "ghost")
+  | ("bar" | "track" | "fill" | "pause" | "tail" | "ghost" | "strike" | "slack" | "critical")
   | ("queue" | "cross" | "dot" | "choice" | "span" | "lane");
 
 export interface Mark {
@@ -58,14 +42,18 @@ export interface Picture {
   inner: { text: string; x: number } | null;
 }
 
+/** What is known of a row beside its own times. */
+export interface Weight {
+  critical: boolean;
+  slack: number | null; // seconds; null: not known
+  leader: boolean; // whether slack is drawn, or only said
+}
+
+export const NO_WEIGHT: Weight = { critical: false, slack: null, leader: false };
+
 const INNER_ROOM = 46; // px of a bar that can hold "100 %"
 const TAIL = 26; // px of a pause without an end
-const INDENT = 16; // px for each group around a line
-
-/** px before the name of a line: names of one level stand in one column, a group's twisty before it. */
-export function indent(depth: number): number {
-  return MARGIN + depth * INDENT;
-}
+const LEAST_SLACK = 0.01; // of the run: less is no news
 
 export function rowHeight(total: number): number {
   return total <= 12 ? 34 : 26;
@@ -76,65 +64,30 @@ export function decisionHeight(total: number): number {
   return total <= 12 ? 26 : 22;
 }
 
-/** The next round length above `seconds`: the axis of a running run grows in steps, so that bars do not crawl back. */
-export function headroom(seconds: number): number {
-  const wanted = Math.max(seconds * 1.04, 0.02);
-  const power = 10 ** Math.floor(Math.log10(wanted));
-  const step = [1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 6.3, 8, 10].find((s) => s * power >= wanted) ?? 10;
-  return step * power;
+export interface View {
+  zoom: Zoom;
+  now: number;
+  running: boolean;
+  wordy?: boolean; // steps say what they do, which takes more room after the bars
+  finish?: number | null; // where it is known to end
+  squeeze?: Squeeze | null;
 }
 
-/** `longestName` in characters; `wordy`: steps say what they do, which takes more room after the bars. */
-export function frame(
-  width: number,
-  longestName: number,
-  zoom: Zoom,
-  now: number,
-  running: boolean,
-  wordy = false,
-): Frame {
-  const names = Math.min(longestName * NAME_CHAR + 2 * MARGIN, Math.max(96, width * 0.32), 260);
+/** Where the axis of the whole run ends. */
+export function wholeOf({ now, running, finish = null }: View): number {
+  return running ? headroom(Math.max(now, finish ?? 0)) : Math.max(now, 0.001);
+}
+
+/** `longest` is the widest name, in px. */
+export function frame(width: number, longest: number, view: View): Frame {
+  const { zoom, wordy = false, squeeze = null } = view;
+  const names = Math.min(longest + 2 * MARGIN, Math.max(96, width * 0.32), 260);
   const left = Math.round(Math.max(names, 72));
   const room = width - left;
   const after = wordy ? Math.min(310, Math.max(86, room * 0.36)) : Math.min(170, Math.max(86, room * 0.22));
   const right = Math.round(width - after);
-  const end = running ? headroom(now) : Math.max(now, 0.001);
-  return { width, left, right: Math.max(right, left + 20), from: zoom?.from ?? 0, to: zoom?.to ?? end };
-}
-
-export function position(f: Frame, seconds: number): number {
-  return f.left + ((seconds - f.from) / (f.to - f.from)) * (f.right - f.left);
-}
-
-export function timeAt(f: Frame, x: number): number {
-  return f.from + ((x - f.left) / (f.right - f.left)) * (f.to - f.from);
-}
-
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
-
-/** A round distance between ticks, at least `least` seconds: decimal below a second, clock-like above. */
-export function tickStep(least: number): number {
-  if (least > 86400) return 86400 * Math.ceil(least / 86400);
-  if (least > 1) return STEPS.find((s) => s >= least) ?? 86400;
-  const power = 10 ** Math.floor(Math.log10(least) + 1e-9);
-  return Number((([1, 2, 5, 10].find((s) => s * power >= least * (1 - 1e-9)) ?? 10) * power).toPrecision(3));
-}
-
-/** Ticks at round times; the unit stands at the last one, as one unit holds for the whole axis. */
-export function ticks(f: Frame): Tick[] {
-  const perTick = 74;
-  const end = Math.min(f.to + ((f.to - f.from) * (f.width - f.right - 34)) / (f.right - f.left), f.to * 1.3);
-  const step = tickStep(((f.to - f.from) * perTick) / (f.right - f.left));
-  const [unit, seconds] = step < 1 && end < 1.1 ? ["ms", 0.001] : step < 60 && end < 600 ? ["s", 1] : ["min", 60];
-  const digits = Math.max(0, -Math.floor(Math.log10(step / seconds) + 1e-9));
-  const found: Tick[] = [];
-  for (let i = Math.ceil(f.from / step - 1e-9); i * step <= end && found.length < 60; i++) {
-    const value = (i * step) / seconds;
-    found.push({ x: position(f, i * step), label: value ? value.toFixed(digits) : "0" });
-  }
-  const last = found.at(-1);
-  if (last) last.label += ` ${unit}`;
-  return found;
+  const [from, to] = [zoom?.from ?? 0, zoom?.to ?? wholeOf(view)];
+  return { width, left, right: Math.max(right, left + 20), from, to, squeeze };
 }
 
 /** When a row without attempts of its own would have begun: at the end of what it needs. */
@@ -150,10 +103,15 @@ export function begin(row: Row, find: (id: number) => Row | undefined): number {
   return 0;
 }
 
-function paintOf(segment: Segment): Paint {
+function paintOf(row: Row, segment: Segment): Paint {
   if (segment.outcome === "cancelled") return "grey";
   if (segment.outcome !== "ok" && segment.outcome !== "running") return segment.remote ? "badhatch" : "bad";
-  return paint(segment);
+  return own(row, segment);
+}
+
+/** What undoes is no work like other work, wherever it runs. */
+function own(row: Row, place: Row | Segment): Paint {
+  return row.kind === "undo" ? "undo" : paint(place);
 }
 
 function clipped(f: Frame, from: number, to: number, least: number): { x: number; width: number } | null {
@@ -170,20 +128,18 @@ function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: 
   const begun = segment.start ?? segment.end ?? now;
   const queue = clipped(f, segment.queued, begun, 0);
   if (queue && (queue.width >= 3 || segment.start === null) && begun > segment.queued) {
-    marks.push({ kind: "queue", ...queue, width: Math.max(3, queue.width), paint: paint(segment), past });
+    marks.push({ kind: "queue", ...queue, width: Math.max(3, queue.width), paint: own(row, segment), past });
   }
   if (segment.start === null) return marks;
-  const bar = clipped(f, segment.start, segment.end ?? now, 3);
-  if (!bar) return marks;
-  const look = { paint: paintOf(segment), past };
   const live = segment.end === null && !past;
-  if (live && (row.status === "sleeping" || row.status === "approval")) {
-    marks.push({ kind: "pause", ...bar, ...look });
-    const until = row.until === null ? null : position(f, Math.max(row.until, now));
-    const from = bar.x + bar.width;
-    // Where it ends beyond the axis, there is no telling how far.
-    const to = until !== null && until <= f.right ? until : from + TAIL;
-    if (to - from >= 2) marks.push({ kind: "tail", x: from, width: to - from, ...look });
+  const rests = live && pauses(row);
+  // A saved picture of an older version does not say since when it rests.
+  const end = rests ? Math.max(segment.start, row.since ?? segment.start) : (segment.end ?? now);
+  const bar = clipped(f, segment.start, end, rests ? 0 : 3);
+  if (!bar) return marks;
+  const look = { paint: paintOf(row, segment), past };
+  if (rests) {
+    if (end > segment.start && bar.width > 1) marks.push({ kind: "bar", ...bar, ...look });
     return marks;
   }
   if (live && row.status === "running" && row.progress !== null) {
@@ -197,6 +153,49 @@ function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: 
     marks.push({ kind: "cross", x: bar.x + bar.width, width: 0, paint: "bad", past: false });
   }
   return marks;
+}
+
+function pauses(row: Row): boolean {
+  return row.status === "sleeping" || row.status === "approval";
+}
+
+/** What rests: from when on, and how long it still will. Also between two attempts. */
+function pauseMarks(f: Frame, row: Row, now: number): Mark[] {
+  const last = row.segments.at(-1);
+  const since = row.since ?? last?.end ?? last?.start ?? null;
+  const rest = since === null ? null : clipped(f, since, now, 3);
+  if (!rest) return [];
+  const look = { paint: own(row, row), past: false };
+  const marks: Mark[] = [{ kind: "pause", ...rest, ...look }];
+  const until = row.until === null ? null : position(f, Math.max(row.until, now));
+  const from = rest.x + rest.width;
+  // Where it ends beyond the axis, there is no telling how far.
+  const to = until !== null && until <= f.right ? until : from + TAIL;
+  if (to - from >= 2) marks.push({ kind: "tail", x: from, width: to - from, ...look });
+  return marks;
+}
+
+/** Lines under and after the bars: that it held the run up, that it could have ended later, that it was undone. */
+function weighted(f: Frame, row: Row, marks: Mark[], weight: Weight, now: number): void {
+  const last = row.segments.at(-1);
+  const first = row.segments[0];
+  if (!first || !last || row.kind === "decision") return;
+  const look = { paint: "none", past: false } as const;
+  if (row.status === "undone") {
+    const done = clipped(f, last.start ?? last.queued, last.end ?? now, 3);
+    if (done) marks.push({ kind: "strike", x: done.x - 4, width: done.width + 8, paint: "undo", past: false });
+  }
+  if (weight.critical) {
+    const held = clipped(f, first.queued, last.end ?? now, 3);
+    if (held) marks.push({ kind: "critical", ...held, ...look });
+  } else if (weight.leader && telling(row, weight, now) && last.end !== null) {
+    const free = clipped(f, last.end, last.end + (weight.slack ?? 0), 0);
+    if (free && free.width >= 12) marks.push({ kind: "slack", x: free.x + 3, width: free.width - 3, ...look });
+  }
+}
+
+function telling(row: Row, { slack }: Weight, now: number): boolean {
+  return slack !== null && row.kind === "step" && slack >= Math.max(0.001, LEAST_SLACK * now);
 }
 
 /** A decision took its way when its attempt ended; earlier ones were sent back. */
@@ -213,11 +212,18 @@ function choiceMarks(f: Frame, row: Row, now: number): Mark[] {
 
 /** After the bar if there is room, with fewer words if need be; else before it, else on it. */
 function labelAt(f: Frame, marks: readonly Mark[], { parts, told, extra }: Words): Label {
-  const first = marks[0];
-  const last = marks.find((mark) => mark.kind === "track") ?? marks.at(-1);
+  const solid = marks.filter(({ kind }) => kind !== "critical" && kind !== "strike" && kind !== "slack");
+  const first = solid[0];
+  const last = solid.find((mark) => mark.kind === "track") ?? solid.at(-1);
   if (!first || !last) return { text: "", x: f.left, anchor: "start", inside: false };
   const after = last.x + last.width + (last.kind === "cross" ? 10 : 7);
   const room = Math.floor((f.width - 4 - after) / LABEL_CHAR);
+  // After the line that says how much later it could have ended, where all words fit there.
+  const slack = marks.find(({ kind }) => kind === "slack");
+  const all = [parts.join(" · ") + told, ...extra].filter(Boolean).join(" · ");
+  const beyond = slack ? slack.x + slack.width + 6 : 0;
+  if (slack && beyond + all.length * LABEL_CHAR <= f.width - 4)
+    return { text: all, x: beyond, anchor: "start", inside: false };
   const needed = parts.join(" · ");
   for (let kept = extra.length; kept >= 0; kept--) {
     const text = [needed + told, ...extra.slice(0, kept)].filter(Boolean).join(" · ");
@@ -235,31 +241,51 @@ function labelAt(f: Frame, marks: readonly Mark[], { parts, told, extra }: Words
 }
 
 /** One row as drawn. `find` gives the rows it needs: they place a row that never ran. */
-export function picture(f: Frame, row: Row, now: number, find: (id: number) => Row | undefined): Picture {
+export function picture(
+  f: Frame,
+  row: Row,
+  now: number,
+  find: (id: number) => Row | undefined,
+  weight: Weight = NO_WEIGHT,
+): Picture {
   const marks: Mark[] = [];
+  const again = ["waiting", "ready", "submitted"].includes(row.status);
   if (row.kind === "decision") marks.push(...choiceMarks(f, row, now));
   else {
     row.segments.forEach((segment, i) => {
-      const again = row.status === "waiting" || row.status === "ready" || row.status === "submitted";
-      const past = i < row.segments.length - 1 || (again && segment.end !== null);
+      const past = i < row.segments.length - 1 || ((again || pauses(row)) && segment.end !== null);
       marks.push(...segmentMarks(f, row, segment, past, now));
     });
   }
+  if (pauses(row) && row.kind !== "decision") marks.push(...pauseMarks(f, row, now));
+  const before = row.status === "reused" || row.status === "cached";
   if (row.status === "waiting" || row.status === "ready") {
     marks.push(waitingDot(f, now));
   } else if (!row.segments.length) {
-    const reused = row.status === "reused" && row.kind === "step";
-    const at = clipped(f, begin(row, find), begin(row, find), reused ? 14 : 4);
-    if (at) marks.push({ kind: reused ? "ghost" : "dot", ...at, paint: reused ? paint(row) : "none", past: false });
+    const ghost = before && row.kind === "step";
+    const at = clipped(f, begin(row, find), begin(row, find), ghost ? 14 : 4);
+    if (at) marks.push({ kind: ghost ? "ghost" : "dot", ...at, paint: ghost ? paint(row) : "none", past: false });
   }
-  if (row.status === "reused") for (const mark of marks) if (mark.kind === "bar") mark.kind = "ghost";
+  if (before) for (const mark of marks) if (mark.kind === "bar" && !mark.past) mark.kind = "ghost";
+  weighted(f, row, marks, weight, now);
+  if (!marks.length && row.segments.length) return { marks, label: elsewhere(f, row, now), inner: null };
   const track = marks.find((mark) => mark.kind === "track");
   const roomy = track !== undefined && track.width >= INNER_ROOM && row.progress !== null;
+  const words = barLabel(row, now, !roomy);
+  if (!weight.critical && telling(row, weight, now)) words.extra.push(`slack ${duration((weight.slack ?? 0) * 1000)}`);
   return {
     marks,
-    label: labelAt(f, marks, barLabel(row, now, !roomy)),
+    label: labelAt(f, marks, words),
     inner: roomy ? { text: percentOf(row.progress ?? 0), x: Math.max(track.x, f.left) + 6 } : null,
   };
+}
+
+/** Nothing of it lies in the time that is looked at: on which side it does. */
+function elsewhere(f: Frame, row: Row, now: number): Label {
+  const { parts } = barLabel(row, now);
+  const before = (row.segments[0]?.queued ?? 0) < f.from;
+  const text = [before ? "‹" : "", parts.join(" · "), before ? "" : "›"].filter(Boolean).join(" ");
+  return { text, x: before ? f.left + 6 : f.width - 8, anchor: before ? "start" : "end", inside: false };
 }
 
 function waitingDot(f: Frame, now: number): Mark {
@@ -298,18 +324,4 @@ export function groupPicture(f: Frame, summary: Summary, open: boolean, now: num
   if (status !== "skipped") words.push(`${done} of ${total}`);
   if (from !== null) words.push(duration(((to ?? now) - from) * 1000));
   return { marks, label: labelAt(f, marks, { parts: words, told: "", extra: [] }), inner: null };
-}
-
-/** A name that fits before the bars; the whole of it is in the tooltip. */
-export function shortened(name: string, f: Frame, before = MARGIN): string {
-  const fits = Math.floor((f.left - MARGIN - before + 6) / NAME_CHAR);
-  return name.length <= fits ? name : `${name.slice(0, Math.max(3, fits - 1))}…`;
-}
-
-/** Zoom by `factor` about the time `at`; back to the whole run where nothing would be left out. */
-export function zoomed(f: Frame, factor: number, at: number, end: number): Zoom {
-  const span = Math.max((f.to - f.from) * factor, 1e-4);
-  if (span >= end) return null;
-  const from = Math.min(Math.max(0, at - ((at - f.from) / (f.to - f.from)) * span), end - span);
-  return { from, to: from + span };
 }

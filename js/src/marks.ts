@@ -1,9 +1,8 @@
-/** How marks become paths, and what fills them. */
+/** How marks become paths. */
 
 import { attr, svg, text } from "./dom";
-import type { Mark, MarkKind, Paint, Picture } from "./layout";
-
-export type Hatch = Readonly<Record<Paint, string>>;
+import type { Mark, MarkKind, Picture } from "./layout";
+import { type Hatches, paintClass } from "./palette";
 
 const FILLED: ReadonlySet<MarkKind> = new Set(["bar", "track", "fill", "pause", "ghost", "lane"]);
 
@@ -13,15 +12,15 @@ export class Strip {
   readonly label = svg("text", { class: "cb-label" });
   readonly inner = svg("text", { class: "cb-label cb-inside" });
 
-  draw(picture: Picture, height: number, hatch: Hatch): void {
+  draw(picture: Picture, height: number, hatches: Hatches): void {
     const middle = height / 2;
     const { marks, label, inner } = picture;
     while (this.bars.childElementCount > marks.length) this.bars.lastElementChild?.remove();
     marks.forEach((mark, i) => {
       const node = this.bars.children[i] ?? this.bars.appendChild(svg("path"));
-      attr(node, "class", `cb-mark cb-${mark.kind} cb-p-${mark.paint}${mark.past ? " cb-past" : ""}`);
+      attr(node, "class", `cb-mark cb-${mark.kind} ${paintClass(mark.paint)}${mark.past ? " cb-past" : ""}`);
       attr(node, "d", shape(mark, middle, height >= 30 ? 8 : 6.5));
-      attr(node, "fill", FILLED.has(mark.kind) ? hatch[mark.paint] : "none");
+      attr(node, "fill", FILLED.has(mark.kind) ? hatches.fill(mark.paint) : "none");
     });
     attr(this.label, "x", label.x.toFixed(1));
     attr(this.label, "y", middle + 4);
@@ -43,6 +42,11 @@ function shape(mark: Mark, middle: number, half: number): string {
       return `M${n(x - 3)} ${middle}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0`;
     case "choice":
       return `M${n(x - 6)} ${middle}l6 -6l6 6l-6 6z`;
+    case "strike":
+    case "slack":
+      return `M${n(x)} ${middle}h${n(w)}`;
+    case "critical":
+      return `M${n(x)} ${n(middle + half + 2.5)}h${n(w)}`;
     case "tail":
       return `M${n(x + 1)} ${middle}h${n(w - 1)}`;
     case "span": {
@@ -72,36 +76,4 @@ function box(x: number, y: number, w: number, h: number, round: number): string 
 
 function n(value: number): string {
   return String(Math.round(value * 10) / 10);
-}
-
-/** Hatching, under names of its own: a page may hold many charts, and a hidden one must not take the others' along. */
-export function patterns(): { defs: SVGDefsElement; hatch: Hatch } {
-  const defs = svg("defs");
-  const own = `cb${Math.random().toString(36).slice(2, 10)}`;
-  const make = (name: string, ground: string, stripe: string, gap: number, turn: number): string => {
-    const id = `${own}-${name}`;
-    const size = { width: gap, height: gap };
-    const pattern = svg("pattern", {
-      id,
-      ...size,
-      patternUnits: "userSpaceOnUse",
-      patternTransform: `rotate(${turn})`,
-    });
-    pattern.append(
-      svg("rect", { ...size, fill: ground }),
-      svg("rect", { width: 1.6, height: gap, fill: stripe, opacity: 0.4 }),
-    );
-    defs.append(pattern);
-    return `url(#${id})`;
-  };
-  const hatch: Record<Paint, string> = {
-    local: "var(--cb-local)",
-    dist: make("dist", "var(--cb-dist)", "#fff", 6, 45),
-    other: make("other", "var(--cb-other)", "#fff", 6, 135),
-    bad: "var(--cb-bad)",
-    badhatch: make("bad", "var(--cb-bad)", "#fff", 6, 45),
-    grey: make("grey", "var(--cb-grey)", "#fff", 5, 135),
-    none: "none",
-  };
-  return { defs, hatch };
 }

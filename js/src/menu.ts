@@ -1,28 +1,41 @@
-/** The small menu of one row: where to move its step, or to run again from it. */
+/** A small menu: of a row, where to move its step or to run again from it; of a run, how to save it. */
 
 import { focused, html } from "./dom";
 import type { Executor, Row } from "./model";
 
 export interface Choice {
   label: string;
-  executor: string | null; // null: where it is
   enabled: boolean;
+  /** A move; null for where it is. */
+  executor?: string | null;
+  action?: string;
+  /** Why it cannot be chosen, or what it is. */
+  hint?: string;
 }
 
+type Refused = Readonly<Record<string, string>>;
+
 /** What can be chosen for a row: every known executor, and to run again from here. */
-export function choices(row: Row, executors: readonly Executor[]): Choice[] {
+export function choices(row: Row, executors: readonly Executor[], refused: Refused = {}): Choice[] {
   const begun = row.status !== "waiting" && row.status !== "ready";
   // A decision is made where the notebook is: there is nothing to move.
   const moves = (row.kind === "decision" ? [] : executors).map((e) => {
     const here = e.name === row.where || e.label === row.where;
-    return { label: here ? `${e.label} (now)` : `Move to ${e.label}`, executor: e.name, enabled: !here };
+    const hint = here ? "" : (refused[e.name] ?? "");
+    const label = here ? `${e.label} (now)` : `Move to ${e.label}`;
+    return { label, executor: e.name, enabled: !here && hint === "", hint };
   });
-  return [...moves, { label: "Re-run from here", executor: null, enabled: begun }];
+  return [...moves, { label: "Re-run from here", executor: null, action: "rerun", enabled: begun }];
 }
+
+/** ms in which what was just opened may still grow, and so move what is around it. */
+const SETTLES_MS = 600;
 
 export class Menu {
   readonly root = html("div", "cb-menu");
   private done: (() => void) | null = null;
+  private anchor: () => DOMRect = () => this.home.getBoundingClientRect();
+  private openedAt = 0;
 
   constructor(private readonly home: HTMLElement) {
     this.root.setAttribute("role", "menu");
@@ -39,7 +52,13 @@ export class Menu {
   }
 
   /** Open below `anchor`; `back` gives the focus to where it came from. */
-  show(title: string, list: readonly Choice[], anchor: DOMRect, choose: (c: Choice) => void, back: () => void): void {
+  show(
+    title: string,
+    list: readonly Choice[],
+    anchor: () => DOMRect,
+    choose: (c: Choice) => void,
+    back: () => void,
+  ): void {
     this.shut();
     this.root.setAttribute("aria-label", title);
     this.root.replaceChildren(
@@ -47,11 +66,12 @@ export class Menu {
         const item = html("div", "cb-item", choice.label);
         item.setAttribute("role", "menuitem");
         item.tabIndex = -1;
-        if (choice.executor !== null) item.dataset.executor = choice.executor;
-        else item.dataset.action = "rerun";
+        if (typeof choice.executor === "string") item.dataset.executor = choice.executor;
+        if (choice.action) item.dataset.action = choice.action;
+        if (choice.hint) item.append(html("div", "cb-hint", choice.hint));
         if (!choice.enabled) item.setAttribute("aria-disabled", "true");
         item.addEventListener("click", () => {
-          if (!choice.enabled) return;
+          if (item.getAttribute("aria-disabled") === "true") return;
           this.shut();
           back();
           choose(choice);
@@ -60,11 +80,23 @@ export class Menu {
       }),
     );
     this.root.hidden = false;
-    this.place(anchor);
+    this.anchor = anchor;
+    this.openedAt = performance.now();
+    this.place(anchor());
     document.addEventListener("pointerdown", this.onOutside, true);
     document.addEventListener("scroll", this.onScroll, true);
     this.done = back;
     this.items.find((item) => item.getAttribute("aria-disabled") !== "true")?.focus({ preventScroll: true });
+  }
+
+  /** It turned out what cannot be chosen. */
+  refuse(refused: Refused): void {
+    for (const item of this.items) {
+      const why = refused[item.dataset.executor ?? ""];
+      if (!why || item.getAttribute("aria-disabled") === "true") continue;
+      item.setAttribute("aria-disabled", "true");
+      item.append(html("div", "cb-hint", why));
+    }
   }
 
   shut(): void {
@@ -75,7 +107,6 @@ export class Menu {
     document.removeEventListener("scroll", this.onScroll, true);
     this.done = null;
   }
-
   private get items(): HTMLElement[] {
     return [...this.root.children].filter((c): c is HTMLElement => c instanceof HTMLElement);
   }
@@ -86,7 +117,7 @@ export class Menu {
   }
 
   private place(anchor: DOMRect): void {
-    if (this.top) this.root.showPopover();
+    if (this.top && !this.root.matches(":popover-open")) this.root.showPopover();
     const home = this.top ? { left: 0, top: 0 } : this.home.getBoundingClientRect();
     const size = this.root.getBoundingClientRect();
     const left = Math.max(6, Math.min(anchor.left + Math.min(anchor.width / 2, 24), innerWidth - size.width - 8));
@@ -102,7 +133,9 @@ export class Menu {
   };
 
   private readonly onScroll = (event: Event): void => {
-    if (event.target !== this.root) this.shut();
+    if (event.target === this.root) return;
+    if (performance.now() - this.openedAt > SETTLES_MS) this.shut();
+    else this.place(this.anchor());
   };
 
   private onKey(event: KeyboardEvent): void {

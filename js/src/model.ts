@@ -24,11 +24,17 @@ export interface Row {
   segments: readonly Segment[];
   prints: number;
   ms: number | null;
-  kind: "step" | "decision";
+  kind: "step" | "decision" | "undo";
   group: string;
   progress: number | null;
   doing: string;
   until: number | null;
+  /** Whether its result came from the cache, or why not. */
+  cache: string;
+  /** Paused: from when on. */
+  since: number | null;
+  /** The last line that it printed, while it runs. */
+  said: string;
 }
 
 /** A nested workflow: its name, its first task, and the one after its last. */
@@ -47,6 +53,15 @@ export interface Header {
   remote_ms: number;
   reused_from: number;
   groups: readonly Group[];
+  /** What else people must know: that it is undone and why, that it is held up. */
+  note: string;
+  /** Steps by status. */
+  counts: readonly (readonly [string, number])[];
+  retries: number;
+  critical: readonly number[];
+  slack: readonly (number | null)[];
+  finish: number | null;
+  finish_from: string;
 }
 
 export interface Executor {
@@ -58,6 +73,8 @@ export interface Executor {
 export interface Snapshot {
   seq: number;
   widget_id?: string;
+  /** Saved as a page: nothing runs behind it. */
+  still?: boolean;
   header: Header;
   rows: readonly Row[];
   executors: readonly Executor[];
@@ -82,6 +99,63 @@ export interface Preview {
   code: string;
   ok: boolean;
   text: string;
+  /** Of each step that runs, why it does. */
+  why?: Readonly<Record<string, string>>;
+  /** What those that were timed took when they last ran, together. */
+  seconds?: number | null;
+  untimed?: number;
+}
+
+/** A value as it is described: what it is called, and nothing of what is in it. */
+export interface Described {
+  of: string;
+  name: string;
+  type: string;
+  size: string;
+  digest: string;
+  note: string;
+}
+
+/** One tab of a step's panel; each tab has some of these. */
+export interface Look {
+  kind: "look";
+  request: number;
+  step: string;
+  tab: string;
+  inputs?: readonly Described[];
+  result?: Described | null;
+  of?: string;
+  text?: string;
+  items?: readonly { name: string; type: string; size: string; digest: string }[];
+  note?: string;
+  lines?: readonly (readonly [number, string])[];
+}
+
+/** Executors that would be refused for a step, each with the reason. */
+export interface Choices {
+  kind: "choices";
+  request: number;
+  step: string;
+  refused: Readonly<Record<string, string>>;
+}
+
+/** How a choice can be kept: lines of cells, or lines of a file that is written when it is confirmed. */
+export interface Keep {
+  kind: "keep";
+  request: number;
+  text: string;
+  lines?: readonly { where: string; old: string; new: string }[];
+  path?: string;
+  code?: string;
+  done?: boolean;
+}
+
+export interface SavedFile {
+  kind: "file";
+  request: number;
+  name: string;
+  mime: string;
+  text: string;
 }
 
 export interface Ack {
@@ -103,12 +177,25 @@ export interface Details {
   asked: string;
 }
 
-export type Answer = Preview | Ack | Details;
+export type Answer = Preview | Ack | Details | Look | Choices | Keep | SavedFile;
+
+/** How much runs again: a step and what depends on it, that step alone, or all. */
+export type Scope = "from" | "this" | "all";
 
 /** What a person asks for; `request` is added on the way out. */
 export type Command =
-  | { kind: "preview"; step: string; executor: string | null }
-  | { kind: "apply"; step: string; executor: string | null }
+  | { kind: "preview" | "apply"; step: string; executor: string | null; steps?: readonly string[]; scope?: Scope }
+  | { kind: "look"; step: string; tab: string; of?: string }
+  | { kind: "choices"; step: string; steps?: readonly string[] }
+  | {
+      kind: "keep";
+      step: string;
+      steps?: readonly string[];
+      executor: string;
+      where: "cell" | "configuration";
+      confirmed: boolean;
+    }
+  | { kind: "file"; what: "svg" | "trace" | "html" }
   | { kind: "details"; step: string }
   | { kind: "approve"; step: string; value: null }
   | { kind: "reject"; step: string; reason: string }
@@ -145,17 +232,30 @@ function isPatch(value: Record<string, unknown>): value is Record<string, unknow
 }
 
 function isAnswer(value: Record<string, unknown>): value is Record<string, unknown> & Answer {
-  return ["preview", "ack", "details"].includes(String(value.kind)) && typeof value.request === "number";
+  return (
+    ["preview", "ack", "details", "look", "choices", "keep", "file"].includes(String(value.kind)) &&
+    typeof value.request === "number"
+  );
 }
 
 /** A snapshot that was saved by an older version says less. */
 function completed(snapshot: Snapshot): Snapshot {
   const { header, rows } = snapshot;
-  const plain = { kind: "step", group: "", progress: null, doing: "", until: null } as const;
-  const known = rows[0] === undefined || rows[0].kind !== undefined;
+  const plain = {
+    kind: "step",
+    group: "",
+    progress: null,
+    doing: "",
+    until: null,
+    cache: "",
+    since: null,
+    said: "",
+  } as const;
+  const known = rows[0] === undefined || (rows[0].kind !== undefined && rows[0].said !== undefined);
+  const whole = { note: "", counts: [], retries: 0, critical: [], slack: [], finish: null, finish_from: "" };
   return {
     ...snapshot,
-    header: header.groups === undefined ? { ...header, groups: [] } : header,
+    header: header.counts === undefined ? { ...whole, ...header, groups: header.groups ?? [] } : header,
     rows: known ? rows : rows.map((row) => ({ ...plain, ...row })),
   };
 }
@@ -307,8 +407,8 @@ export class Store {
     if (patch.seq <= known.seq) return; // a snapshot overtook it
     const ids: number[] = [];
     for (const row of patch.rows) {
-      const place = this.places.get(row.id);
-      if (place === undefined) continue;
+      const place = this.places.get(row.id) ?? this.rows.length; // what undoes comes later, after the others
+      this.places.set(row.id, place);
       this.rows[place] = row;
       if (row.status === "approval") this.asking.add(row.id);
       else this.asking.delete(row.id);

@@ -1,7 +1,7 @@
 /** Which lines the chart has: tasks, and nested workflows that fold. Pure: no DOM, no clock. */
 
-import { paint } from "./format";
 import type { Group, Row } from "./model";
+import { type Paint, paint } from "./palette";
 
 /** A group of more tasks is closed until somebody opens it. */
 export const OPEN_UP_TO = 12;
@@ -17,9 +17,9 @@ export interface Line {
 export const groupId = (place: number): number => -1 - place;
 export const groupPlace = (id: number): number => -1 - id;
 
-export function isOpen(group: Group, folds: ReadonlyMap<string, boolean>): boolean {
+export function isOpen(group: Group, folds: ReadonlyMap<string, boolean>, filtered = false): boolean {
   const [name, first, stop] = group;
-  return folds.get(name) ?? stop - first <= OPEN_UP_TO;
+  return folds.get(name) ?? (filtered || stop - first <= OPEN_UP_TO);
 }
 
 /** A name without the group that it stands in. */
@@ -37,14 +37,20 @@ export class Outline {
   readonly lines: Line[] = [];
   /** Where each line begins, in px; the last one is the height of all. */
   readonly tops: number[] = [0];
+  /** How many steps there are in the lines, closed groups included. */
+  found = 0;
   private readonly places = new Map<number, number>();
 
-  /** `height` gives a line's height; rows stand in plan order, their groups side by side. */
+  /**
+   * `height` gives a line's height; rows stand in plan order, their groups side by side. `wanted` leaves the others
+   * out, and groups without any; what it finds is not hidden in a group that nobody closed.
+   */
   constructor(
     rows: readonly Row[],
     private readonly groups: readonly Group[],
     folds: ReadonlyMap<string, boolean>,
     height: (row: Row | null) => number,
+    wanted: ((row: Row) => boolean) | null = null,
   ) {
     const order = groups.map((_, i) => i).sort((a, b) => first(groups, a) - first(groups, b) || a - b);
     const around: number[] = [];
@@ -57,12 +63,14 @@ export class Outline {
       this.tops.push((this.tops.at(-1) ?? 0) + height(row));
     };
     for (const row of rows) {
+      if (wanted && !wanted(row)) continue;
+      this.found += row.kind === "decision" ? 0 : 1;
       while (around.length && stop(groups, around.at(-1)) <= row.id) around.pop();
       for (let g = order[next]; g !== undefined && first(groups, g) <= row.id; g = order[++next]) {
         const group = groups[g];
         if (!group || group[2] <= row.id || row.id < hiddenUpTo) continue; // empty, or within a closed one
         add(groupId(g), null);
-        if (isOpen(group, folds)) around.push(g);
+        if (isOpen(group, folds, wanted !== null)) around.push(g);
         else hiddenUpTo = group[2];
       }
       if (row.id >= hiddenUpTo) add(row.id, row);
@@ -135,7 +143,7 @@ function stop(groups: readonly Group[], place: number | undefined): number {
 }
 
 export interface Lane {
-  paint: "local" | "dist" | "other";
+  paint: Paint;
   /** Seconds; an end of null is now. Ordered, without overlap. */
   spans: (readonly [from: number, to: number | null])[];
 }
@@ -150,12 +158,14 @@ export interface Summary {
   lanes: Lane[];
 }
 
+const GOOD: ReadonlySet<string> = new Set(["succeeded", "reused", "cached", "undone"]);
+
 export function summarise(rows: readonly Row[]): Summary {
   const steps = rows.filter((row) => row.kind === "step");
   const count = new Map<string, number>();
   for (const row of rows) count.set(row.status, (count.get(row.status) ?? 0) + 1);
   const has = (...all: string[]): boolean => all.some((status) => count.has(status));
-  const good = steps.filter((row) => row.status === "succeeded" || row.status === "reused").length;
+  const good = steps.filter((row) => GOOD.has(row.status)).length;
   // What a route passed by was never asked for; what a failure keeps from running was.
   const passed = has("failed", "cancelled") ? 0 : steps.filter((row) => row.status === "skipped").length;
   const segments = rows.flatMap((row) => row.segments);
@@ -169,8 +179,9 @@ export function summarise(rows: readonly Row[]): Summary {
   else if (has("failed")) status = "failed";
   else if (has("cancelled")) status = "cancelled";
   else if (left) status = begins.length ? "running" : "waiting";
+  else if (has("undone")) status = "undone";
   else if (good === 0 && steps.length) status = "skipped";
-  else if (count.get("reused") === good && good > 0) status = "reused";
+  else if (good > 0 && !has("succeeded")) status = has("cached") ? "cached" : "reused";
   const from = begins.length ? begins.reduce((a, b) => Math.min(a, b)) : null;
   const to = segments.reduce((a, s) => Math.max(a, s.end ?? 0), from ?? 0);
   return {
@@ -183,22 +194,32 @@ export function summarise(rows: readonly Row[]): Summary {
   };
 }
 
+const MOST_LANES = 4; // of a closed group's bar: more could not be told apart
+
 function lanes(rows: readonly Row[]): Lane[] {
-  const found: Lane[] = [];
-  for (const kind of ["local", "dist", "other"] as const) {
-    const spans = rows
-      .filter((row) => row.kind === "step")
-      .flatMap((row) => row.segments)
-      .flatMap((s) => (s.start !== null && paint(s) === kind ? [[s.start, s.end] as const] : []))
-      .sort((a, b) => a[0] - b[0]);
-    const merged: (readonly [number, number | null])[] = [];
-    for (const [from, to] of spans) {
-      const last = merged.at(-1);
-      if (last && (last[1] === null || from <= last[1])) {
-        merged[merged.length - 1] = [last[0], last[1] === null || to === null ? null : Math.max(last[1], to)];
-      } else merged.push([from, to]);
+  const found = new Map<Paint, (readonly [number, number | null])[]>();
+  for (const row of rows) {
+    if (row.kind !== "step") continue;
+    for (const s of row.segments) {
+      if (s.start === null) continue;
+      const kind = paint(s);
+      const known = found.get(kind);
+      if (known) known.push([s.start, s.end]);
+      else found.set(kind, [[s.start, s.end]]);
     }
-    if (merged.length) found.push({ paint: kind, spans: merged });
+  }
+  const rank = (kind: Paint): string => (kind === "local" ? "0" : kind === "dist" ? "1" : kind);
+  const order = [...found].sort((a, b) => (rank(a[0]) < rank(b[0]) ? -1 : 1)).slice(0, MOST_LANES);
+  return order.map(([kind, spans]) => ({ paint: kind, spans: merged(spans) }));
+}
+
+function merged(spans: (readonly [number, number | null])[]): (readonly [number, number | null])[] {
+  const found: (readonly [number, number | null])[] = [];
+  for (const [from, to] of spans.sort((a, b) => a[0] - b[0])) {
+    const last = found.at(-1);
+    if (last && (last[1] === null || from <= last[1])) {
+      found[found.length - 1] = [last[0], last[1] === null || to === null ? null : Math.max(last[1], to)];
+    } else found.push([from, to]);
   }
   return found;
 }

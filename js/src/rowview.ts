@@ -3,9 +3,10 @@
 import { attr, svg, text } from "./dom";
 import { spoken, statusName } from "./format";
 import type { Picture } from "./layout";
-import { type Hatch, Strip } from "./marks";
+import { Strip } from "./marks";
 import type { Group, Row } from "./model";
 import type { Summary } from "./outline";
+import type { Hatches } from "./palette";
 
 export interface Look {
   y: number;
@@ -15,7 +16,8 @@ export interface Look {
   indent: number;
   active: boolean;
   selected: boolean;
-  hatch: Hatch;
+  dim: boolean; // another step is selected, and this one has nothing to do with it
+  hatches: Hatches;
 }
 
 /** What a task and a group have in common. */
@@ -45,6 +47,7 @@ abstract class LineView {
     attr(this.root, "transform", `translate(0 ${look.y})`);
     attr(this.root, "tabindex", look.active ? 0 : -1);
     this.root.classList.toggle("cb-selected", look.selected);
+    this.root.classList.toggle("cb-dim", look.dim);
     attr(this.band, "width", look.width);
     attr(this.band, "height", look.height);
     attr(this.ring, "width", look.width - 3);
@@ -52,21 +55,22 @@ abstract class LineView {
     attr(this.name, "x", look.indent);
     attr(this.name, "y", look.height / 2 + 4);
     text(this.name, look.name);
-    this.strip.draw(picture, look.height, look.hatch);
+    this.strip.draw(picture, look.height, look.hatches);
   }
 }
 
 export class RowView extends LineView {
   private row: Row | null = null;
+  private critical = false;
 
-  update(row: Row, picture: Picture, look: Look): void {
-    if (row !== this.row) this.describe(row);
+  update(row: Row, picture: Picture, look: Look, critical: boolean): void {
+    if (row !== this.row || critical !== this.critical) this.describe(row, critical);
     this.place(picture, look);
   }
 
-  private describe(row: Row): void {
-    this.row = row;
-    attr(this.root, "aria-label", spoken(row));
+  private describe(row: Row, critical: boolean): void {
+    [this.row, this.critical] = [row, critical];
+    attr(this.root, "aria-label", spoken(row, critical));
     // Who is asked gets the panel, with the question; all others a menu.
     attr(this.root, "aria-haspopup", row.status === "approval" ? "dialog" : "menu");
     attr(this.root, "data-step", row.step);

@@ -1,16 +1,19 @@
 /** One view of a run: puts the parts together, and turns what a person does into commands. */
 
+import { Carrying } from "./carrying";
 import { DetailsPanel } from "./details";
 import { focused, html, show, text } from "./dom";
 import { duration } from "./format";
 import { Gantt } from "./gantt";
 import { HeaderBar, Legend } from "./header";
+import { Inquiry } from "./inquiry";
 import { choices, Menu } from "./menu";
-import type { Answer, Change, Command, Details, Row, Store } from "./model";
+import type { Answer, Change, Command, Row, Scope, Store } from "./model";
+import { Picking } from "./picking";
+import { Saving } from "./saving";
 import { ViewState } from "./viewstate";
 
 export const SILENT = "The kernel does not answer: run the cell again.";
-const DETAILS_EVERY_MS = 500;
 
 export class Widget {
   readonly root = html("div", "cb");
@@ -25,17 +28,16 @@ export class Widget {
   private readonly gantt: Gantt;
   private readonly panel: DetailsPanel;
   private readonly menu: Menu;
+  private readonly picking: Picking;
+  private readonly inquiry: Inquiry;
+  private readonly saving: Saving;
   private readonly closers: (() => void)[] = [];
-  private details: Details | null = null;
-  private detailsRequest = 0;
-  private detailsTimer: ReturnType<typeof setTimeout> | undefined;
   private cancelRequest = 0;
   private applyRequest = 0;
   private decideRequest = 0;
   private answering: number | null = null; // the row whose answer is on its way
   private asked: ReadonlySet<number> = new Set(); // rows that were announced
   private status = "";
-  private seenPrints = "";
 
   constructor(private readonly store: Store) {
     const acts = {
@@ -55,8 +57,12 @@ export class Widget {
       (row) => (row.status === "approval" ? this.openAsk(row) : this.openMenu(row)),
       () => this.close(),
     );
+    this.inquiry = new Inquiry(store, () => this.drawPanel());
     this.panel = new DetailsPanel({
-      choose: (row, executor) => this.choose(row, executor),
+      choose: (executor, scope) => this.chooseHere(executor, scope),
+      tab: (tab) => this.inquiry.openTab(tab),
+      preview: (of) => this.inquiry.togglePreview(of),
+      keep: (where, confirmed) => this.keep(where, confirmed),
       apply: () => this.apply(),
       drop: () => this.drop(),
       approve: (row) => this.decide(row, { kind: "approve", step: row.step, value: null }),
@@ -64,9 +70,26 @@ export class Widget {
       close: () => this.close(),
     });
     this.menu = new Menu(this.root);
+    this.picking = new Picking(this.root, this.gantt.root, {
+      order: () => this.gantt.order(),
+      selected: () => this.state.selected,
+      picked: (ids, last) => this.pick(ids, last),
+    });
+    const carrying = new Carrying(this.gantt.root, {
+      row: (id) => store.row(id),
+      carried: (row) => (this.picking.all.has(row.id) ? this.selection(row) : [row]),
+      zoomed: () => this.state.zoom !== null,
+      executors: () => (this.still ? [] : (store.snapshot?.executors ?? [])),
+      dropped: (rows, executor) => this.dropped(rows, executor),
+    });
+    this.saving = new Saving(store, this.menu, (told) => {
+      this.state.set({ message: told });
+      this.say(told);
+    });
+    this.header.root.querySelector(".cb-end")?.append(this.saving.root);
     this.body.append(this.gantt.root, this.panel.root);
-    this.root.append(this.hideStatic, this.header.root, this.legend.root, this.notice, this.body);
-    this.root.append(this.empty, this.menu.root, this.live);
+    this.root.append(this.hideStatic, this.picking.style, this.header.root, this.legend.root, this.notice, this.body);
+    this.root.append(this.empty, this.menu.root, carrying.root, this.live);
     this.state.subscribe(() => this.draw());
     this.closers.push(store.subscribe((change) => this.onChange(change)));
     this.adopt();
@@ -76,13 +99,14 @@ export class Widget {
   close(): void {
     const id = this.state.selected;
     this.menu.shut();
+    this.picking.clear();
     this.state.set({ selected: null, plan: null, message: "" });
     if (id !== null) this.gantt.focus(id);
   }
 
   dispose(): void {
     this.menu.shut();
-    clearTimeout(this.detailsTimer);
+    this.inquiry.close();
     this.gantt.close();
     for (const close of this.closers) close();
   }
@@ -141,11 +165,12 @@ export class Widget {
       // The same step stays selected in the next run of the same plan.
       const kept = state.selected !== null ? store.row(state.selected) : undefined;
       const same = kept !== undefined && kept.step === this.panel.root.dataset.step;
-      Object.assign(state, { zoom: null, plan: null, selected: same ? state.selected : null });
-      this.details = null;
+      Object.assign(state, { plan: null, selected: same ? state.selected : null });
+      state.recall(store.header?.run ?? "");
+      this.inquiry.forget();
+      this.picking.clear();
       this.answering = null;
       this.asked = new Set();
-      this.seenPrints = "";
     }
     const id = store.snapshot?.widget_id ?? "";
     text(this.hideStatic, /^[\w-]+$/.test(id) ? `.cb-static-${id}{display:none !important}` : "");
@@ -162,6 +187,7 @@ export class Widget {
     if (header) {
       root.dataset.run = header.run;
       root.dataset.runStatus = header.status;
+      root.toggleAttribute("data-still", this.still);
       if (this.status === "running" && header.status !== "running") {
         this.say(`${header.workflow} ${header.status} after ${duration(header.now * 1000)}`);
       }
@@ -187,38 +213,75 @@ export class Widget {
     show(this.notice, row === undefined && state.message !== "");
     text(this.notice, state.message);
     if (!row) return;
-    this.askDetails(row);
+    const { inquiry } = this;
+    const rows = this.selection(row);
+    if (!this.still) inquiry.ask(row, rows);
     this.panel.draw({
       row,
+      rows,
+      run: store.header?.number ?? 0,
+      live: store.running,
+      still: this.still,
       now: store.now(),
       executors: store.snapshot?.executors ?? [],
+      refused: inquiry.refused,
       plan: state.plan,
+      kept: inquiry.kept,
       message: state.message,
-      details: this.details?.step === row.step ? this.details : null,
+      details: inquiry.details,
+      tab: inquiry.tab,
+      looks: inquiry.looks,
       answering: this.answering === row.id,
     });
   }
 
-  /** What a step printed is not in the snapshot: asked for when looked at, and again when there is more. */
-  private askDetails(row: Row): void {
-    const failed = row.segments.some((s) => s.outcome !== "ok" && s.outcome !== "running");
-    const asks = row.status === "approval";
-    const prints = `${row.step} ${row.attempt} ${row.prints} ${failed} ${asks && row.doing}`;
-    if (prints === this.seenPrints || this.detailsTimer) return;
-    this.seenPrints = prints;
-    if (!row.prints && !failed && !asks) return;
-    this.detailsRequest = this.store.command({ kind: "details", step: row.step });
-    this.detailsTimer = setTimeout(() => {
-      this.detailsTimer = undefined;
-      this.drawPanel();
-    }, DETAILS_EVERY_MS);
+  private get still(): boolean {
+    return this.store.snapshot?.still === true;
+  }
+
+  /** All rows that are picked, or the one that is selected. */
+  private selection(row: Row): Row[] {
+    const ids = this.picking.all;
+    return ids.size ? this.store.rows.filter((r) => ids.has(r.id)) : [row];
   }
 
   private openMenu(row: Row): void {
     this.select(row);
-    const list = choices(row, this.store.snapshot?.executors ?? []);
+    this.drawPanel();
+    if (this.still) return;
+    const list = choices(row, this.store.snapshot?.executors ?? [], this.inquiry.refused);
     const back = (): void => this.gantt.focus(row.id);
-    this.menu.show(row.step, list, this.gantt.anchor(row.id), (c) => this.choose(row, c.executor), back);
+    this.menu.show(
+      row.step,
+      list,
+      () => this.gantt.anchor(row.id),
+      (c) => this.choose([row], c.executor ?? null),
+      back,
+    );
+  }
+
+  /** Rows picked with Ctrl or Shift: one panel for all of them, without the menu. */
+  private pick(ids: ReadonlySet<number>, last: number): void {
+    const row = this.store.row(last);
+    if (!row) return;
+    this.menu.shut();
+    this.state.set({ selected: ids.size ? last : null, active: last, plan: null, message: "" });
+    this.gantt.focus(last);
+    this.say(ids.size > 1 ? `${ids.size} steps selected` : ids.size ? `${row.step} selected` : "Nothing selected");
+  }
+
+  private dropped(rows: readonly Row[], executor: string): void {
+    const [row] = rows;
+    const elsewhere = rows.filter((r) => r.kind === "step" && r.where !== executor);
+    if (!row || !elsewhere.length) return;
+    if (!this.picking.all.has(row.id)) this.select(row);
+    this.choose(elsewhere, executor);
+  }
+
+  private keep(where: "cell" | "configuration", confirmed: boolean): void {
+    const plan = this.state.plan;
+    if (!plan?.executor) return;
+    this.inquiry.keep({ step: plan.step, steps: plan.steps ?? [plan.step], executor: plan.executor, where, confirmed });
   }
 
   /** Who is asked sees the question at once; a menu would lie over it. */
@@ -247,28 +310,43 @@ export class Widget {
   }
 
   private select(row: Row): void {
+    this.picking.clear();
     if (this.state.selected === row.id) return;
-    clearTimeout(this.detailsTimer);
-    this.detailsTimer = undefined;
     this.state.set({ selected: row.id, active: row.id, plan: null, message: "" });
   }
 
-  private choose(row: Row, executor: string | null): void {
-    this.select(row);
-    const status = this.store.row(row.id)?.status ?? row.status;
+  /** A choice in the panel: for all that is selected. */
+  private chooseHere(executor: string | null, scope: Scope): void {
+    const row = this.state.selected === null ? undefined : this.store.row(this.state.selected);
+    if (row) this.choose(this.selection(row), executor, scope);
+  }
+
+  private choose(chosen: readonly Row[], executor: string | null, scope: Scope = "from"): void {
+    const rows = executor === null ? chosen : chosen.filter((r) => r.kind === "step");
+    const [row] = rows;
+    if (!row) return;
+    if (rows.length === 1 && !this.picking.all.size) this.select(row);
+    const fresh = rows.map((r) => this.store.row(r.id)?.status ?? r.status);
     // A step that has not started moves at once: nothing can be lost.
-    const atOnce = executor !== null && (status === "waiting" || status === "ready");
+    const atOnce = executor !== null && rows.length === 1 && fresh.every((s) => s === "waiting" || s === "ready");
     const step = row.step;
-    const request = this.store.command({ kind: atOnce ? "apply" : "preview", step, executor });
+    const more = {
+      ...(rows.length > 1 ? { steps: rows.map((r) => r.step) } : {}),
+      ...(scope === "from" ? {} : { scope }),
+    };
+    const request = this.store.command({ kind: atOnce ? "apply" : "preview", step, executor, ...more });
     const phase = atOnce ? "applying" : "asking";
     if (atOnce) this.applyRequest = request;
-    this.state.set({ plan: { phase, request, step, executor, preview: null }, message: "" });
+    this.inquiry.kept = null;
+    this.state.set({ plan: { phase, request, step, executor, preview: null, ...more }, message: "" });
   }
 
   private apply(): void {
     const plan = this.state.plan;
     if (plan?.phase !== "shown") return;
-    const request = this.store.command({ kind: "apply", step: plan.step, executor: plan.executor });
+    const { step, executor, steps, scope } = plan;
+    const more = { ...(steps ? { steps } : {}), ...(scope ? { scope } : {}) };
+    const request = this.store.command({ kind: "apply", step, executor, ...more });
     this.applyRequest = request;
     // Before the button is disabled, which would drop the focus to nowhere.
     if (this.state.selected !== null) this.gantt.focus(this.state.selected);
@@ -284,7 +362,7 @@ export class Widget {
     const { rows } = this.store;
     const selected = this.state.selected === null ? undefined : this.store.row(this.state.selected);
     const row = selected ?? rows.find((r) => r.status === "failed") ?? rows[0];
-    if (row) this.choose(row, null);
+    if (row) this.choose([row], null);
   }
 
   private cancel(): void {
@@ -294,20 +372,21 @@ export class Widget {
   private onAnswer(answer: Answer): void {
     const { state } = this;
     const plan = state.plan;
-    if (answer.kind === "details") {
-      if (answer.request !== this.detailsRequest) return;
-      this.details = answer;
+    if (this.inquiry.hear(answer)) {
+      if (answer.kind === "choices") this.menu.refuse(answer.refused);
       this.drawPanel();
+    } else if (answer.kind === "file") {
+      void this.saving.hear(answer);
     } else if (answer.kind === "preview") {
       if (plan?.request !== answer.request) return;
       state.set({ plan: { ...plan, phase: "shown", preview: answer } });
       this.say(answer.ok ? `Runs ${answer.runs.length}, reuses ${answer.reuses.length}.` : answer.text);
       if (this.root.contains(focused(this.root))) this.panel.focusPlan();
-    } else {
+    } else if (answer.kind === "ack") {
       // The new run may have been shown before the word about it comes: then there is no plan any more.
       const planned = plan?.request === answer.request;
-      const refused = answer.request === this.detailsRequest && !answer.ok;
-      const ours = [this.applyRequest, this.cancelRequest, this.decideRequest];
+      const refused = this.inquiry.asked(answer.request) && !answer.ok;
+      const ours = [this.applyRequest, this.cancelRequest, this.decideRequest, this.saving.request];
       if (!planned && !refused && !ours.includes(answer.request)) return;
       if (answer.request === this.decideRequest) this.answering = null;
       state.set({ plan: planned ? null : plan, message: answer.text });
@@ -317,8 +396,8 @@ export class Widget {
 
   private onSilence(request: number): void {
     const { state } = this;
-    const ours = [state.plan?.request, this.cancelRequest, this.detailsRequest, this.decideRequest];
-    if (!ours.includes(request)) return;
+    const ours = [state.plan?.request, this.cancelRequest, this.decideRequest, this.saving.request];
+    if (!ours.includes(request) && !this.inquiry.asked(request)) return;
     if (request === this.decideRequest) this.answering = null;
     const plan = request === state.plan?.request ? null : state.plan;
     state.set({ plan, message: SILENT });

@@ -1,12 +1,20 @@
 import failed from "../fixtures/failed.json";
 import finished from "../fixtures/finished.json";
 import folded from "../fixtures/folded.json";
+import leftover from "../fixtures/leftover.json";
+import names from "../fixtures/names.json";
+import overnight from "../fixtures/overnight.json";
 import paused from "../fixtures/paused.json";
+import pools from "../fixtures/pools.json";
 import rerun from "../fixtures/rerun.json";
 import running from "../fixtures/running.json";
+import undoing from "../fixtures/undoing.json";
+import undone from "../fixtures/undone.json";
 import type { Model, Row, Snapshot } from "../src/model";
 
-const FIXTURES: Readonly<Record<string, unknown>> = { failed, finished, folded, paused, rerun, running };
+const FIXTURES: Readonly<Record<string, unknown>> = {
+  ...{ failed, finished, folded, leftover, names, overnight, paused, pools, rerun, running, undoing, undone },
+};
 
 /** A snapshot of `fixtures/`, fresh at every call. */
 export function fixture(name: string): Snapshot {

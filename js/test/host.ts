@@ -27,6 +27,9 @@ export function fresh(): () => void {
   // jsdom has no layout: the chart is as wide and as high as it would be.
   Object.defineProperty(Element.prototype, "clientWidth", { configurable: true, get: () => 900 });
   Object.defineProperty(Element.prototype, "clientHeight", { configurable: true, get: () => 420 });
+  HTMLCanvasElement.prototype.getContext = () => null; // jsdom has none, and says so
+  Element.prototype.setPointerCapture = () => {};
+  sessionStorage.clear();
   return () => vi.useRealTimers();
 }
 

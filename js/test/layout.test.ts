@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
-import { frame, headroom, picture, position, shortened, tickStep, ticks, timeAt, zoomed } from "../src/layout";
+import { frame, picture } from "../src/layout";
 import type { Row } from "../src/model";
+import { nameWidth, shortened } from "../src/names";
+import { headroom, position, tickStep, ticks, timeAt, zoomed } from "../src/time";
 import { fixture } from "./fake";
 
 const WIDE = { width: 1000, left: 100, right: 900, from: 0, to: 0.8 };
@@ -71,8 +73,8 @@ test("what pauses rests in outline, with a tail as long as it will", () => {
     );
 
   expect([marksOf(8), marksOf(9)]).toEqual([
-    ["pause 329+391", "tail 720+48"],
-    ["pause 329+391", "tail 720+26"],
+    ["bar 329+39", "pause 368+352", "tail 720+48"],
+    ["bar 329+13", "pause 342+378", "tail 720+26"],
   ]);
 });
 
@@ -115,15 +117,25 @@ test("a label with no room after its bar loses words before it moves", () => {
 });
 
 test("the axis of a running run grows in steps, that of an ended one ends with it", () => {
-  const running = frame(1000, 10, null, 0.43, true);
-  const ended = frame(1000, 10, null, 0.521, false);
+  const running = frame(1000, 75, { zoom: null, now: 0.43, running: true });
+  const ended = frame(1000, 75, { zoom: null, now: 0.521, running: false });
 
   expect([running.to, headroom(0.44), ended.to]).toEqual([0.5, 0.5, 0.521]);
 });
 
 test("names take no more than a third of a narrow chart", () => {
-  expect(frame(500, 80, null, 1, false).left).toBe(160);
-  expect(shortened("a_very_long_name_of_a_step", frame(500, 80, null, 1, false))).toBe("a_very_long_name_…");
+  const f = frame(500, 600, { zoom: null, now: 1, running: false });
+
+  expect(f.left).toBe(160);
+  expect(shortened("a_very_long_name_of_a_step", f)).toBe("a_very_long…a_step");
+});
+
+test("a name is cut between what people see as characters, and wide ones count as such", () => {
+  const f = { ...WIDE, left: 96 };
+
+  expect(shortened("👩‍🔬👩‍🔬👩‍🔬👩‍🔬👩‍🔬👩‍🔬", f)).toBe("👩‍🔬👩‍🔬…👩‍🔬");
+  expect(shortened("データを読み込む", f)).toBe("データ…込む");
+  expect([nameWidth("ab"), nameWidth("読"), nameWidth("e\u0301")]).toEqual([15, 13, 7.5]);
 });
 
 test("position and time undo each other", () => {

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import { groupPicture, position } from "../src/layout";
+import { groupPicture } from "../src/layout";
 import type { Group, Row } from "../src/model";
 import { groupAround, Outline, shortName, summarise } from "../src/outline";
+import { position } from "../src/time";
 import { fixture } from "./fake";
 
 const HEIGHT = (row: Row | null): number => (row?.kind === "decision" ? 22 : 26);

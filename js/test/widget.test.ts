@@ -30,7 +30,7 @@ test("a row says what it is, to people, to machines and to screen readers", () =
     executor: "distributed",
     attempt: "1",
     id: "1",
-    label: "check_inventory, distributed, succeeded, 200 ms",
+    label: "check_inventory, distributed, succeeded, 200 ms, on the critical path",
     role: "button",
   });
   expect([cb.dataset.run, cb.dataset.runStatus]).toEqual(["r7", "succeeded"]);
@@ -149,7 +149,8 @@ test("a finished step is moved after its plan was shown", () => {
   const after = document.activeElement?.getAttribute("data-step");
   model.say({ kind: "ack", request: apply?.request, ok: true, text: "Run 8 has started." });
 
-  expect(plan).toBe('Runs 3: a, b, c.Reuses 2.14 ms are lost.run.rerun("a")Run it soNot now');
+  expect(plan).toBe('Runs 3: a, b, c.Reuses 2.14 ms are lost.Why theserun.rerun("a")CopyRun it soNot nowKeep…');
+  expect(one(cb, ".cb-why").hidden).toBe(true); // nobody said why
   expect([focus, after]).toEqual(["cb-button cb-apply", "check_inventory"]);
   expect(apply).toEqual({ kind: "apply", step: "check_inventory", executor: "local", request: apply?.request });
   expect([one(cb, ".cb-live").textContent, one(cb, ".cb-message").textContent, one(cb, ".cb-plan").hidden]).toEqual([
@@ -167,7 +168,7 @@ test("a step that has not started moves at once", () => {
 
   expect([model.asked("preview"), model.asked("apply")]).toEqual([
     [],
-    [{ kind: "apply", step: "finalize_order", executor: "distributed", request: 1 }],
+    [{ kind: "apply", step: "finalize_order", executor: "distributed", request: 2 }],
   ]);
 });
 

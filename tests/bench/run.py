@@ -15,12 +15,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from cerebelum_nb import Session, StepMetadata, Workflow, step, workflow
 from cerebelum_nb.config import Settings
 
 CRITICAL_MS = 5 + 200 + 300 + 3
 CHAIN = 10_000
+HITS = 2_000
+HIT_LIMIT_US = 10.0
 LINKS = 200
 
 
@@ -43,14 +46,14 @@ def order_steps() -> Workflow:
     return workflow(name="order")(lambda wf: wf.timeline(validate >> [check, tax] >> pay >> final))
 
 
-def chain(n: int) -> Workflow:
+def chain(n: int, of: str = "s", gives: str = "None", **options: Any) -> Workflow:
     """Steps that do nothing, one after the other, each reading the one before."""
     steps = []
     for i in range(n):
         space: dict[str, object] = {}
-        exec(f"async def s{i}({f's{i - 1}' if i else ''}): return None", space)
-        steps.append(step(space[f"s{i}"]))  # type: ignore[arg-type]
-    return workflow(name=f"chain of {n}")(lambda wf: wf.timeline(*steps))
+        exec(f"async def {of}{i}({f'{of}{i - 1}' if i else ''}): return {gives}", space)
+        steps.append(step(**options)(space[f"{of}{i}"]))  # type: ignore[arg-type]
+    return workflow(name=f"chain of {n} {of}")(lambda wf: wf.timeline(*steps))
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -99,6 +102,25 @@ def local_rows(session: Session) -> None:
     whole = statistics.median(wholes)
     beside = f"{whole / floor / CHAIN:.1f} x as many asyncio tasks ({floor * CHAIN * 1e3:.0f} ms); lowest {min(wholes) * 1e3:.0f}"
     line("  the 10,000 planned, run and on disk", whole * 1e3, "ms", beside)
+
+
+def cache_rows(session: Session) -> None:
+    """Microseconds that a hit adds to a local step that does nothing: its key, its result, what is told of it."""
+    made, cached = chain(HITS, "plain", "1"), chain(HITS, "cached", "1", cache=True)
+
+    def each(work: Workflow) -> float:
+        run = session.run(work, {})
+        run.wait()
+        return (run.state.ended_at - run.state.started_at) / HITS
+
+    missed = each(cached)
+    pairs = [(each(made), each(cached)) for _ in range(15)]
+    assert {row.status for row in session.runs[-1].rows()} == {"cached"}
+    plain, hit = (statistics.median(side) for side in zip(*pairs, strict=True))
+    cost = statistics.median(hit - plain for plain, hit in pairs)
+    beside = f"at most {HIT_LIMIT_US:g}; a step served {hit * 1e6:.1f}, the same one run {plain * 1e6:.1f}"
+    line("cache hit, small value", cost * 1e6, "us", beside)
+    line("  a first miss, looked up and kept", (missed - plain) * 1e6, "us", "")
 
 
 def remote_rows(session: Session) -> None:
@@ -161,6 +183,7 @@ def main() -> None:
     line("first remote result of a session", cold * 1e3, "ms", "Core and workers start")
     order_rows(session)
     local_rows(session)
+    cache_rows(session)
     remote_rows(session)
     session.close()
 

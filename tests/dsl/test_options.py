@@ -1,11 +1,12 @@
 """What a step may ask for: checked where it is written, kept as data, and never silently ignored."""
 
 import datetime as dt
+import re
 import warnings
 
 import pytest
 
-from cerebelum_nb import DefinitionError, NotActiveYet, NotYet, step
+from cerebelum_nb import DefinitionError, NotActiveYet, step
 from cerebelum_nb.model import options
 from cerebelum_nb.model.options import ACTS, Backoff, StepOptions
 
@@ -139,8 +140,33 @@ def test_an_option_that_acts_says_nothing(monkeypatch):
         step(name="x", retries=0)(lambda context: 1)
 
 
-def test_naming_the_undo_later_comes_later():
-    with pytest.raises(NotYet, match="@x.compensate comes with a later version; remove it for now"):
+def test_what_undoes_a_step_may_be_said_later_and_stays_a_plain_function():
+    one = made(compensate_retries=5)
 
-        @made().compensate
-        def back(context): ...
+    @one.compensate
+    def back(context, result):
+        return result
+
+    assert back(None, 3) == 3
+    assert one.options == StepOptions(compensate=back, compensate_retries=5)
+    assert [p.name for p in one.definition.undo.parameters] == ["context", "result"]
+    one.compensate(None)
+    assert (one.options.compensate, one.definition.undo) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("undo", "step 'x': compensate='undo': it takes the function that undoes what the step did"),
+        (lambda context, /: 1, "step 'x (compensate)': parameter 'context' stands before '/', and all is given by name"),
+    ],
+)
+def test_what_cannot_undo_a_step_is_refused_where_it_is_said(wrong, why):
+    for say in (made().compensate, lambda wrong: made(compensate=wrong)):
+        with pytest.raises(DefinitionError, match=re.escape(why)):
+            say(wrong)
+
+
+def test_a_step_that_may_come_from_the_cache_cannot_be_undone():
+    with pytest.raises(DefinitionError, match="compensate says that it changes something outside; cache=True skips it"):
+        made(cache=True).compensate(lambda context: 1)

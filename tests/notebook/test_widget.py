@@ -126,8 +126,10 @@ def test_a_click_is_answered_while_a_cell_blocks_the_main_thread(nb):
     line = f'runs[{state(nb, comm)["header"]["number"]}].rerun("second", executor="distributed")'
     assert answer == {
         "kind": "preview", "request": 71, "step": "second", "executor": "distributed", "runs": ["second"],
-        "reuses": ["first"], "lost": "", "code": line, "ok": True, "text": "",
+        "reuses": ["first"], "lost": "", "code": line, "ok": True, "text": "", "why": {"second": "chosen"},
+        "seconds": answer["seconds"], "untimed": 0,
     }  # fmt: skip
+    assert 0 < answer["seconds"] < 5
     assert busy not in nb.idle
     nb.finish(busy)
 

@@ -10,7 +10,6 @@ import pytest
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, PayloadRejected
-from cerebelum_nb.runtime.journal import Journal, read_runs
 from cerebelum_nb.runtime.results import INLINE_NBYTES, Archive, ResultRef
 
 DEADLINE = 20
@@ -162,15 +161,3 @@ def test_two_kernels_that_begin_at_once_share_one_key(tmp_path):
 
     assert len(set(found)) == 1
     assert [name for name in os.listdir(tmp_path) if name.startswith("key")] == ["key"]
-
-
-def test_a_journal_of_the_first_schema_is_taken_on(tmp_path):
-    path = tmp_path / "journal.db"
-    old = Journal(path)
-    old._db.execute("drop table runs")
-    old._db.execute("pragma user_version=1")
-    old.close()
-
-    Journal(path).close()
-
-    assert read_runs(path) == []

@@ -227,7 +227,7 @@ def test_who_waits_too_long_for_a_worker_is_told(session):
         "b1": "succeeded",
         "late": "failed",
     }
-    assert run.error().error == "no worker of 'distributed' took it within its queue_timeout of 0.2 s"
+    assert run.error().error == "no worker in pool 'distributed' took it within 0.2 s (2 registered)"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""A run's widget where no IPython is: marimo asks an object for what to show, and has no cells that run again by number.
+
+One set of parts for the process, as a notebook has one: the thread that does what clicks ask for, and one reader for
+each live run.
+"""
+
+import functools
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from cerebelum_nb.notebook.clicks import Clicks
+from cerebelum_nb.notebook.feed import Feeds
+from cerebelum_nb.runtime.run import Run
+from cerebelum_nb.session import current
+
+if TYPE_CHECKING:  # anywidget is heavy: imported when the first run is shown
+    from cerebelum_nb.notebook.widget import RunWidget
+
+_made: "weakref.WeakKeyDictionary[Run, Any]" = weakref.WeakKeyDictionary()
+
+
+def widget(run: Run) -> "RunWidget":
+    """The widget of a run: one for each run, so that a cell that is shown again shows the same."""
+    from cerebelum_nb.notebook.widget import RunWidget  # noqa: PLC0415  see above
+
+    made = _made.get(run)
+    if made is None:
+        clicks, feeds = _parts()
+        made = _made[run] = RunWidget(
+            run, executors=offered(), clicks=clicks, feeds=feeds, on_end=lambda _widget, _run: None
+        )
+    found: RunWidget = made
+    return found
+
+
+def offered() -> list[dict[str, Any]]:
+    """The executors to choose from."""
+    places = current().places
+    return [{"name": name, "label": name, "remote": places.resolve(name) in places.remote} for name in places.labels]
+
+
+@functools.cache
+def _parts() -> tuple[Clicks, Feeds]:
+    return Clicks(), Feeds()

@@ -1,0 +1,1 @@
+"""What people's own tests can use."""

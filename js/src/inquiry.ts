@@ -1,0 +1,129 @@
+/** What is asked about the selected step, piece by piece, and what is known of it so far. None of it is ever stored. */
+
+import type { Answer, Command, Details, Keep, Look, Row, Store } from "./model";
+import type { Tab } from "./tabs";
+
+const DETAILS_EVERY_MS = 500;
+const NOTHING: Readonly<Record<string, string>> = {};
+
+type KeepCommand = Extract<Command, { kind: "keep" }>;
+
+export class Inquiry {
+  details: Details | null = null;
+  refused: Readonly<Record<string, string>> = NOTHING;
+  kept: Keep | null = null;
+  tab: Tab = "output";
+  /** By tab; previews by "value:" and what they are of. */
+  readonly looks = new Map<string, Look>();
+  private readonly open = new Map<number, string>(); // request -> what it is about
+  private step = "";
+  private seen = "";
+  private seenPrints = "";
+  private lookedAt = "";
+  private choicesOf = "";
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly store: Store,
+    private readonly redraw: () => void,
+  ) {}
+
+  /** Another run, or another view of it: nothing that was known holds. */
+  forget(): void {
+    this.details = null;
+    this.kept = null;
+    this.refused = NOTHING;
+    this.looks.clear();
+    this.step = this.seen = this.seenPrints = this.lookedAt = this.choicesOf = "";
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+  }
+
+  /** Ask what is not known yet of the row that is shown; `rows` are all that are selected. */
+  ask(row: Row, rows: readonly Row[]): void {
+    if (row.step !== this.step) {
+      this.forget();
+      this.step = row.step;
+      clearTimeout(this.timer);
+      this.timer = undefined;
+    }
+    const state = `${row.attempt} ${row.status}`;
+    if (state !== this.seen) {
+      this.seen = state;
+      this.looks.clear();
+      this.lookedAt = "";
+    }
+    this.askChoices(row, rows);
+    if (rows.length > 1) return;
+    this.askDetails(row);
+    if (this.tab !== "output" && this.lookedAt !== this.tab) this.look(this.tab);
+  }
+
+  openTab(tab: Tab): void {
+    this.tab = tab;
+    this.lookedAt = "";
+    this.redraw();
+  }
+
+  togglePreview(of: string): void {
+    if (this.looks.delete(`value:${of}`)) this.redraw();
+    else this.send(`value:${of}`, { kind: "look", step: this.step, tab: "value", of });
+  }
+
+  keep(command: Omit<KeepCommand, "kind">): void {
+    this.send("keep", { kind: "keep", ...command });
+  }
+
+  asked(request: number): boolean {
+    return this.open.has(request);
+  }
+
+  /** Take an answer in; false if it is none of ours. */
+  hear(answer: Answer): boolean {
+    const about = this.open.get(answer.request);
+    if (about === undefined || answer.kind === "ack") return false;
+    this.open.delete(answer.request);
+    if (answer.kind === "keep") this.kept = answer;
+    else if ("step" in answer && answer.step !== this.step)
+      return true; // somebody looks at another one by now
+    else if (answer.kind === "details") this.details = answer;
+    else if (answer.kind === "choices") this.refused = answer.refused;
+    else if (answer.kind === "look") this.looks.set(about, answer);
+    return true;
+  }
+
+  private send(about: string, command: Command): void {
+    this.open.set(this.store.command(command), about);
+  }
+
+  private look(tab: Tab): void {
+    this.lookedAt = tab;
+    this.send(tab, { kind: "look", step: this.step, tab });
+  }
+
+  /** Which executors would be refused: asked when a step is selected, and again when its state is another one. */
+  private askChoices(row: Row, rows: readonly Row[]): void {
+    const key = `${rows.map((r) => r.id).join(" ")} ${row.status} ${this.store.running}`;
+    if (row.kind === "decision" || key === this.choicesOf) return;
+    this.choicesOf = key;
+    const steps = rows.filter((r) => r.kind === "step").map((r) => r.step);
+    this.send("choices", { kind: "choices", step: row.step, ...(steps.length > 1 ? { steps } : {}) });
+  }
+
+  /** What a step printed is not in the snapshot: asked for when looked at, and again when there is more. */
+  private askDetails(row: Row): void {
+    const failed = row.segments.some((s) => s.outcome !== "ok" && s.outcome !== "running");
+    const asks = row.status === "approval";
+    const prints = `${row.attempt} ${row.prints} ${failed} ${asks && row.doing}`;
+    if (prints === this.seenPrints || this.timer) return;
+    this.seenPrints = prints;
+    if (!row.prints && !failed && !asks) return;
+    this.send("details", { kind: "details", step: row.step });
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      this.redraw();
+    }, DETAILS_EVERY_MS);
+  }
+}
