@@ -113,6 +113,8 @@ def _past(verb: str, args: Arguments, notebook: Notebook) -> Run:
     name = args.words[0]
     if name == "last" and not session.runs:
         name = session.history.unfinished()
+    if name in registry.workflows:
+        name = session.history.unfinished(name)
     numbered = name == "last" or any(name in (str(run.number), run.id) for run in session.runs)
     return _find(name, session.runs) if numbered else session.load(name)
 
