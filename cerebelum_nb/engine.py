@@ -30,9 +30,10 @@ from cerebelum_nb.runtime.mailbox import Mailbox
 from cerebelum_nb.runtime.past import about_now
 from cerebelum_nb.runtime.placement import Places, Wishes
 from cerebelum_nb.runtime.pump import Pump
-from cerebelum_nb.runtime.results import Archive, Results
+from cerebelum_nb.runtime.results import Archive
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.runtime.scheduler import Scheduler
+from cerebelum_nb.runtime.values import Results
 
 _log = logging.getLogger(__name__)
 WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop

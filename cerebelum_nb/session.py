@@ -162,6 +162,7 @@ class Session(Engine):
         self,
         run: Run,
         changed: Changed,
+        *,
         force: Force = False,
         results: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
@@ -276,7 +277,8 @@ class Session(Engine):
             if why := refusal(made, found.runs, lambda t: asked.ran.get(made.names[t]), asked.force, verb, code):
                 raise PlanError(why)
             origin = {t: (parent.id, old[made.names[t]]) for t in found.reuses}
-            reused |= {t: (parent.results[there], f"reused from run {parent.number}") for t, (_, there) in origin.items()}
+            why = f"reused from run {parent.number}"
+            reused |= {t: (parent.results[there], why) for t, (_, there) in origin.items()}
             if asked.goes_on and (made.undo or parent.plan.undo):
                 inherits = inherited(made, self.line(parent), parent.state, reused, self._result)
         return self.begin(made, workflow, wishes, self, asked, reused, origin, inherits)
@@ -320,6 +322,8 @@ class Session(Engine):
             return known[0]
         with self._lock:
             run = self.history.recall(run_id, len(self.runs) + 1, self, lambda name: Recalled(name, registry))
+            if run.state.undo and run.root != run.id:
+                run.keys = self.line(run).keys
             self.runs.append(run)
         return run
 

@@ -429,3 +429,46 @@ def test_of_a_thousand_completed_steps_none_runs_again_on_resume_nor_on_the_resu
 
     assert [t.stdout for t in told] == ["", "1000 failed None\n", "1000 succeeded [999]\n"], [t.stderr for t in told]
     assert (tmp_path / "ran").read_text().split() == [str(i) for i in range(1000)]
+
+
+FILE = """
+from pathlib import Path
+from cerebelum_nb import step, workflow
+
+@step
+def doubled(context, inputs):
+    return inputs["n"] * 2
+
+@step
+def ends(context, doubled):
+    if not Path("ready").exists():
+        raise OSError("not yet")
+    return doubled
+
+@workflow
+def again_w(wf):
+    wf.timeline(doubled >> ends)
+"""
+
+
+def test_on_the_command_line_other_inputs_are_asked_about_too(tmp_path):
+    (tmp_path / "file.py").write_text(FILE)
+
+    def cerebelum(*words):
+        told = subprocess.run(
+            [sys.executable, "-m", "cerebelum_nb.cli", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        return told.returncode, told.stdout, told.stderr
+
+    assert cerebelum("run", "file.py", "--inputs", '{"n": 2}')[0] == 1
+    (tmp_path / "ready").touch()
+
+    code, _, error = cerebelum("resume", "file.py", "--inputs", '{"n": 3}')
+    assert (code, "other inputs: n. --changed run runs every step again that takes" in error) == (2, True), error
+    code, out, error = cerebelum("resume", "file.py", "--inputs", '{"n": 3}', "--changed", "run")
+    assert (code, out.splitlines()[-1]) == (0, "6"), error

@@ -11,6 +11,7 @@ import pytest
 from cerebelum_nb import ExecutionError, PlanError, Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import DefinitionError, StepTimeoutError
+from cerebelum_nb.executors import core_process
 from cerebelum_nb.model.events import AttemptFinished, TaskMoved
 from cerebelum_nb.model.state import RunState
 
@@ -22,7 +23,7 @@ HERE = str(Path(__file__).parent)
 @pytest.fixture
 def small(tmp_path):
     """A session with one worker, and a pool with one."""
-    made = Session(Settings(home=tmp_path / "home", workers=1, pools={"gpu": 1}, core_silent_s=2.0))
+    made = Session(Settings(home=tmp_path / "home", workers=1, pools={"gpu": 1}))
     yield made
     made.close()
 
@@ -74,8 +75,6 @@ def segments(run, name):
 
 def no_core(monkeypatch):
     """Core cannot start: its directory would be in a place that does not exist."""
-    from cerebelum_nb.executors import core_process
-
     monkeypatch.setattr(core_process, "_bases", lambda: [Path("/nonexistent")])
 
 
@@ -143,15 +142,15 @@ def test_what_cannot_be_sent_does_not_go_elsewhere(small):
 
 def test_who_finds_no_worker_in_time_runs_here_and_never_there(small, tmp_path):
     busy = step(name="busy", executor="distributed")(ledger(tmp_path / "l", "busy", 2.5))
-    late = step(name="late", executor="distributed", fallback="local", queue_timeout=0.4)(ledger(tmp_path / "l", "late"))
+    late = step(name="late", executor="distributed", fallback="local", queue_timeout=0.4)(
+        ledger(tmp_path / "l", "late")
+    )
     small.run(flow(step(name="warm", executor="distributed")(lambda context: 0))).result(DEADLINE)
 
     run = small.run(beside(busy, late))
     run.result(DEADLINE)
 
-    assert moves(run) == [
-        ("late", "local", "'distributed' did not take it: no worker within 0.4 s (1 registered)")
-    ]
+    assert moves(run) == [("late", "local", "'distributed' did not take it: no worker within 0.4 s (1 registered)")]
     assert segments(run, "late") == [(1, "timeout"), (2, "ok")]
     (waited,) = [e for e in run.events if isinstance(e, AttemptFinished) and e.outcome == "timeout"]
     assert waited.error.type == "NoWorker"
@@ -162,8 +161,6 @@ def test_who_finds_no_worker_in_time_runs_here_and_never_there(small, tmp_path):
 
 
 def test_who_waits_for_a_core_that_is_still_starting_runs_here_when_the_time_is_over(small, monkeypatch):
-    from cerebelum_nb.executors import core_process
-
     go = threading.Event()
     ready = core_process.CoreProcess.wait_ready
     monkeypatch.setattr(core_process.CoreProcess, "wait_ready", lambda self: (go.wait(20), ready(self))[1])
@@ -296,11 +293,12 @@ def test_a_bound_without_another_place_is_refused(small, options):
 
 
 def test_a_workflow_says_it_for_steps_that_say_nothing(small):
-    a, b, c = (step(name=n, **o)(lambda context: 1) for n, o in (("a", {}), ("b", {"fallback": "error"}), ("c", {"fallback": ["gpu"]})))
-    inner = workflow(name="inner", fallback=["gpu", "local"])(lambda wf: wf.timeline(step(name="d")(lambda context: 1)))
-    made = small.plan(
-        flow(a, b, c, inner.as_step("n"), fallback="local", executor="distributed", max_queue=5)
+    a, b, c = (
+        step(name=n, **o)(lambda context: 1)
+        for n, o in (("a", {}), ("b", {"fallback": "error"}), ("c", {"fallback": ["gpu"]}))
     )
+    inner = workflow(name="inner", fallback=["gpu", "local"])(lambda wf: wf.timeline(step(name="d")(lambda context: 1)))
+    made = small.plan(flow(a, b, c, inner.as_step("n"), fallback="local", executor="distributed", max_queue=5))
 
     assert {made.names[t]: [p.executor for p in places] for t, places in made.fallbacks.items()} == {
         "a": ["local"],

@@ -75,7 +75,8 @@ def step(
         idempotent: Running it twice does no harm.
         effects: ``none`` for a step that changes nothing outside, ``once`` for one that must never run twice.
         compensate: The function that undoes it, called when the run fails after it: it takes any of ``context``,
-            ``result``, ``inputs``, ``outcome`` and results of steps before it.
+            ``result``, ``inputs``, ``outcome`` and results of steps before it. It runs at least once, so it must do no
+            harm twice. Of a step that ran several times the last completion is undone.
         compensate_retries: How often that is tried again; 3 unless said.
         compensate_timeout: How long one try of it may take.
         compensate_unknown: Undo it also where nobody knows whether it did anything; ``outcome`` is then ``unknown``.

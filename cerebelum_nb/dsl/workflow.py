@@ -188,8 +188,8 @@ class Workflow:
             until: Run only this step and what it needs.
             start_at: Run this step and what depends on it; reuse the latest run's other results.
             fresh: Take nothing from the cache; what steps with ``cache=True`` give is kept anew.
-            on_failure: ``compensate`` undoes what steps with ``compensate=`` did when the run fails or is cancelled,
-                ``stop`` leaves it; without it, as the workflow says, else ``compensate``.
+            on_failure: ``compensate`` stops the other steps and undoes what steps with ``compensate=`` did when the run
+                fails or is cancelled, ``stop`` leaves it; without it, as the workflow says, else ``compensate``.
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.

@@ -104,7 +104,7 @@ def _after_verb(before: Sequence[str]) -> Iterable[str]:
     if not words:
         live = [run for run in _runs() if verb == "rerun" or not run.done]
         return [*(str(run.number) for run in reversed(live)), "last"]
-    more = ["--executor"] if verb == "rerun" else []
+    more = ["--executor", "--force"] if verb == "rerun" else []
     return [*_steps_of(words[0], waiting=verb != "rerun"), *more] if len(words) == 1 else more
 
 

@@ -1,12 +1,11 @@
-"""A run's widget where no IPython is: marimo asks an object for what to show, and has no cells that run again by number.
+"""A run's widget where no IPython is: marimo asks an object for what to show.
 
 One set of parts for the process, as a notebook has one: the thread that does what clicks ask for, and one reader for
 each live run.
 """
 
 import functools
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cerebelum_nb.notebook.clicks import Clicks
 from cerebelum_nb.notebook.feed import Feeds
@@ -16,21 +15,22 @@ from cerebelum_nb.session import current
 if TYPE_CHECKING:  # anywidget is heavy: imported when the first run is shown
     from cerebelum_nb.notebook.widget import RunWidget
 
-_made: "weakref.WeakKeyDictionary[Run, Any]" = weakref.WeakKeyDictionary()
+WIDGETS_LIMIT: Final = 100  # the oldest of ended runs are let go of
 
 
 def widget(run: Run) -> "RunWidget":
     """The widget of a run: one for each run, so that a cell that is shown again shows the same."""
     from cerebelum_nb.notebook.widget import RunWidget  # noqa: PLC0415  see above
 
-    made = _made.get(run)
-    if made is None:
-        clicks, feeds = _parts()
-        made = _made[run] = RunWidget(
+    clicks, feeds, made = _parts()
+    if run.id not in made:
+        ended = [name for name, other in made.items() if other.run.done]
+        for name in ended[: max(0, len(made) - WIDGETS_LIMIT + 1)]:
+            made.pop(name).close()
+        made[run.id] = RunWidget(
             run, executors=offered(), clicks=clicks, feeds=feeds, on_end=lambda _widget, _run: None
         )
-    found: RunWidget = made
-    return found
+    return made[run.id]
 
 
 def offered() -> list[dict[str, Any]]:
@@ -40,5 +40,5 @@ def offered() -> list[dict[str, Any]]:
 
 
 @functools.cache
-def _parts() -> tuple[Clicks, Feeds]:
-    return Clicks(), Feeds()
+def _parts() -> tuple[Clicks, Feeds, dict[str, "RunWidget"]]:
+    return Clicks(), Feeds(), {}

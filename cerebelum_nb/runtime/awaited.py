@@ -23,9 +23,9 @@ from cerebelum_nb.runtime.journal import About
 from cerebelum_nb.runtime.looks import Looks
 from cerebelum_nb.runtime.once import Ran
 from cerebelum_nb.runtime.placement import Wishes
-from cerebelum_nb.runtime.results import Results
 from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Scheduler
 from cerebelum_nb.runtime.undoing import is_done, is_on_request, no_return
+from cerebelum_nb.runtime.values import Results
 from cerebelum_nb.runtime.watchers import FRAME_S
 
 GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves

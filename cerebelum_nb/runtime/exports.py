@@ -55,8 +55,8 @@ class Exports:
             draw = importlib.import_module("cairosvg").svg2png
         except (ImportError, OSError) as exc:  # OSError: the package is there, the library that it calls is not
             raise CerebelumError(
-                f"a PNG needs cairosvg, which is not there ({exc}): pip install cairosvg, or choose Save as, Picture in "
-                f"the chart's own menu; runs[{self.number}].save_svg({str(path)!r}) needs nothing"
+                f"a PNG needs cairosvg, which is not there ({exc}): pip install cairosvg, or choose Save as, Picture "
+                f"in the chart's own menu; runs[{self.number}].save_svg({str(path)!r}) needs nothing"
             ) from None
         rows = self.rows()
         text = _drawn_by("chart").svg(self.header(), rows, most=len(rows))

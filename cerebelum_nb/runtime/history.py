@@ -10,17 +10,18 @@ from typing import Any, Final
 import msgspec
 import psutil
 
-from cerebelum_nb.errors import ExecutorError, PlanError
+from cerebelum_nb.errors import CerebelumError, ExecutorError, PlanError
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.approvals import Approvals
 from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
 from cerebelum_nb.runtime.journal import About, claim, forget, new_id, read, read_about, read_claims, read_runs, release
-from cerebelum_nb.runtime.past import Past, is_alive, is_there, past
+from cerebelum_nb.runtime.past import Past, born, is_alive, is_there, past
 from cerebelum_nb.runtime.placement import Wishes
-from cerebelum_nb.runtime.results import INPUTS_TASK, Archive, ResultRef, Results, answers_task
+from cerebelum_nb.runtime.results import INPUTS_TASK, Archive, ResultRef, answers_task
 from cerebelum_nb.runtime.run import Run
+from cerebelum_nb.runtime.values import Results
 
 _MANY: Final = 100_000
 _HAS: Final = {
@@ -126,9 +127,18 @@ class History:
                 workflow in (None, entry.workflow)
                 and entry.status not in ("succeeded", "compensated", "running")
                 and claims.get(entry.run) not in known
+                and not self._only_ends(entry)
             ):
                 return entry.run
         raise PlanError(f"no run{f' of {workflow!r}' if workflow else ''} is left to be resumed")
+
+    def _only_ends(self, entry: Entry) -> bool:
+        """Its kernel died when all was done, and only the last event was not on disk yet."""
+        if entry.status != "interrupted":
+            return False
+        with contextlib.suppress(CerebelumError):  # it says so when it is loaded
+            return self.load(entry.run).scheduler.state.status == "succeeded"
+        return False
 
     @contextlib.contextmanager
     def going_on(self, run: str) -> Iterator[str]:
@@ -153,7 +163,7 @@ class History:
     def _claim(self, run: str, by: str) -> None:
         me = psutil.Process()
         try:
-            found, pid, born = claim(self._journal(), run, by, me.pid, me.create_time())
+            found, pid, began = claim(self._journal(), run, by, me.pid, born(me))
         except (OSError, sqlite3.Error) as exc:
             raise ExecutorError(
                 f"run {run} cannot be gone on from: the journal cannot be written ({exc}: {self._journal()})"
@@ -161,7 +171,7 @@ class History:
         if found == by:
             return
         status = {entry.run: entry.status for entry in self.entries(_MANY)}.get(found)
-        if status is None and not is_there(pid, born):  # it ended before it had written anything
+        if status is None and not is_there(pid, began):  # it ended before it had written anything
             release(self._journal(), run, found)
             self._claim(run, by)
             return
@@ -182,9 +192,7 @@ class History:
 
     def tidy(self, keep_days: float, keep_nbytes: int) -> None:
         """Remove what is outdated, as far as that can be done now."""
-        with contextlib.suppress(
-            OSError, sqlite3.Error, ExecutorError
-        ):  # another kernel may be at it: next time
+        with contextlib.suppress(OSError, sqlite3.Error, ExecutorError):  # another kernel may be at it: next time
             self.purge(self.outdated(keep_days, keep_nbytes, time.time()))
 
     def outdated(self, keep_days: float, keep_nbytes: int, now: float) -> list[str]:

@@ -49,6 +49,7 @@ class Host(Protocol):
         self,
         run: "Run",
         changed: Changed,
+        *,
         force: Force = False,
         results: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,

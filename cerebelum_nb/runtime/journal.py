@@ -42,7 +42,7 @@ class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
     workflow: str
     at: float  # UTC seconds
     pid: int  # of the kernel that runs it
-    born: float  # when that process began, UTC seconds: another one may get its number
+    born: float  # when that process began, seconds since the machine did: another one may get its number
     strategy: dict[str, str]
     person: dict[str, str]  # what was moved by hand before it began
     everywhere: str = ""

@@ -28,9 +28,7 @@ LOOK_TASK_S: Final = 5e-6  # and not so often where there are many of them
 class Moving(Steering):
     """A steered log whose tasks may go elsewhere."""
 
-    def __init__(
-        self, plan: Plan, stop: Callable[[str, int, int], object], later: Later, reach: Reach | None
-    ) -> None:
+    def __init__(self, plan: Plan, stop: Callable[[str, int, int], object], later: Later, reach: Reach | None) -> None:
         super().__init__(plan, stop)
         self._later, self._reach = later, reach if reach is not None else Unreachable()
         self._options, self._fallbacks = plan.options, plan.fallbacks

@@ -26,7 +26,7 @@ class Ran(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def has_begun(state: RunState, task: int) -> Ran | None:
-    """What a run knows of a task's attempts that may have had their effect; None where there was none, or it is undone."""
+    """What a run knows of a task's attempts that may have had their effect; None for nothing, or where it is undone."""
     if task in state.undone:
         return None
     tried = [(p.started, p.waited, p.outcome) for p in state.past.get(task, ())]
@@ -78,7 +78,7 @@ def refusal(  # noqa: PLR0913, PLR0917  whom, what is known, and who asks
         name, asked = plan.names[task], plan.options.get(task)
         if asked is None or asked.effects != "once" or name in named or (ran := known(task)) is None:
             continue
-        what = f"step {name!r} says effects=\"once\" and {_told(ran)}"
+        what = f'step {name!r} says effects="once" and {_told(ran)}'
         if verb == "resume":
             look = "look whether it did; " if ran.how != "succeeded" else ""
             return (

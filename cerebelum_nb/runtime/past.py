@@ -27,7 +27,7 @@ from cerebelum_nb.runtime.scheduler import NOT_ASKED, Scheduler
 
 ENDED: Final = "its kernel ended before"
 _EARLY_S: Final = 0.05  # timers may ring so much early
-_BORN_S: Final = 2.0  # two looks at when a process began differ by less
+_BORN_S: Final = 0.05  # two looks at when a process began differ by less
 
 
 class PastPause(msgspec.Struct, frozen=True):
@@ -81,8 +81,8 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
 def about_now(run: str, made: Plan, wishes: Wishes, root: str, ran: Mapping[str, Ran]) -> About:
     """What is to be known later about a run that this process begins."""
     strategy, person, me = dict(wishes.strategy), dict(wishes.person), psutil.Process()
-    born, everywhere = me.create_time(), wishes.everywhere
-    return About(run, made.workflow, time.time(), me.pid, born, strategy, person, everywhere, root, dict(ran))
+    everywhere = wishes.everywhere
+    return About(run, made.workflow, time.time(), me.pid, born(me), strategy, person, everywhere, root, dict(ran))
 
 
 def is_alive(about: About) -> bool:
@@ -90,13 +90,19 @@ def is_alive(about: About) -> bool:
     return is_there(about.pid, about.born)
 
 
-def is_there(pid: int, born: float) -> bool:
+def born(process: psutil.Process) -> float:
+    """When a process began, in seconds since the machine did: a wall clock that is set does not move that."""
+    since = psutil.boot_time()  # first: what follows reckons from it
+    return float(process.create_time() - since)
+
+
+def is_there(pid: int, began: float) -> bool:
     """A process is there that began then."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:  # it has ended, and its parent has not looked yet
             return False
-        return bool(abs(process.create_time() - born) < _BORN_S)
+        return bool(abs(born(process) - began) < _BORN_S)
     except psutil.Error:
         return False
 

@@ -103,7 +103,7 @@ def _check_ways_back(made: Plan) -> None:
                 if task in made.options and made.options[task].effects == "once":
                     raise PlanError(
                         f"the way back from {made.names[decision]!r} to {made.names[way.back_to[0]]!r} would run "
-                        f"{made.names[task]!r} again, which says effects=\"once\": go back to a step after it"
+                        f'{made.names[task]!r} again, which says effects="once": go back to a step after it'
                     )
 
 

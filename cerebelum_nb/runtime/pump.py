@@ -132,6 +132,7 @@ class Pump(threading.Thread):
             batch = followed.left
         lasts = followed.must_last and (batch or followed.lasting < followed.written)
         if not batch and not lasts:
+            log.on_disk(followed.lasting)  # whoever asks now may ask for what is there already
             return
         if followed.held_since and not self._is_time(followed):
             followed.left = batch

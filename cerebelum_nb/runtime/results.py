@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
@@ -25,9 +25,6 @@ import msgspec
 
 from cerebelum_nb import codec, seal
 from cerebelum_nb.errors import CerebelumError, ExecutorError, PayloadRejected
-from cerebelum_nb.model.events import AnyEvent, TaskFinished
-from cerebelum_nb.model.plan import Plan
-from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.database import connected, has_no_room, reading, use_wal
 from cerebelum_nb.runtime.journal import forget
 from cerebelum_nb.runtime.kept import code_digest
@@ -62,98 +59,11 @@ class ResultRef(msgspec.Struct, frozen=True):
     stored: Stored
 
 
-class Keeper(Protocol):
-    """Who else keeps results; see `lookups.Lookups`."""
-
-    def keep(self, batch: Sequence[AnyEvent]) -> None:
-        """Keep the results that these events tell of."""
-
-    def tidy(self) -> None:
-        """The run is over and everybody knows."""
-
-
-class Results:
-    """The values of one run, by task number; a place holds a value or a `ResultRef`."""
-
-    def __init__(
-        self, archive: "Archive", run: str, values: list[Any], origin: Mapping[int, tuple[str, int]] | None = None
-    ) -> None:
-        """Take a run's values on.
-
-        Args:
-            origin: Task -> run and task whose result it reuses.
-        """
-        self._archive, self.run, self._values, self._origin = archive, run, values, origin or {}
-        self._nothing: list[int] = []  # tasks whose result is None, and that have no entry
-        self._something: set[int] = set()  # tasks that have one
-        self.cache: Keeper | None = None  # told of what has succeeded, where something may be served from it
-
-    def __getitem__(self, task: int) -> Any:
-        value = self._values[task]
-        return self._archive.load(value) if type(value) is ResultRef else value
-
-    def keep(
-        self,
-        batch: Sequence[AnyEvent],
-        plan: Plan,
-        answers: Mapping[int, Sequence[Answer]],
-        *,
-        lasting: bool = False,
-    ) -> None:
-        """Put on disk what a batch of events tells of: results, the run's inputs, what people answered.
-
-        Args:
-            lasting: Return only when a power cut leaves it there.
-
-        Raises:
-            OSError: There is no room for it just now; the same batch may come again.
-            sqlite3.Error: The same.
-        """
-        values, tasks, nothing = self._values, dict[int, str](), list[int]()
-        for e in batch:
-            if type(e) is TaskFinished and e.status == "succeeded":
-                if values[e.task] is None and e.task not in self._something:
-                    nothing.append(e.task)  # no entry means None: 10,000 of these are no reason to be late
-                else:
-                    tasks[e.task] = e.source
-        stored = [self._stored(task, source, plan.functions[task]) for task, source in tasks.items()]
-        if batch[0].seq == 0:
-            stored.append(self._archive.stored(self.run, INPUTS_TASK, plan.inputs, None))
-        for task, said in answers.items():
-            told = [[a.approved, a.value, a.reason] for a in said]
-            stored.append(self._archive.stored(self.run, answers_task(task), told, None))
-        if stored:
-            self._archive.write(self.run, batch[-1].seq, stored, lasting=lasting)
-        self._something.update(tasks)
-        self._nothing += nothing
-        if self.cache is not None:
-            self.cache.keep(batch)
-
-    def _stored(self, task: int, source: str, function: Callable[..., Any]) -> Stored:
-        if source == "reused" and task in self._origin:
-            run, there = self._origin[task]
-            return Stored(task, SEE, b"", self._archive.digest(function), f"{run} {there}")
-        return self._archive.stored(self.run, task, self._values[task], function)
-
-    def keep_codes(self, last: int, plan: Plan) -> None:
-        """Note which code gave nothing. Called when the run has ended and everybody knows."""
-        if self.cache is not None:
-            self.cache.tidy()
-        tasks, self._nothing = self._nothing, []
-        if tasks:
-            codes = [Stored(task, NONE, b"", self._archive.digest(plan.functions[task])) for task in tasks]
-            self._archive.write(self.run, last + 1, codes)
-
-    def has(self, task: int) -> bool:
-        """The value of a task that succeeded can be had."""
-        value = self._values[task]
-        return not isinstance(value, ResultRef) or self._archive.has(value)
+class Spills(Protocol):
+    """The values of a run that has ended; see `values.Results`."""
 
     def spill(self) -> None:
         """Let go of every value that is on disk too."""
-        for stored in self._archive.of_run(self.run).values():
-            if stored.codec not in ("", NONE) and 0 <= stored.task < len(self._values):
-                self._values[stored.task] = ResultRef(self.run, stored)
 
 
 class Archive:
@@ -168,7 +78,7 @@ class Archive:
     def __init__(self, folder: Path, in_memory: int, *, keep: bool = True) -> None:
         self._folder, self._in_memory, self._keep = folder, in_memory, keep
         self._db: sqlite3.Connection | None = None
-        self._ended: deque[Results] = deque()
+        self._ended: deque[Spills] = deque()
         self._key: bytes | None = None
         self._warned = False
         self._others: dict[str, dict[int, Stored]] = {}  # what is kept of runs that others refer to, for a while
@@ -264,7 +174,7 @@ class Archive:
 
     # -- reading
 
-    def ended(self, results: Results) -> None:
+    def ended(self, results: Spills) -> None:
         """A run has ended; the oldest one in memory is let go of."""
         self._others = {}
         self._ended.append(results)
@@ -288,6 +198,8 @@ class Archive:
 
     def if_kept(self, ref: ResultRef) -> Any:
         """A value from disk, or a `ResultRef` that says why there is none."""
+        if not ref.stored.codec:
+            return ref
         try:
             return self.load(ref)
         except CerebelumError as exc:

@@ -159,8 +159,8 @@ class Run(Awaited, Exports):
             results: Step name to its result, where you know what a step did that nobody knows the end of.
 
         Raises:
-            PlanError: It still runs, there is nothing to do, something changed and nobody said what to do, or a step that
-                has begun never runs twice.
+            PlanError: It still runs, there is nothing to do, something changed and nobody said what to do, or a step
+                that has begun never runs twice.
         """
         if not self._done.is_set():
             raise PlanError(f"run {self.number} of {self.workflow} still runs")
@@ -170,7 +170,7 @@ class Run(Awaited, Exports):
             )
         if self.state.status == "compensation_failed" and was_stopped(self.state):
             return self._host.compensate(self)  # what was cut off goes on: forward again only when all is undone
-        return self._host.resume(self, changed, force, results, inputs)
+        return self._host.resume(self, changed, force=force, results=results, inputs=inputs)
 
     def compensate(self) -> "Run":
         """Undo what this run did, in a new run in which no step runs.
@@ -296,4 +296,5 @@ class Run(Awaited, Exports):
 
     def __repr__(self) -> str:
         header = self.header()
-        return f"<run {self.number} of {self.workflow}: {self.status}, {header.done} of {header.total} steps>"
+        undone = f", {header.note}" if self.state.compensating else ""
+        return f"<run {self.number} of {self.workflow}: {self.status}, {header.done} of {header.total} steps{undone}>"

@@ -56,7 +56,7 @@ UNDO_GRACE_S: Final = 5.0  # how long a run that is to be undone waits for its s
 class Scheduler(Moving):
     """One run's decisions and its log."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  put together in one place, the engine
         self,
         plan: Plan,
         *,

@@ -10,6 +10,7 @@ from cerebelum_nb.model.events import AttemptFinished, ErrorInfo, Placement, Tas
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import (
     CANCELLED,
+    ENDED,
     FAILED,
     READY,
     RUNNING,
@@ -92,6 +93,8 @@ class Steering(Log):
                         Outcome("cancelled", error=ErrorInfo("Cancelled", why)),
                         now,
                     )
+                elif self.state.phase[task] == ENDED:  # a log that was cut off there: nobody has its result
+                    self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", why))
             pokes = self._after()
         call_all(pokes)
         return names
@@ -105,7 +108,7 @@ class Steering(Log):
             return tuple(sorted({task, *below})), running
 
     def refused(self, *tasks: int) -> str:
-        """Why tasks must not be moved: a step that has begun would run again, and never runs twice; empty for nothing."""
+        """Why tasks must not be moved: a step that has begun would run again, and never runs twice; empty where not."""
         with self._lock:
             return self._refused(self._again(*tasks))
 

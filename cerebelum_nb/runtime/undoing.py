@@ -85,9 +85,10 @@ def is_unknown(state: RunState, task: int) -> bool:
     """Whether an attempt of a task had begun, and nobody knows what came of it; one that completes later settles it."""
     if state.phase[task] == SUCCEEDED:
         return False
-    return (state.outcome_of(task) in UNKNOWN and bool(state.started[task])) or any(
-        past.outcome in UNKNOWN and past.started for past in state.past.get(task, ())
-    )
+    last = state.outcome_of(task)
+    if state.started[task] and (last in UNKNOWN or (last == "ok" and state.ended[task])):  # ok: its result was cut off
+        return True
+    return any(past.outcome in UNKNOWN and past.started for past in state.past.get(task, ()))
 
 
 def _completed_before(state: RunState, task: int) -> bool:

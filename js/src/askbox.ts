@@ -1,6 +1,6 @@
 /** What a step asks a person: the question, what it is about, and the two answers. */
 
-import { button, html, show, text } from "./dom";
+import { button, html, longText, show, text } from "./dom";
 import { left } from "./format";
 import type { Row } from "./model";
 
@@ -12,7 +12,7 @@ export interface AskActs {
 export class AskBox {
   readonly root = html("div", "cb-ask");
   private readonly question = html("div", "cb-question");
-  private readonly data = html("pre", "cb-asked");
+  private readonly data = longText("cb-asked");
   private readonly time = html("div", "cb-mut cb-num");
   private readonly reason = html("input", "cb-reason");
   private readonly approve: HTMLButtonElement;

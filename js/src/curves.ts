@@ -6,6 +6,7 @@ import { type Frame, position } from "./time";
 
 const MOST_CURVES = 160;
 const MANY_NEEDS = 24;
+const WIDEST_FAN = 5;
 const JITTER_S = 1e-3; // clocks of two machines
 
 export interface Curves {
@@ -53,15 +54,20 @@ export function drawnCurves(
     found[kind].push(`M${n(x1)} ${n(y1)}H${n(turn)}C${n(turn + 7)} ${n(y1)} ${n(x2 - 5)} ${n(y2)} ${n(x2)} ${n(y2)}`);
   };
 
-  for (let i = sight.first; i < sight.end && found.thin.length + found.near.length < MOST_CURVES; i++) {
-    const row = store.row(outline.lines[i]?.id ?? -1);
-    if (!row?.segments.length) continue;
-    const latest = row.needs.reduce((a, b) => (ended(b) > ended(a) ? b : a), row.needs[0] ?? -1);
-    for (const need of row.needs.length > MANY_NEEDS ? [latest] : row.needs) {
+  const rows = outline.lines.slice(sight.first, sight.end).flatMap(({ id }) => store.row(id) ?? []);
+  const begun = rows.filter((row) => row.segments.length && row.needs.length);
+  const latest = new Map(begun.map((row) => [row, row.needs.reduce((a, b) => (ended(b) > ended(a) ? b : a))]));
+  const fan = new Map<number, number>();
+  for (const need of latest.values()) fan.set(need, (fan.get(need) ?? 0) + 1);
+  for (const row of begun) {
+    if (found.thin.length + found.near.length >= MOST_CURVES) break;
+    const last = latest.get(row);
+    for (const need of row.needs.length > MANY_NEEDS ? [last ?? -1] : row.needs) {
       if (row.id === selected || need === selected) continue; // below, wherever the other end is
-      if (critical.has(row.id) && critical.has(need) && need === latest) curve(need, row.id, "critical");
+      if (critical.has(row.id) && critical.has(need) && need === last) curve(need, row.id, "critical");
       else if (relatives?.has(row.id) && relatives.has(need)) curve(need, row.id, "near");
-      else if (!relatives && need === latest) curve(need, row.id, "thin");
+      // That many begin after one step is plain to see; as curves they would only hide the bars.
+      else if (!relatives && need === last && (fan.get(need) ?? 0) <= WIDEST_FAN) curve(need, row.id, "thin");
     }
   }
   if (selected !== null && relatives) {

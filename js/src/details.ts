@@ -197,12 +197,12 @@ export class DetailsPanel {
       this.moveKeys = keys;
       this.moves.replaceChildren(...view.executors.map((e) => this.moveButton(e)));
     }
-    const reasons = new Set<string>();
+    const reasons = new Map<string, string[]>(); // reason -> executors
     for (const node of this.moves.querySelectorAll<HTMLElement>(".cb-move")) {
       const name = node.dataset.executor ?? "";
       const here = movable.length > 0 && movable.every((r) => r.where === name || r.where === node.textContent);
       const refused = here ? "" : (view.refused[name] ?? "");
-      if (refused) reasons.add(`${node.textContent}: ${refused}`);
+      if (refused) reasons.set(refused, [...(reasons.get(refused) ?? []), node.textContent ?? ""]);
       node.setAttribute("aria-disabled", String(here || refused !== ""));
       node.setAttribute("aria-current", String(here));
       node.classList.toggle("cb-no-way", refused !== "");
@@ -211,7 +211,7 @@ export class DetailsPanel {
       const wanted = view.plan?.executor;
       node.classList.toggle("cb-wanted", typeof wanted === "string" && wanted === name);
     }
-    text(this.why, [...reasons].join("\n"));
+    text(this.why, [...reasons].map(([reason, labels]) => `${labels.join(", ")}: ${reason}`).join("\n"));
     show(this.why, reasons.size > 0);
     const begun = view.rows.every((r) => r.status !== "waiting" && r.status !== "ready");
     for (const [scope, node] of this.reruns) {

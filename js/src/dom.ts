@@ -13,6 +13,13 @@ export function html<K extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
+/** Text that may be longer than its place: keys can scroll it. */
+export function longText(className: string, content = ""): HTMLPreElement {
+  const node = html("pre", className, content);
+  node.tabIndex = 0;
+  return node;
+}
+
 export function svg<K extends keyof SVGElementTagNameMap>(
   tag: K,
   attributes: Readonly<Record<string, string | number>> = {},

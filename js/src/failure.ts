@@ -1,6 +1,6 @@
 /** How a step failed: the error, the person's own line, and the whole traceback folded. */
 
-import { html, show, text } from "./dom";
+import { html, longText, show, text } from "./dom";
 import type { Details } from "./model";
 
 /** The last place of a traceback that is in a person's cell, with its line of code. */
@@ -18,10 +18,10 @@ export function ownLine(traceback: string): string {
 
 export class Failure {
   readonly root = html("div", "cb-failure");
-  private readonly error = html("pre", "cb-error");
-  private readonly own = html("pre", "cb-own");
+  private readonly error = longText("cb-error");
+  private readonly own = longText("cb-own");
   private readonly fold = html("details", "cb-fold");
-  private readonly trace = html("pre", "cb-trace");
+  private readonly trace = longText("cb-trace");
   private shown: Details | null | undefined;
 
   constructor() {

@@ -2,7 +2,7 @@
 
 import { drawnCurves } from "./curves";
 import { attr, focused, html, svg } from "./dom";
-import { isFiltered, wanted } from "./filter";
+import { isFiltered, NO_FILTER, wanted } from "./filter";
 import { history } from "./format";
 import { type KeyHost, pressed } from "./keys";
 import { AXIS_HEIGHT, decisionHeight, frame, rowHeight, wholeOf } from "./layout";
@@ -13,7 +13,7 @@ import { widest } from "./names";
 import { groupPlace, isOpen, type Line, Outline } from "./outline";
 import { relatives } from "./relatives";
 import { RowLayer } from "./rowlayer";
-import { cuts, type Frame, panned, Squeeze, zoomed } from "./time";
+import { cuts, type Frame, followed, panned, Squeeze, zoomed } from "./time";
 import { TimeLayer } from "./timelayer";
 import type { ViewState } from "./viewstate";
 
@@ -52,6 +52,7 @@ export class Gantt {
   private keeper: ReturnType<typeof setTimeout> | undefined;
   private inSight = true;
   private whole = 1; // seconds of the axis without zoom
+  private drawnAt = 0; // seconds of the run
   private f: Frame = { width: 0, left: 0, right: 1, from: 0, to: 1 };
 
   constructor(
@@ -252,6 +253,8 @@ export class Gantt {
     this.layOut();
     const { outline, relatives: kin, critical } = this;
     const [now, running, finish] = [store.now(), store.running, store.header?.finish ?? null];
+    if (running) state.zoom = followed(state.zoom, this.drawnAt, now);
+    this.drawnAt = now;
     const squeeze = this.squeezed(now);
     const wordy = this.wordy && running;
     const view = { zoom: state.zoom, now, running, wordy, finish, squeeze };
@@ -368,9 +371,10 @@ export class Gantt {
       opened: (line) => this.opened(line),
       fold: (line, open) => this.fold(line, open),
       leave: () => {
-        const open = this.state.selected !== null;
-        if (open) this.leave();
-        return open;
+        if (this.state.selected !== null) this.leave();
+        else if (isFiltered(this.state.filter)) this.state.set({ filter: NO_FILTER });
+        else return false;
+        return true;
       },
       zoom: (factor) => this.zoom(factor),
       pan: (part) => this.state.set({ zoom: panned(this.asked, part * (this.f.right - this.f.left), this.end) }),

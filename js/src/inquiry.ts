@@ -76,8 +76,9 @@ export class Inquiry {
     this.send("keep", { kind: "keep", ...command });
   }
 
+  /** A person waits for it: what is asked along the way may go unanswered while the kernel is busy. */
   asked(request: number): boolean {
-    return this.open.has(request);
+    return (this.open.get(request) ?? "choices") !== "choices";
   }
 
   /** Take an answer in; false if it is none of ours. */

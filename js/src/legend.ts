@@ -74,7 +74,8 @@ export class Legend {
       // A decision has no bar: where it is made is no colour here.
       if (row.kind === "undo") this.known.set("undo", "undo");
       else if (row.kind === "step") {
-        for (const place of [row, ...row.segments]) this.known.set(place.remote ? place.where : "local", paint(place));
+        this.note(row);
+        for (const segment of row.segments) this.note(segment);
       }
       if (row.status === "sleeping" || row.status === "approval") this.known.set("paused", "pause");
       if (row.segments.some((s) => s.start === null || s.start - s.queued > least)) this.known.set("queue", "queue");
@@ -89,6 +90,11 @@ export class Legend {
     const held = this.keys.contains(focus) ? focus?.textContent : null;
     this.keys.replaceChildren(...list.map(([label, kind]) => this.placeKey(label, kind)), this.critical);
     if (held) this.keyOf(held)?.focus();
+  }
+
+  private note(place: { where: string; remote: boolean }): void {
+    const label = place.remote ? place.where : "local";
+    if (!this.known.has(label)) this.known.set(label, paint(place));
   }
 
   draw(): void {

@@ -64,7 +64,7 @@ export class PlanBox {
     } else if (!ok) text(this.runs, preview.text || "This cannot be done.");
     else text(this.runs, `Runs ${preview.runs.length}: ${names(preview.runs)}.`);
     text(this.time, ok && preview ? foreseen(preview) : "");
-    text(this.reuses, ok && preview ? `Reuses ${preview.reuses.length}. ${preview.text}`.trim() : "");
+    text(this.reuses, ok && preview ? `Reuses ${preview.reuses.length || "nothing"}. ${preview.text}`.trim() : "");
     text(this.lost, ok && preview ? preview.lost : "");
     this.code.draw(ok && preview ? preview.code : "");
     this.reuses.title = preview ? names(preview.reuses, 40) : "";

@@ -1,7 +1,7 @@
 /** The lower part of a step's panel: what it printed, gave and was given, carried, and what happened to it. */
 
 import { CodeLine } from "./copy";
-import { button, focused, html, show, text } from "./dom";
+import { button, focused, html, longText, show, text } from "./dom";
 import { duration } from "./format";
 import type { Described, Details, Look, Row } from "./model";
 
@@ -147,7 +147,7 @@ export class Tabs {
     more.setAttribute("aria-expanded", String(seen !== undefined));
     head.append(html("span", "cb-grow"), more);
     root.append(html("div", "cb-mut cb-num", [value.type, value.size, digest].filter(Boolean).join(" · ")));
-    if (seen) root.append(html("pre", "cb-preview", seen.text ?? ""));
+    if (seen) root.append(longText("cb-preview", seen.text ?? ""));
     return root;
   }
 

@@ -54,8 +54,8 @@ export interface Tick {
 }
 
 const KEPT = 0.03; // of the time in which something ran
-const LONG = 0.1; // of the same: a shorter gap is no news
-const LEAST_GAP = 0.5; // s: nor is one that nobody waited for
+const LONG = 0.15; // of the same: a shorter gap is no news
+const LEAST_GAP = 1; // s: nor is one that nobody waited for
 
 function short(f: Frame, seconds: number): number {
   return f.squeeze ? f.squeeze.short(seconds) : seconds;
@@ -176,6 +176,14 @@ export function zoomed(f: Frame, factor: number, at: number, end: number): Zoom 
 export function panned(f: Frame, pixels: number, end: number): Zoom {
   const span = spanOf(f);
   return within(f, short(f, f.from) + (pixels / (f.right - f.left)) * span, span, end);
+}
+
+/** A window that had now in it goes on with it, a fifth at a time: nothing creeps. */
+export function followed(zoom: Zoom, before: number, now: number): Zoom {
+  if (!zoom || before > zoom.to || now <= zoom.to) return zoom;
+  const span = zoom.to - zoom.from;
+  const by = Math.max(now - zoom.to, 0) + span / 5;
+  return { from: zoom.from + by, to: zoom.to + by };
 }
 
 /** The time between two places on the axis. */

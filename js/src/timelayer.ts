@@ -20,6 +20,9 @@ export class TimeLayer {
 
   constructor() {
     this.lines.append(this.endLine, this.nowLine);
+    const tip = svg("title");
+    tip.textContent = "Drag to look at a part of the time, click twice for all of it";
+    this.axis.append(tip, svg("rect", { class: "cb-band", width: "100%", height: AXIS_HEIGHT }));
     this.axis.append(this.windowBox, this.labels, this.cutLabels);
   }
 

@@ -7,6 +7,7 @@ import { duration } from "./format";
 import { Gantt } from "./gantt";
 import { HeaderBar, Legend } from "./header";
 import { Inquiry } from "./inquiry";
+import { keepKeys } from "./keys";
 import { choices, Menu } from "./menu";
 import type { Answer, Change, Command, Row, Scope, Store } from "./model";
 import { Picking } from "./picking";
@@ -111,19 +112,8 @@ export class Widget {
     for (const close of this.closers) close();
   }
 
-  /** Keys pressed here are none of the notebook's one-key commands: "d d" would delete the cell. Ctrl+S still saves. */
-  private readonly onKey = (event: KeyboardEvent): void => {
-    const target = event.composedPath()[0];
-    if (!(target instanceof Element) || !this.root.contains(target)) return;
-    const theirs = event.ctrlKey || event.metaKey || event.altKey || (event.shiftKey && event.key === "Enter");
-    // On the focused element itself: on one around it, it would be looked at too late.
-    target.toggleAttribute("data-lm-suppress-shortcuts", !theirs);
-  };
-
   private watch(): void {
-    // On the window and on the way in: Notebook 7 looks at keys on the document before they get here.
-    window.addEventListener("keydown", this.onKey, true);
-    this.closers.push(() => window.removeEventListener("keydown", this.onKey, true));
+    this.closers.push(keepKeys(this.root));
     if (typeof ResizeObserver === "function") {
       const sizes = new ResizeObserver(() => this.gantt.schedule());
       sizes.observe(this.gantt.root);

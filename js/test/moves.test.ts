@@ -144,6 +144,9 @@ test("keys of the legend show only their place or status, and say that they are 
     "distributed",
     "2 succeeded",
   ]);
+  press(row(cb, "process_payment"), "Escape");
+  expect([steps(cb).length, cb.querySelectorAll('[aria-pressed="true"]').length]).toEqual([8, 0]);
+  click(one(cb, '[data-place="distributed"]'));
   click(one(cb, ".cb-link"));
   expect(steps(cb).length).toBe(8);
 });

@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import { beforeEach, expect, test, vi } from "vitest";
 import type { Snapshot } from "../src/model";
+import { SILENT } from "../src/widget";
 import { fixture } from "./fake";
 import { click, fresh, one, press, row, type Shown, settle, shown } from "./host";
 
@@ -367,4 +368,25 @@ test("a bar is carried to another executor; sideways only where the picture does
 
   expect([sideways, over, one(all.cb, ".cb-dropzone").hidden]).toEqual([true, true, true]);
   expect(asked(all, "preview")).toMatchObject({ step: "check_inventory", executor: "local" });
+});
+
+test("a busy kernel is named where somebody waits for it, not for what is asked along the way", () => {
+  const all = opened("calculate_tax");
+  vi.advanceTimersByTime(5100);
+  const before = one(all.cb, ".cb-live").textContent;
+  tab(all.cb, "events");
+  vi.advanceTimersByTime(5100);
+
+  expect(all.model.asked("choices").length).toBe(1);
+  expect([before, one(all.cb, ".cb-message").textContent]).toEqual(["", SILENT]);
+});
+
+test("one reason for several executors is said once", () => {
+  const all = opened("check_inventory", {
+    ...fixture("finished"),
+    executors: ["local", "distributed", "gpu"].map((name) => ({ name, label: name, remote: name !== "local" })),
+  });
+  answer(all, "choices", { refused: { local: "it has begun", gpu: "it has begun", distributed: "it has begun" } });
+
+  expect(one(all.cb, ".cb-refused").textContent).toBe("local, gpu: it has begun");
 });

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { many } from "../fixtures/snapshots.mjs";
 import { frame } from "../src/layout";
 import type { Row } from "../src/model";
-import { cuts, type Frame, panned, position, Squeeze, ticks, timeAt, windowed, zoomed } from "../src/time";
+import { cuts, type Frame, followed, panned, position, Squeeze, ticks, timeAt, windowed, zoomed } from "../src/time";
 import { fixture } from "./fake";
 
 const GAPS = new Squeeze([
@@ -98,4 +98,11 @@ test("gaps of ten thousand rows are found quickly", () => {
   cuts(rows, 9);
 
   expect(performance.now() - before).toBeLessThan(250);
+});
+
+test("a window that had now in it follows it, another one stays", () => {
+  expect(followed({ from: 2, to: 4 }, 3.9, 4.1)).toEqual({ from: expect.closeTo(2.5), to: expect.closeTo(4.5) });
+  expect(followed({ from: 2, to: 4 }, 3.8, 3.9)).toEqual({ from: 2, to: 4 });
+  expect(followed({ from: 2, to: 4 }, 9, 9.1)).toEqual({ from: 2, to: 4 });
+  expect(followed(null, 1, 2)).toBe(null);
 });

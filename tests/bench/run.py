@@ -10,6 +10,8 @@ import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -168,6 +170,59 @@ def order_rows(session: Session) -> None:
     line("  lowest and highest", min(warm), "ms", f"to {max(warm):.1f} ms")
 
 
+RESUME = """
+import sys, time
+from pathlib import Path
+from cerebelum_nb import Session, step, workflow
+from cerebelum_nb.config import Settings
+
+home, steps, again = Path(sys.argv[1]), [], len(sys.argv) > 2
+for i in range(1000):
+    space = {}
+    exec(f"def s{i}(context{f', s{i - 1}' if i else ''}): return [{i}, 'x' * 100]", space)
+    steps.append(step(name=f"s{i}")(space[f"s{i}"]))
+
+@step
+def last(context, s999):
+    if not again:
+        raise OSError("not yet")
+    return time.perf_counter()
+
+w = workflow(name="thousand")(lambda wf: wf.timeline(*steps, last))
+session = Session(Settings(home=home))
+began = time.perf_counter()
+run = session.load(session.history.unfinished()).resume() if again else session.run(w)
+run.wait()
+if again:
+    assert [row.status for row in run.rows()].count("reused") == 1000
+    print(run.outputs["last"] - began)
+session.close()
+"""
+
+
+def resume_rows() -> None:
+    """Seconds from looking for a run of 1,000 completed steps to the first attempt after it, in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="cerebelum-bench-") as home:
+        for more in ([], ["again"]):
+            told = subprocess.run(
+                [sys.executable, "-c", RESUME, home, *more], capture_output=True, text=True, check=True
+            )
+    line("resume of 1,000 completed steps", float(told.stdout), "s", "at most 2")
+
+
+def careful_rows(session: Session) -> None:
+    """Microseconds that a step costs more whose beginning and end are on disk at once."""
+    links = chain(LINKS, "once", effects="once")
+
+    def each(work: Workflow) -> float:
+        run = session.run(work, {})
+        run.wait()
+        return (run.state.ended_at - run.state.started_at) / LINKS
+
+    cost = statistics.median(each(links) for _ in range(5))
+    line("local step that runs once, on disk before it begins", cost * 1e6, "us", "")
+
+
 def line(what: str, value: float, unit: str, beside: str) -> None:
     """One row of the table."""
     print(f"{what:<46}{value:>10.2f} {unit:<10} {beside}".rstrip())
@@ -184,6 +239,8 @@ def main() -> None:
     order_rows(session)
     local_rows(session)
     cache_rows(session)
+    careful_rows(session)
+    resume_rows()
     remote_rows(session)
     session.close()
 

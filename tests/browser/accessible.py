@@ -8,8 +8,11 @@ AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-def faults(page: Page, part: str = ".cb") -> list[str]:
+def faults(page: Page, part: object = ".cb") -> list[str]:
     """Serious and critical faults within a part of the page: rule, why, and where.
+
+    Args:
+        part: What axe takes for one: a selector, or ``{"fromShadowDom": [host, selector]}``.
 
     A row's spoken name begins with its visible one, as who speaks to the page needs it; what stands beside its bar comes
     in another order, with more words: that one rule is left out for rows.
@@ -18,7 +21,8 @@ def faults(page: Page, part: str = ".cb") -> list[str]:
     if not page.evaluate("typeof globalThis.axe === 'object'"):
         page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate(
-        "async ([part, tags]) => (await axe.run(part, {runOnly: {type: 'tag', values: tags}})).violations", [part, RULES]
+        "async ([part, tags]) => (await axe.run(part, {runOnly: {type: 'tag', values: tags}})).violations",
+        [part, RULES],
     )
     return [
         f"{v['id']} ({v['impact']}): {v['help']}: {node['target']} {node['html'][:160]} {node.get('failureSummary', '')}"

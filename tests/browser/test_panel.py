@@ -4,13 +4,14 @@ import json
 
 import pytest
 
+from cerebelum_nb import step, workflow
 from tests.browser.accessible import faults
 from tests.browser.jupyter import ask_kernel, browser, command, open_notebook, saved, server, write_notebook
 from tests.browser.test_live_widget import SCREENS, row, static_charts
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-EVIL = "<img src=x onerror=\"globalThis.hacked=1\"><script>globalThis.hacked=1</script>"
+EVIL = '<img src=x onerror="globalThis.hacked=1"><script>globalThis.hacked=1</script>'
 STEPS = f"""
 from cerebelum_nb import step, workflow
 EVIL = {EVIL!r}
@@ -100,11 +101,12 @@ def test_a_step_is_looked_into_and_nothing_of_it_is_saved(app, tmp_path):
         page.screenshot(path=SCREENS / f"{app}-panel-dark.png")
         night = faults(page)
         hacked = page.evaluate("globalThis.hacked")
-        book = saved(page, tmp_path / "look.ipynb", lambda b: static_charts(b))
+        book = saved(page, tmp_path / "look.ipynb", static_charts)
         errors = list(page.errors)
 
-    text = json.dumps([c.get("outputs", [])[1:] for c in book.cells]) + json.dumps(book.metadata.get("widgets", {}))
-    assert "of: 'canary-result'" in preview and EVIL[:20] in preview
+    text = json.dumps([c.get("outputs", []) for c in book.cells]) + json.dumps(book.metadata.get("widgets", {}))
+    assert "of: 'canary-result'" in preview
+    assert EVIL[:20] in preview
     assert "dict · 2 items" in inputs
     assert any("attempt 1 ended: ok" in line for line in events)
     assert "global 'TABLE'" in carried
@@ -116,7 +118,9 @@ def test_a_step_is_looked_into_and_nothing_of_it_is_saved(app, tmp_path):
 
 
 def test_an_error_with_markup_is_text_everywhere(tmp_path):
-    write_notebook(tmp_path / "bad.ipynb", "%load_ext cerebelum_nb", STEPS, "run = %cerebelum_run broken {'n': 20} --detach")
+    write_notebook(
+        tmp_path / "bad.ipynb", "%load_ext cerebelum_nb", STEPS, "run = %cerebelum_run broken {'n': 20} --detach"
+    )
     with server(tmp_path, "lab") as url, browser() as page:
         open_notebook(page, url, "bad.ipynb", "lab")
         command(page, "notebook:run-all-cells")
@@ -168,7 +172,9 @@ def test_steps_run_again_alone_together_and_all(tmp_path):
         told = json.loads(ask_kernel(page, RUNS))
         errors = list(page.errors)
 
-    assert [part in plan for part in ("Runs 1: clean", "About ", "of work", 'runs[1].rerun("clean", only=True)')] == [True] * 4
+    assert [part in plan for part in ("Runs 1: clean", "About ", "of work", 'runs[1].rerun("clean", only=True)')] == [
+        True
+    ] * 4
     assert title == "3 steps"
     assert 'runs[2].rerun(["load", "clean", "check"], executor="local")' in many
     assert (light, night) == ([], [])
@@ -183,7 +189,13 @@ def test_steps_run_again_alone_together_and_all(tmp_path):
 
 def test_a_bar_is_dragged_to_another_executor_and_the_choice_is_kept(tmp_path):
     (tmp_path / "pyproject.toml").write_bytes(b"[project]  # mine\nname = 'x'\n")
-    write_notebook(tmp_path / "keep.ipynb", "%load_ext cerebelum_nb", STEPS, "%cerebelum_run flow {'n': 20}", "%cerebelum_run flow {'n': 21}")
+    write_notebook(
+        tmp_path / "keep.ipynb",
+        "%load_ext cerebelum_nb",
+        STEPS,
+        "%cerebelum_run flow {'n': 20}",
+        "%cerebelum_run flow {'n': 21}",
+    )
     with server(tmp_path, "lab") as url, browser() as page:
         open_notebook(page, url, "keep.ipynb", "lab")
         command(page, "notebook:run-cell-and-select-next")
@@ -214,7 +226,8 @@ def test_a_bar_is_dragged_to_another_executor_and_the_choice_is_kept(tmp_path):
         why = ask_kernel(page, "%cerebelum_run flow {'n': 22}\nprint([r.reason for r in runs[-1].rows()][1])")
 
     assert not menu
-    assert '@step(executor="local")' in cell and "Cell In[2]" in cell
+    assert '@step(executor="local")' in cell
+    assert "Cell In[2]" in cell
     assert before == b"[project]  # mine\nname = 'x'\n"
     assert after == before + b'\n[tool.cerebelum.strategy]\nclean = "local"\n'
     assert "the configuration says 'local' for this step" in why
@@ -244,8 +257,6 @@ def test_a_run_is_saved_as_page_picture_drawing_and_trace(tmp_path):
 
 
 def test_a_saved_page_opens_from_a_file_without_kernel_or_network(session, tmp_path):
-    from cerebelum_nb import step, workflow
-
     def first(context, inputs):
         return 1
 

@@ -130,12 +130,12 @@ def first(folder, fails=False):
     return said
 
 
-def second(folder, **more):
+def second(folder, force=False):
     """Go on from the newest run that has not succeeded, in another kernel."""
     session = opened(folder)
     try:
         run = session.load(session.history.unfinished())
-        return told(run.resume(**more))
+        return told(run.resume(force=force))
     except PlanError as refused:
         return {"status": "refused", "error": str(refused)}
     finally:

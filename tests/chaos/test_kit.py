@@ -19,7 +19,7 @@ from kit_program import steps
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import CerebelumError
-from cerebelum_nb.model.events import RunFinished, encode_lines
+from cerebelum_nb.model.events import RunFinished
 from cerebelum_nb.runtime.journal import Journal, read, read_runs
 from cerebelum_nb.testing import chaos
 
@@ -67,6 +67,8 @@ def test_a_kernel_says_what_its_function_returned_or_raised(kernels, tmp_path):
 )
 def test_a_kernel_dies_at_the_point_and_the_disk_has_the_event_or_has_it_not(kernels, tmp_path, after, last):
     there, not_there = tmp_path / "there", tmp_path / "not"
+    there.mkdir()
+    not_there.mkdir()
 
     died = [
         kernels.run("run", str(there), at=chaos.Point(after, on_disk=True)),
@@ -346,7 +348,7 @@ def test_what_does_not_hold_is_named(ran, tmp_path):
     )
 
 
-def test_a_second_end_a_gap_and_a_state_that_is_not_the_fold_are_noticed(ran, tmp_path):
+def test_a_second_end_a_wrong_event_and_a_state_that_is_not_the_fold_are_noticed(ran, tmp_path):
     home = tmp_path / "home"
     journal, last = Journal(home / "journal.db"), len(ran.events)
     journal.write(ran.id, [RunFinished(last, ran.events[-1].at, "failed")])
@@ -355,16 +357,22 @@ def test_a_second_end_a_gap_and_a_state_that_is_not_the_fold_are_noticed(ran, tm
 
     with journal_of(tmp_path) as db:
         db.execute("delete from journal")
-        gap = [event for event in ran.events if event.seq != 3]
-        db.execute(
-            "insert into journal(run, first, last, lines) values(?,?,?,?)", (ran.id, 0, gap[-1].seq, encode_lines(gap))
-        )
-    assert chaos.broken(home) == [f"run {ran.id} cannot be folded: event 4 after 2"]
+    bad = [*ran.events[:3], *(msgspec.structs.replace(event, seq=event.seq + 1) for event in ran.events[2:])]
+    journal = Journal(home / "journal.db")
+    journal.write(ran.id, bad)
+    journal.close()
+    assert chaos.broken(home) == [f"run {ran.id} cannot be folded: attempt 1 of task 0 ended while not running"]
 
+    with journal_of(tmp_path) as db:
+        db.execute("delete from journal")
+    journal = Journal(home / "journal.db")
+    journal.write(ran.id, ran.events[:-1])
+    journal.close()
     ran.scheduler.state.names = ("one", "three")
     found = chaos.broken(home, live=[ran])
     assert f"run {ran.id}: the fold of its events is not its live state" in found
     assert f"run {ran.id}: the journal has {last - 1} events, it has {last}" in found
+    assert len(found) == 2
 
 
 def test_a_run_that_has_a_name_and_no_events_is_lost(ran, tmp_path):

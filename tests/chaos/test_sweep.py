@@ -84,22 +84,34 @@ def lives_on(kernels, folder, fails, then, at_death):
     said, now = second.said or {"status": second.error, "error": ""}, ledger.counts()
     new = now - at_death
     found = list(second.left)
-    may_have_paid = "pay" in then.attempts and ("pay" not in then.completed or "undo reserve" in then.attempts)
+    cut_off = "pay" in then.attempts and "pay" not in then.completed
+    undoing_began = "end" in then.failed  # from there on the run is undone, and no step of it runs
     if said["status"] == "refused" and "end" in then.completed:
         return []  # all was done; only the last word was missing
     if said["status"] == "refused":
-        wrong = [] if may_have_paid and "pay" in said["error"] else [f"refused: {said['error']}"]
-        return wrong + [f"{name} was done though it was refused" for name in new]
-    found += ["pay was cut off and the run went on without a word"] if may_have_paid and not fails else []
+        wrong = [] if (cut_off or undoing_began) and "pay" in said["error"] else [f"refused: {said['error']}"]
+        wrong += [f"{name} was done though it was refused" for name in new]
+        return wrong + forced(kernels, folder, fails)
+    found += ["pay was cut off and the run went on without a word"] if cut_off else []
     found += [f"pay was done {now['pay']} times"] if now["pay"] > 1 else []
     ends = "compensated" if fails else "succeeded"
     if (said["status"], said["output"]) != (ends, None if fails else OUTPUT):
         return [*found, f"it ended as {said}"]
     for name, times in ONCE.items():
         wanted = 0 if name in then.completed else times
-        if new[name] != wanted and not (fails and "undo reserve" in then.attempts):
+        if new[name] != wanted and not undoing_began:
             found.append(f"{name} was done {new[name]} times more, not {wanted}")
     return found + undoing(ledger, fails)
+
+
+def forced(kernels, folder, fails):
+    """What was refused can be had by force, and then it ends."""
+    third = in_one(kernels, "second", str(folder), True)
+    said, paid = third.said or {"status": third.error}, Ledger(folder / "ledger").counts()["pay"]
+    found = [*third.left, *undoing(Ledger(folder / "ledger"), fails)]
+    if said["status"] != ("compensated" if fails else "succeeded"):
+        found.append(f"by force it ended as {said}")
+    return found + ([f"pay was done {paid} times"] if paid > 2 else [])
 
 
 def undoing(ledger, undone):

@@ -82,7 +82,9 @@ async def test_a_stopped_core_is_noticed_and_all_of_it_is_gone(core, tmp_path):
     outcome = await asyncio.wait_for(running, 30)
 
     assert (outcome.kind, outcome.error.type, outcome.delivered) == ("lost", "CoreLost", True)
-    assert f"Core (pid {pids[0]}) did not answer for 2 s, and was ended, while it had step 'nap'" in outcome.error.message
+    assert (
+        f"Core (pid {pids[0]}) did not answer for 2 s, and was ended, while it had step 'nap'" in outcome.error.message
+    )
     assert SILENT_S * 0.9 < time.monotonic() - began < 3 * SILENT_S
     assert worker in pids
     await until(lambda: all(map(is_gone, pids)), 5)
@@ -252,7 +254,7 @@ async def test_an_attempt_is_taken_back_exactly_when_no_worker_has_it(core, tmp_
         task.cancel()
     await asyncio.gather(*held, return_exceptions=True)
     done = asyncio.ensure_future(core.run(running, Heard()))
-    await until(lambda: (tmp_path / "other").exists())
+    await until((tmp_path / "other").exists)
     core.withdraw(running.run, running.task, running.number)
     assert isinstance(await asyncio.wait_for(done, 10), Outcome)
     assert (done.result().kind, (tmp_path / "touched").exists()) == ("ok", False)

@@ -244,6 +244,11 @@ def test_apply_on_an_ended_run_follows_the_new_one_and_updates_the_chart(nb):
         ({"kind": "details", "step": "nowhere"}, "ack", "no step 'nowhere'"),
         ({"kind": "cancel"}, "ack", "had already ended"),
         ({"kind": "dance"}, "ack", "does not know 'dance'"),
+        ({"kind": "look", "tab": "heart", "step": "second"}, "ack", "does not know the tab 'heart'"),
+        ({"kind": "look", "tab": "result", "step": "nowhere"}, "ack", "no step 'nowhere'"),
+        ({"kind": "file", "what": "docx"}, "ack", "not saved as 'docx'"),
+        ({"kind": "keep", "step": "second", "executor": "clowd", "where": "cell"}, "ack", "no executor 'clowd'"),
+        ({"kind": "apply", "step": "second", "scope": "this", "steps": ["first", "second"]}, "ack", "name that step"),
     ],
 )
 def test_what_cannot_be_done_is_answered(nb, message, kind, said):
@@ -254,6 +259,47 @@ def test_what_cannot_be_done_is_answered(nb, message, kind, said):
 
     assert answer["kind"] == kind
     assert said in answer["text"]
+
+
+def test_a_panel_gets_what_it_asks_for_and_none_of_it_is_a_trait(nb):
+    nb("""
+@step
+def secret(context, first): return {"key": "canary-" + "value"}
+
+@workflow
+def hidden(wf): wf.timeline(first >> secret)
+""")
+    comm = widget_of(nb, nb("%cerebelum_run hidden"))
+    asked = [
+        {"kind": "look", "tab": "result"},
+        {"kind": "look", "tab": "value", "of": "result"},
+        {"kind": "look", "tab": "carried"},
+        {"kind": "look", "tab": "events"},
+        {"kind": "choices"},
+        {"kind": "keep", "executor": "distributed", "where": "cell", "confirmed": False},
+        {"kind": "file", "what": "trace"},
+        {"kind": "file", "what": "svg"},
+        {"kind": "file", "what": "html"},
+    ]
+    answers = []
+    for number, message in enumerate(asked, 700):
+        nb.click(comm, {"step": "secret", "request": number, **message})
+        answers.append(nb.answer_to(comm, number))
+    result, value, carried, events, choices, kept, *files = answers
+    request = nb.client.session.msg("comm_msg", {"comm_id": comm, "data": {"method": "request_state"}})
+    nb.comms[comm] = {}
+    nb.client.shell_channel.send(request)
+    nb.hear(lambda: "snapshot" in nb.comms[comm])
+
+    assert (result["result"]["type"], result["result"]["size"]) == ("dict", "1 item")
+    assert value["text"] == "key: 'canary-value'"
+    assert carried["items"] == []
+    assert [text for _, text in events["lines"]][-1] == "succeeded"
+    assert choices["refused"] == {}
+    assert kept["lines"][0]["new"] == '@step(executor="distributed")'
+    assert kept["lines"][0]["where"].startswith("Cell In[")
+    assert [file["name"].rpartition("-")[2].partition(".")[2] for file in files] == ["trace.json", "svg", "html"]
+    assert "canary-value" not in json.dumps([nb.comms[comm], files, result, events, carried])
 
 
 def test_resync_sends_the_whole_state(nb):

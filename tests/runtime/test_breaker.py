@@ -52,7 +52,9 @@ def test_three_failures_in_a_row_open_it_and_it_says_why(breaker, clock):
     assert str(breaker) == "gpu: not tried for 20 s more (Core did not start)"
 
 
-@pytest.mark.parametrize(("outcome", "state"), [(OK, "closed"), (RAISED, "closed"), (UNSENT, "open"), (CANCELLED, "open")])
+@pytest.mark.parametrize(
+    ("outcome", "state"), [(OK, "closed"), (RAISED, "closed"), (UNSENT, "open"), (CANCELLED, "open")]
+)
 def test_only_what_has_run_there_interrupts_the_row(breaker, clock, outcome, state):
     fail(breaker, clock, 2)
     breaker.ended(outcome, clock.now)

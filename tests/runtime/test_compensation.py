@@ -763,3 +763,59 @@ def test_whatever_fails_exactly_what_completed_is_undone_after_what_read_it(sess
     assert next(e for e in run.events if isinstance(e, RunStarted)).undo == tuple(
         i + 1 for i in range(n) if i not in fails
     )
+
+
+# as it is read later --------------------------------------------------------------------------------------------------
+
+
+def test_another_session_sees_what_was_undone_and_what_is_left_with_the_same_keys(tmp_path, log):
+    first = Session(Settings(home=tmp_path / "home"))
+    undone = ended(first.run(chain(log)))
+    resumed = ended(undone.resume())
+    left = ended(first.run(chain(log, undo_fails=99, compensate_retries=0)))
+    keys = [leftover.key for leftover in left.leftovers]
+    first.close()
+
+    second = Session(Settings(home=tmp_path / "home"))
+    try:
+        again, other, third = (second.load(run.id) for run in (undone, left, resumed))
+        assert (again.status, again.undone, repr(again)) == (
+            *("compensated", ("charge", "reserve")),
+            "<run 1 of w: compensated, 2 of 3 steps, 2 of 2 undone: ship failed>",
+        )
+        assert notes(again.error()) == ["undone: charge, reserve"]
+        assert (other.status, [leftover.key for leftover in other.leftovers]) == ("compensation_failed", keys)
+        assert type(other.error()) is CompensationFailed
+        assert third.keys == {"reserve": resumed.id, "charge": resumed.id} == resumed.keys
+        assert [entry.status for entry in second.history.entries()] == [
+            *("compensation_failed", "compensated", "compensated"),
+        ]
+    finally:
+        second.close()
+
+
+def test_results_that_are_not_kept_leave_the_step_over_by_name_and_the_rest_is_undone(tmp_path, log):
+    first = Session(Settings(home=tmp_path / "home", keep_results=False))
+    read = step(name="read", compensate=lambda context, result: log.append("undo read"))(lambda context: 1)
+    blind = step(name="blind", depends_on=["read"], compensate=lambda context: log.append("undo blind"))(
+        lambda context: 2
+    )
+
+    @workflow(name="unkept")
+    def unkept(wf):
+        wf.timeline(read >> blind >> does("end", [], fails=True))
+
+    run = ended(first.run(unkept, on_failure="stop"))
+    first.close()
+    second = Session(Settings(home=tmp_path / "home", keep_results=False))
+    try:
+        recalled = second.load(run.id)
+        with pytest.raises(PlanError, match="inputs of run 1 are not known"):
+            recalled.compensate()
+        recalled.without_inputs = ""
+        undoing = ended(recalled.compensate())
+        ((name, _, why),) = undoing.leftovers
+        assert (log, name) == (["undo blind"], "read")
+        assert why.startswith("ResultLost: the result of 'read' is not kept: ")
+    finally:
+        second.close()

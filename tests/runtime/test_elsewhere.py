@@ -85,8 +85,10 @@ def test_a_queue_loses_its_newest_until_it_is_no_longer_than_those_who_can_leave
 
     assert moved == sorted(moved)  # newest first
     assert all(bounds[task] is not None for task in moved)
-    assert all(bound is None or task in moved or bound >= left or any(m > task for m in moved) for task, bound in waiting)
-    if bounds and len({b for b in bounds}) == 1 and bounds[0] is not None:
+    assert all(
+        bound is None or task in moved or bound >= left or any(m > task for m in moved) for task, bound in waiting
+    )
+    if bounds and len(set(bounds)) == 1 and bounds[0] is not None:
         assert left == min(len(bounds), bounds[0])
 
 

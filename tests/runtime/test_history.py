@@ -444,3 +444,22 @@ def test_a_session_tidies_up_before_it_writes(tmp_path):
 
     assert {e.run for e in second.history.entries()} == set(ids)
     second.close()
+
+
+def test_a_result_that_was_kept_with_a_run_that_is_gone_is_asked_about(tmp_path):
+    session = Session(Settings(home=tmp_path))
+    run, ready = failing(session, tmp_path)
+    second = run.resume()
+    second.wait(DEADLINE)
+    session.history.purge([run.id])
+    session.close()
+    ready.touch()
+
+    later = Session(Settings(home=tmp_path))
+    failing(later, tmp_path)
+    loaded = later.load(second.id)
+    assert [loaded.plan.names[t] for t in loaded.lost] == ["a"]
+    with pytest.raises(PlanError, match="without a result by now: a"):
+        loaded.resume()
+    assert loaded.resume(changed="run").result(DEADLINE).output == {"ok": "done"}
+    later.close()

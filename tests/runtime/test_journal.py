@@ -206,14 +206,13 @@ def works_on(path):
     try:
         book.write("new", events("new"), about("new"))
     except sqlite3.DatabaseError as exc:
-        is_left_to_the_pump = journal.is_damaged(exc)  # it sets the file aside and writes to another
+        if not journal.is_damaged(exc):  # else the pump sets the file aside then, and writes to another
+            raise
     else:
-        is_left_to_the_pump = False
         assert list(read(book.path, "new")) == events("new")
     book.close()
     if book.path != path:
         shutil.rmtree(book.path.parent)
-    return is_left_to_the_pump
 
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -227,7 +226,7 @@ def test_a_journal_that_was_cut_short_is_read_as_far_as_it_goes_or_set_aside(sou
     path.write_bytes(body[: int(len(body) * cut)])
 
     is_prefix_or_told(path, events("r", 60))
-    assert not works_on(path)
+    works_on(path)
     shutil.rmtree(path.parent)
 
 
@@ -242,7 +241,7 @@ def test_flipped_bytes_never_make_another_run_of_it(sound, tmp_path_factory, at,
     path.write_bytes(body)
 
     is_prefix_or_told(path, events("r", 60))
-    assert not works_on(path)
+    works_on(path)
     shutil.rmtree(path.parent)
 
 

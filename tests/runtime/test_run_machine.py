@@ -298,7 +298,7 @@ class RunMachine(RuleBasedStateMachine):
                     self.turn(ticket, "", None, Outcome(kind, error=ErrorInfo("OSError", "torn")))
             elif (taken := self.run.turn(lane)) is not None:
                 tickets.append(taken)
-            for timer in self.rang if self.dice.random() < 0.3 else ():
+            for timer in list(self.rang) if self.dice.random() < 0.3 else ():  # one may set another
                 timer()
             self.all_holds()
 

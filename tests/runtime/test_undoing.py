@@ -148,6 +148,35 @@ def test_exactly_what_completed_is_undone_after_all_that_depends_on_it(graph):
     assert refolded(kit)
 
 
+@settings(max_examples=40, deadline=None)
+@given(graphs())
+def test_wherever_a_run_is_cut_off_the_next_one_undoes_the_rest_and_nothing_that_is_known_to_be_undone(graph):
+    needs, undo, fails, _, order = graph
+    plan = plan_of(needs, undo)
+    kit = Kit(plan)
+    kit.play(fails, order)
+
+    for length in range(1, len(kit.s.log) + 1):
+        state = RunState()
+        for event in kit.s.log[:length]:
+            state.apply(event)
+        cut = Scheduler(plan, poke=dict.fromkeys(state.ready, list), stop=lambda *_: None, urgent=list)
+        cut.state = state
+        cut.cancel("its kernel ended", undo=False)
+        cut.abandon()
+        cut.abandon(undoing=True)
+        done = {t for t in undo if state.phase[t] == SUCCEEDED}
+        stands = frozenset(task for _, task in line_of([state]).done.values() if task in undo)
+        assert stands == done - state.undone
+        assert state.status != "running"
+        if stands:
+            there = {t: ("", "") for t in range(plan.steps) if state.phase[t] == SUCCEEDED and t not in state.undone}
+            following = Kit(plan, reused=there, stands=Stands(stands), undo_now="as asked")
+            following.play()
+            assert following.s.state.undone == stands
+            assert following.s.state.status == "compensated"
+
+
 def test_independent_steps_are_undone_side_by_side():
     kit = Kit(plan_of(DIAMOND, (0, 1, 2)))
     kit.play({3})

@@ -43,7 +43,7 @@ def check(  # noqa: PLR0913  one for each thing that must hold
     Args:
         home: The project's folder, ``.cerebelum``.
         began: Runs that are known to have begun; each must be in the journal.
-        live: Runs of this process; the state of each must be the fold of its events.
+        live: Runs of this process that have ended; the state of each must be the fold of its events.
         ledger: What steps have done.
         most: Effect to how often it may have happened; those that are not named are not bounded.
         watch: What there was before; nothing else may be left of processes, files, sockets and memory.
@@ -102,11 +102,13 @@ def _of_run(journal: Path, run: str) -> list[str]:
 
 def _of_live(journal: Path, run: Run, known: Collection[str]) -> list[str]:
     """What is wrong with a run of this process."""
+    if not run.done:
+        return []  # it goes on while we look
     found = []
     if folded(run.events) != run.scheduler.state:
         found.append(f"run {run.id}: the fold of its events is not its live state")
     on_disk = list(read(journal, run.id)) if run.id in known else []
-    if run.done and run.state.status != "running" and on_disk != list(run.events):
+    if run.state.status != "running" and on_disk != list(run.events):
         found.append(f"run {run.id}: the journal has {len(on_disk)} events, it has {len(run.events)}")
     return found
 
@@ -124,12 +126,13 @@ class Tale(msgspec.Struct, frozen=True):
 
     attempts: dict[str, int]  # how many were handed out
     completed: frozenset[str]
+    failed: frozenset[str]
     status: str  # "" for one that has no end
 
 
 def tale(home: Path, run: str) -> Tale:
     """What the journal tells of a run."""
-    attempts, completed, names, status = dict[str, int](), set[str](), tuple[str, ...](), ""
+    attempts, completed, failed, names, status = dict[str, int](), set[str](), set[str](), tuple[str, ...](), ""
     submitted: set[tuple[int, int]] = set()
     for event in read(home / "journal.db", run):
         match event:
@@ -141,9 +144,11 @@ def tale(home: Path, run: str) -> Tale:
                     attempts[names[event.task]] = attempts.get(names[event.task], 0) + 1
             case TaskFinished(status="succeeded"):
                 completed.add(names[event.task])
+            case TaskFinished(status="failed"):
+                failed.add(names[event.task])
             case RunFinished():
                 status = event.status
-    return Tale(attempts, frozenset(completed), status)
+    return Tale(attempts, frozenset(completed), frozenset(failed), status)
 
 
 def interrupted(home: Path) -> list[str]:
@@ -184,11 +189,10 @@ class Watch:
 
     def _now(self) -> dict[str, set[str]]:
         gc.collect()  # what nobody holds any more is not left behind
+        directories = [path for folder in self._folders for path in folder.glob(SOCKETS)]
         return {
             "process": {f"process {name}" for name in _children()},
-            "sockets": {
-                f"directory {path}" for folder in self._folders for path in folder.glob(SOCKETS) if _mine(path)
-            },
+            "sockets": {f"directory {path}" for path in directories if _mine(path) and _left(path)},
             "descriptor": set(_descriptors()),
             "memory": {f"shared memory {path}" for path in _SHARED.glob("*") if _mine(path)},
         }

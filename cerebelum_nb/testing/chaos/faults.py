@@ -137,7 +137,8 @@ def corrupt(home: Path, run: str, task: int, how: Damage = "flip") -> bool:
     Args:
         home: The project's folder, ``.cerebelum``.
         task: Its number in the run; -1 for the run's inputs.
-        how: ``flip`` a byte, ``truncate`` to half, or ``delete``.
+        how: ``flip`` a byte, ``truncate`` to half, or ``delete``: its file, or (a small result has none) all that the
+            database has of the run.
 
     Returns:
         Whether there was anything to damage: a result that is None, or another run's, has no bytes of its own.
@@ -154,13 +155,12 @@ def corrupt(home: Path, run: str, task: int, how: Damage = "flip") -> bool:
             mine = next((one for one in row if one.task == task and one.codec not in ("", NONE, SEE)), None)
             if mine is None:
                 continue
-            rest = [one for one in row if one is not mine]
-            if how != "delete":
-                rest.append(msgspec.structs.replace(mine, body=_damaged(mine.body, how)))
-            if rest:
-                db.execute("update results set body=? where rowid=?", (msgspec.msgpack.encode(rest), rowid))
-            else:
-                db.execute("delete from results where rowid=?", (rowid,))
+            if how == "delete":
+                db.execute("delete from results where run=?", (run,))
+                return True
+            bad = msgspec.structs.replace(mine, body=_damaged(mine.body, how))
+            rest = [bad if one is mine else one for one in row]
+            db.execute("update results set body=? where rowid=?", (msgspec.msgpack.encode(rest), rowid))
             return True
     return False
 

@@ -187,16 +187,25 @@ def storm(folder: str, seeds: Sequence[int], disk: str) -> list[dict[str, Any]]:
         folder: For what the runs write down.
         disk: Where the project is; it may become full. Empty where there is no such disk.
     """
-    with _opened(Path(folder) / "warm") as session:  # what stays open for good is opened
-        session.run(defined(drawn(0)), inputs_of(drawn(0), Path(folder) / "warm.ledger")).wait(
-            ENDS_WITHIN_S, echo=False
-        )
+    _warm(Path(folder))
     watch = Watch(Path(os.environ["TMPDIR"]))
-    with proxied() as lines, _opened(Path(disk or folder) / "home") as session:
-        told = [_one(session, lines, Path(folder), seed, Path(disk) if disk else None) for seed in seeds]
+    told = _one_by_one(Path(folder), seeds, disk)
     if left := watch.left():
         told[-1]["broken"] += [*left, f"after the runs of seeds {list(seeds)}"]
     return told
+
+
+def _warm(folder: Path) -> None:
+    """A run without trouble, so that what stays open for good is opened."""
+    with _opened(folder / "warm") as session:
+        run = session.run(defined(drawn(0)), inputs_of(drawn(0), folder / "warm.ledger"))
+        run.wait(ENDS_WITHIN_S, echo=False)
+
+
+def _one_by_one(folder: Path, seeds: Sequence[int], disk: str) -> list[dict[str, Any]]:
+    """In a frame of its own: a session that is closed keeps its loops until nobody holds it any more."""
+    with proxied() as lines, _opened(Path(disk or folder) / "home") as session:
+        return [_one(session, lines, folder, seed, Path(disk) if disk else None) for seed in seeds]
 
 
 def _one(session: Session, lines: Sequence[Proxy], folder: Path, seed: int, disk: Path | None) -> dict[str, Any]:
@@ -265,8 +274,8 @@ class Chain:
         for _ in range(RESUMES):
             self.runs.append(run)
             if not run.wait(ENDS_WITHIN_S, echo=False):
-                rows = [(row.step, row.status) for row in run.rows()]
-                self.wrong.append(f"run {run.id} does not end: {rows}")
+                rows, last = [(row.step, row.status) for row in run.rows()], run.events[-8:]
+                self.wrong.append(f"run {run.id} does not end: {rows}; its last events are {last}")
                 run.cancel()
                 return
             if run.status == "succeeded":

@@ -1,0 +1,79 @@
+"""What axe-core says of the widget in its main states, light and dark, at its usual size and at 200 %."""
+
+import functools
+import http.server
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.browser.accessible import faults
+from tests.browser.jupyter import browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+JS = Path(__file__).parents[2] / "js"
+STATIC = JS.parent / "cerebelum_nb" / "notebook" / "static"
+STATES = ("running", "finished", "failed", "rerun", "paused", "folded", "many")
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves js/, and the bundle at the root."""
+
+    def translate_path(self, path):
+        path = path.partition("?")[0].lstrip("/")
+        return str((STATIC if path in ("widget.js", "widget.css") else JS) / path)
+
+    def guess_type(self, path):
+        return "text/javascript" if str(path).endswith(("js", "mjs")) else super().guess_type(path)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def base():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(JS)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/demo/index.html"
+    server.shutdown()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_serious_is_found_in_any_state(base, theme):
+    found = {}
+    with browser() as page:
+        for state in STATES:
+            page.goto(f"{base}?case={state}&theme={theme}")
+            page.wait_for_selector(".cb-row")
+            found[state] = faults(page)
+            steps = page.locator('.cb-row[data-kind="step"] .cb-name')
+            steps.last.click()  # its menu, over the panel
+            page.wait_for_selector(".cb-panel:visible")
+            found[f"{state}, open"] = faults(page)
+            page.keyboard.press("Escape")
+            page.locator(".cb-save").click()
+            found[f"{state}, save"] = faults(page)
+        page.goto(f"{base}?case=paused&theme={theme}")
+        page.click(".cb-asks")
+        page.wait_for_selector(".cb-ask:visible")
+        found["asked"] = faults(page)
+
+    assert {state: said for state, said in found.items() if said} == {}
+
+
+def test_at_200_percent_nothing_is_cut_off_and_nothing_scrolls_sideways(base):
+    with browser() as page:
+        page.set_viewport_size({"width": 640, "height": 480})  # 1280 by 960 at 200 %
+        page.goto(f"{base}?case=failed&theme=light")
+        page.wait_for_selector(".cb-row")
+        page.locator('.cb-row[data-step="process_payment"] .cb-name').click()
+        page.keyboard.press("Escape")
+        page.wait_for_selector(".cb-panel:visible")
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        out = page.eval_on_selector_all(
+            ".cb button:not([hidden]), .cb-panel dd, .cb-tab",
+            "all => all.filter(n => n.offsetParent && n.getBoundingClientRect().right > innerWidth).map(n => n.textContent)",
+        )
+
+    assert (wide, out) == (0, [])
