@@ -204,8 +204,8 @@ def _title(header: Header) -> str:
     return (
         f'<text x="{_n(_MARGIN)}" y="27"><tspan font-size="14" font-weight="600">{_text(name)}</tspan>'
         f'<tspan dx="12" fill="#5c6570" font-size="12">{_text(facts)}</tspan></text>'
-        f'<text x="{_n(_WIDTH - _MARGIN)}" y="27" text-anchor="end"><tspan fill="{colour}">\u25cf</tspan> '
-        f"{_text(_ended(header))} · {lasted(header.now * 1e3)}</text>"
+        f'<text x="{_n(_WIDTH - _MARGIN - 14)}" y="27" text-anchor="end">{_text(_ended(header))} · '
+        f'{lasted(header.now * 1e3)}</text><circle cx="{_n(_WIDTH - _MARGIN - 4)}" cy="22.5" r="4" fill="{colour}"/>'
         f'<path d="M1 40.5H{_n(_WIDTH - 1)}M1 66.5H{_n(_WIDTH - 1)}" stroke="#d8dde3"/>'
     )
 

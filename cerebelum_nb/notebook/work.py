@@ -253,7 +253,7 @@ class Notebook:
 
     # -- workflows
 
-    def workflow(  # noqa: PLR0913, PLR0917  what the magic's line says
+    def workflow(
         self,
         source: Source,
         name: str,

@@ -42,6 +42,7 @@ class Moving(Steering):
         self._bounded = frozenset(bounded)
         self._watched = tuple(sorted({*bounded, *(t for t, _ in limits)}))
         shortest = min([LOOK_MOST_S, *(limit / 10 for _, limit in limits), *(0.05 for _ in bounded[:1])])
+        self._looks = 0
         self._look_s = max(LOOK_S, shortest, LOOK_TASK_S * len(self._watched))
 
     @abstractmethod
@@ -101,9 +102,19 @@ class Moving(Steering):
                 return
             self._move_on(task, why, now)
 
-    def _look(self) -> None:
-        """See what has waited too long, or in too long a queue."""
+    def _look_soon(self) -> None:
+        self._looks += 1
+        self._outside.append(functools.partial(self._later, self._look_s, functools.partial(self._look, self._looks)))
+
+    def _look(self, number: int) -> None:
+        """See what has waited too long, or in too long a queue.
+
+        Args:
+            number: Of this look: each happens once, however often its timer rings.
+        """
         with self._lock:
+            if number != self._looks:
+                return
             state, now, waits = self.state, self.now(), dict[int, tuple[str, int, float]]()
             if state.status not in ("new", "running"):
                 return
@@ -116,7 +127,7 @@ class Moving(Steering):
             if waits and not self._halted and not self.held:
                 self._thin_out(now)
                 self._give_up_waiting(now)
-            self._outside.append(functools.partial(self._later, self._look_s, self._look))
+            self._look_soon()
             pokes = self._after()
         call_all(pokes)
 

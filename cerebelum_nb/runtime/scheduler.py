@@ -123,7 +123,7 @@ class Scheduler(Moving):
                         self.values[task] = MISSING
                         self._write(TaskFinished(self.state.seq + 1, now, task, "skipped", "rule", undo_now))
             if self._watched:
-                self._outside.append(functools.partial(self._later, self._look_s, self._look))
+                self._look_soon()
             pokes = self._after()
         call_all(pokes)
 

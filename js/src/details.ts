@@ -124,7 +124,8 @@ export class DetailsPanel {
     show(this.tabs.root, !many && !view.still);
     // A decision is made where the notebook is: there is nothing to move.
     const movable = rows.filter((r) => r.kind === "step");
-    show(this.acts, !view.still);
+    // What undoes is called by the run alone.
+    show(this.acts, !view.still && row.kind !== "undo");
     show(this.caption, movable.length > 0);
     text(this.caption, many ? `Move ${movable.length} steps to` : "Move to");
     this.drawMoves(view, movable);
@@ -216,7 +217,8 @@ export class DetailsPanel {
     const begun = view.rows.every((r) => r.status !== "waiting" && r.status !== "ready");
     for (const [scope, node] of this.reruns) {
       // Inside a live run all that depends on a step follows it.
-      show(node, scope === "from" || (!view.live && (scope === "all" || view.rows.length === 1)));
+      const alone = view.rows.length === 1 && view.row.kind === "step";
+      show(node, scope === "from" || (!view.live && (scope === "all" || alone)));
       node.disabled = !begun;
     }
   }

@@ -4,6 +4,8 @@ import type { Answer, Command, Details, Keep, Look, Row, Store } from "./model";
 import type { Tab } from "./tabs";
 
 const DETAILS_EVERY_MS = 500;
+/** Steps that are checked before one chooses; for more of them the plan says what is refused. */
+const MOST_CHECKED = 200;
 const NOTHING: Readonly<Record<string, string>> = {};
 
 type KeepCommand = Extract<Command, { kind: "keep" }>;
@@ -107,7 +109,7 @@ export class Inquiry {
   /** Which executors would be refused: asked when a step is selected, and again when its state is another one. */
   private askChoices(row: Row, rows: readonly Row[]): void {
     const key = `${rows.map((r) => r.id).join(" ")} ${row.status} ${this.store.running}`;
-    if (row.kind === "decision" || key === this.choicesOf) return;
+    if (row.kind !== "step" || rows.length > MOST_CHECKED || key === this.choicesOf) return;
     this.choicesOf = key;
     const steps = rows.filter((r) => r.kind === "step").map((r) => r.step);
     this.send("choices", { kind: "choices", step: row.step, ...(steps.length > 1 ? { steps } : {}) });

@@ -17,9 +17,9 @@ type Refused = Readonly<Record<string, string>>;
 
 /** What can be chosen for a row: every known executor, and to run again from here. */
 export function choices(row: Row, executors: readonly Executor[], refused: Refused = {}): Choice[] {
-  const begun = row.status !== "waiting" && row.status !== "ready";
-  // A decision is made where the notebook is: there is nothing to move.
-  const moves = (row.kind === "decision" ? [] : executors).map((e) => {
+  const begun = row.status !== "waiting" && row.status !== "ready" && row.kind !== "undo";
+  // A decision is made where the notebook is, what undoes is called by the run: there is nothing to move.
+  const moves = (row.kind === "step" ? executors : []).map((e) => {
     const here = e.name === row.where || e.label === row.where;
     const hint = here ? "" : (refused[e.name] ?? "");
     const label = here ? `${e.label} (now)` : `Move to ${e.label}`;

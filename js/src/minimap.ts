@@ -3,12 +3,13 @@
 import { html, show } from "./dom";
 import type { Store } from "./model";
 import type { Outline } from "./outline";
-import { colourOf, paint } from "./palette";
+import { colourOf, type Paint, paint } from "./palette";
 
 export const MINIMAP_FROM = 200; // lines
 const WIDTH = 64;
 const LEAST_WINDOW = 6; // px
 const EVERY_MS = 500;
+const BAD: ReadonlySet<string> = new Set(["error", "timeout", "lost"]);
 
 export class Minimap {
   /** Twice what the scrolling itself says: nothing for a screen reader, and no stop for the Tab key. */
@@ -68,27 +69,24 @@ export class Minimap {
     if (!ink) return;
     ink.scale(sharp, sharp);
     const style = getComputedStyle(this.root);
-    const colours = new Map<string, string>();
-    const colour = (name: string): string => {
-      const known = colours.get(name) ?? style.getPropertyValue(name);
-      colours.set(name, known);
-      return known;
-    };
+    const colours = new Map<Paint, string>();
     const down = height / this.scale.tall;
     const across = (WIDTH - 6) / Math.max(now, 1e-3);
+    let last: Paint = "none";
     for (let i = 0; i < outline.lines.length; i++) {
       const row = store.row(outline.lines[i]?.id ?? -1);
-      for (const s of row?.segments ?? []) {
+      if (!row?.segments.length) continue;
+      const [y, tall] = [outline.top(i) * down, Math.max(0.7, outline.heightOf(i) * down * 0.8)];
+      for (const s of row.segments) {
         if (s.start === null) continue;
-        const bad = s.outcome === "error" || s.outcome === "timeout" || s.outcome === "lost";
-        ink.fillStyle = colour(colourOf(bad ? "bad" : row?.kind === "undo" ? "undo" : paint(s)));
-        const width = Math.max(1, ((s.end ?? now) - s.start) * across);
-        ink.fillRect(
-          3 + s.start * across,
-          outline.top(i) * down,
-          width,
-          Math.max(0.7, outline.heightOf(i) * down * 0.8),
-        );
+        const kind = BAD.has(s.outcome) ? "bad" : row.kind === "undo" ? "undo" : paint(s);
+        if (kind !== last) {
+          const colour = colours.get(kind) ?? style.getPropertyValue(colourOf(kind));
+          colours.set(kind, colour);
+          ink.fillStyle = colour;
+          last = kind;
+        }
+        ink.fillRect(3 + s.start * across, y, Math.max(1, ((s.end ?? now) - s.start) * across), tall);
       }
     }
   }

@@ -111,7 +111,7 @@ export class Store {
 
   /** Time moves only for a run that is told of live: a saved picture of a running one stands still. */
   get moving(): boolean {
-    return this.running && this.heard;
+    return this.running && this.heard && this.snapshot?.still !== true;
   }
 
   row(id: number): Row | undefined {

@@ -7,10 +7,10 @@ import { duration } from "./format";
 import { Gantt } from "./gantt";
 import { HeaderBar, Legend } from "./header";
 import { Inquiry } from "./inquiry";
-import { keepKeys } from "./keys";
 import { choices, Menu } from "./menu";
 import type { Answer, Change, Command, Row, Scope, Store } from "./model";
 import { Picking } from "./picking";
+import { keepKeys } from "./quiet";
 import { Saving } from "./saving";
 import { ViewState } from "./viewstate";
 

@@ -390,3 +390,23 @@ test("one reason for several executors is said once", () => {
 
   expect(one(all.cb, ".cb-refused").textContent).toBe("local, gpu: it has begun");
 });
+
+test("what undoes a step offers nothing: the run calls it", () => {
+  const base = fixture("finished");
+  const rows = base.rows.map((r) => (r.step === "check_inventory" ? { ...r, kind: "undo" as const } : r));
+  const all = shown({ ...base, rows });
+  click(row(all.cb, "check_inventory"));
+  const items = [...all.cb.querySelectorAll(".cb-menu [role=menuitem]")].map((i) => i.getAttribute("aria-disabled"));
+
+  expect([items, one(all.cb, ".cb-panel-acts").hidden]).toEqual([["true"], true]);
+  expect(all.model.asked("choices")).toEqual([]);
+});
+
+test("a page saved of a live run stands still, also after it was saved again", async () => {
+  const all = shown({ ...fixture("running"), still: true });
+  all.model.say({ kind: "ack", request: 1, ok: false, text: "" });
+  const before = one(all.cb, ".cb-elapsed").textContent;
+  vi.advanceTimersByTime(3000);
+
+  expect(one(all.cb, ".cb-elapsed").textContent).toBe(before);
+});

@@ -95,7 +95,7 @@ class Rules:
         self.done, self.passed, self.ended, self.undoing = set(), set(), set(), {}
         self.alive, self.last = {}, dict.fromkeys(range(len(plan.names)), 0)
         self.value, self.ok, self.over = {}, None, False
-        self.unknown = set()
+        self.ever_done, self.unknown = set(), set()  # by attempts, sent back since or not
 
     def take(self, event):
         assert not self.over, "something after the last event"
@@ -109,7 +109,6 @@ class Rules:
             case AttemptFinished(task=task, attempt=number, outcome=outcome):
                 assert self.alive.pop(task) == number
                 self.ok = (task, number) if outcome == "ok" else None
-                self.unknown.discard(task)
                 if outcome in ("lost", "timeout", "cancelled"):
                     self.unknown.add(task)
             case TaskFinished(task=task, status="succeeded", source="attempt"):
@@ -117,6 +116,7 @@ class Rules:
                 assert ok[0] == task
                 self.value[task] = ok[1]
                 self.done.add(task)
+                self.ever_done.add(task)
                 self.ended.add(task)
             case TaskFinished(task=task, status=status, source=source):
                 assert task not in self.alive
@@ -131,18 +131,15 @@ class Rules:
                 assert not self.alive.keys() & set(again), "sent back while it runs"
                 for of in (self.done, self.passed, self.ended):
                     of.difference_update(again)
-            case RunCompensating(tasks=tasks, needs=needs):
+            case RunCompensating(tasks=tasks):
                 assert not self.alive
                 assert not self.undoing
                 assert self.ended >= set(range(self.plan.steps))
-                self.undoing = dict(zip(tasks, needs, strict=True))
                 for task in tasks:
                     step = self.plan.undo[task - self.plan.steps]
-                    assert step in self.done | self.unknown, "undone without having been done"
-                for task, first in self.undoing.items():
-                    below = self.plan.below(self.plan.undo[task - self.plan.steps])
-                    others = {t for t in tasks if self.plan.undo[t - self.plan.steps] in below}
-                    assert set(first) == others, "undone before what depends on it"
+                    assert step in self.ever_done | self.unknown, "undone without having been done"
+                    below = self.plan.below(step)
+                    self.undoing[task] = {t for t in tasks if self.plan.undo[t - self.plan.steps] in below}
             case RunFinished(status=status):
                 assert not self.alive
                 assert self.ended >= {*range(self.plan.steps), *self.undoing}
@@ -156,7 +153,7 @@ class Rules:
         self.last[task], self.alive[task] = number, number
         if task >= self.plan.steps:
             assert task in self.undoing
-            assert set(self.undoing[task]) <= self.ended, "undone too early"
+            assert self.undoing[task] <= self.ended, "undone before what depends on it"
         else:
             assert not self.undoing, "a step begins while the run is undone"
             assert set(self.plan.needs[task]) <= self.done | self.passed, "it begins before what it needs"
@@ -260,10 +257,10 @@ class RunMachine(RuleBasedStateMachine):
         if sure == 20:
             self.run.cancel(undo=undo)
 
-    @rule()
-    def is_given_up(self):
+    @rule(undoing=st.booleans())
+    def is_given_up(self, undoing):
         if self.run.is_halted():
-            self.run.abandon()
+            self.run.abandon(undoing=undoing)
 
     # what must hold -------------------------------------------------------------------------------------------------
 
@@ -309,6 +306,7 @@ class RunMachine(RuleBasedStateMachine):
         for _ in range(2):  # the second time for what undoes it
             self.run.cancel(undo=False)
             self.run.abandon()
+            self.run.abandon(undoing=True)
         self.all_holds()
         assert self.rules.over, "it does not end"
 

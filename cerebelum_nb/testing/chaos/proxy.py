@@ -36,6 +36,7 @@ class Proxy:
         self._server = server
         self._lost: set[_Line] = set()
         self._lines: set[_Line] = set()
+        self._lock, self._closed = threading.Lock(), False
         self._loop = asyncio.new_event_loop()
         self._open = {direction: asyncio.Event() for direction in BOTH}
         for event in self._open.values():
@@ -82,13 +83,15 @@ class Proxy:
 
     def close(self) -> None:
         """Break off, and listen no more. May be called twice."""
-        if not self._thread.is_alive():
-            return
-        with contextlib.suppress(TimeoutError):
-            self._call(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
-        self._loop.close()
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            with contextlib.suppress(TimeoutError):
+                self._call(self._end())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5.0)
+            self._loop.close()
 
     def __enter__(self) -> Self:
         return self
@@ -97,8 +100,9 @@ class Proxy:
         self.close()
 
     def _do(self, act: Callable[[], object]) -> None:
-        if self._thread.is_alive():
-            self._call(_now(act))
+        with self._lock:  # Core may end, and this with it, while somebody is at it
+            if not self._closed:
+                self._call(_now(act))
 
     def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10.0)

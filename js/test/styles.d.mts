@@ -1,0 +1,1 @@
+export function style(part: string): string;
