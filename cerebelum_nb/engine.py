@@ -238,7 +238,10 @@ class Engine:
         if self._thread is not None:
             ends = [asyncio.run_coroutine_threadsafe(e.close(), self.loop) for e in self._remote.values()]
             for end in ends:
-                end.result(3.0)
+                try:
+                    end.result(3.0)
+                except Exception:  # noqa: BLE001  the others, and the files, are closed all the same
+                    _log.warning("an executor did not close in time", exc_info=True)
             self._closing = True
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(1.0)

@@ -219,9 +219,7 @@ class Session(Engine):
             return self._archive.if_kept(value) if isinstance(value, ResultRef) else value
         return self._archive.if_kept(self._archive.ref(run, task))
 
-    def would_rerun(
-        self, run: Run, step: Steps | None, executor: str | None, *, until: str | None = None
-    ) -> Kept:
+    def would_rerun(self, run: Run, step: Steps | None, executor: str | None, *, until: str | None = None) -> Kept:
         """What `rerun` would run and reuse, with the definitions as they are now."""
         wishes = self._wishes_again(run, step, executor)
         made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places, until=until)

@@ -143,6 +143,7 @@ class Displays:
         except ImportError as exc:
             _log.warning("the live chart cannot be shown: %s", exc)
             return None
+
         def on_end(_widget: object, run: Run) -> None:
             if shown.charted or not shown.waited:
                 self._later(shown, run)

@@ -62,7 +62,5 @@ class Host(Protocol):
     def waiting(self) -> contextlib.AbstractContextManager[None]:
         """Entered by whoever blocks until a run ends: it may be a step."""
 
-    def would_rerun(
-        self, run: "Run", step: Steps | None, executor: str | None, *, until: str | None = None
-    ) -> Kept:
+    def would_rerun(self, run: "Run", step: Steps | None, executor: str | None, *, until: str | None = None) -> Kept:
         """What that would run and reuse."""

@@ -252,7 +252,7 @@ class Run(Awaited, Exports):
             lost="",
             edited=found.edited,
             code=self._line("rerun", names, executor, only=only, everything=everything),
-            why=reasons(definition, here, chosen, known),
+            why={} if everything else reasons(definition, here, chosen, known),
             seconds=seconds,
             untimed=untimed,
             refused=found.refused,

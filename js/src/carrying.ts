@@ -1,4 +1,4 @@
-/** A bar that is taken up and dropped on another executor: the same as choosing it in the panel. */
+/** A row that is taken up and dropped on another executor: the same as choosing it in the panel. */
 
 import { html, show } from "./dom";
 import type { Executor, Row } from "./model";
@@ -37,8 +37,9 @@ export class Carrying {
 
   private onDown(event: PointerEvent): void {
     this.end();
-    const bar = event.target instanceof Element ? event.target.closest(".cb-mark") : null;
-    const id = Number(bar?.closest(".cb-row")?.getAttribute("data-id") ?? -1);
+    // Anywhere on the row: a bar may be too thin to be taken hold of.
+    const line = event.target instanceof Element ? event.target.closest(".cb-row") : null;
+    const id = Number(line?.getAttribute("data-id") ?? -1);
     const row = id >= 0 ? this.host.row(id) : undefined;
     const plain = event.button === 0 && event.pointerType !== "touch" && !event.shiftKey && !event.ctrlKey;
     if (!plain || row?.kind !== "step" || this.host.executors().length < 2) return;
@@ -78,6 +79,7 @@ export class Carrying {
     });
     this.root.replaceChildren(html("span", "cb-mut", `Move ${what} to`), ...this.targets);
     show(this.root, true);
+    getSelection()?.removeAllRanges(); // what the first pixels of the way have marked
     this.chart.classList.add("cb-carrying");
     this.chart.setPointerCapture?.(pointer); // the click that ends it falls on no row
   }

@@ -135,6 +135,20 @@ def test_a_chart_is_searched_filtered_zoomed_and_comes_back_as_it_was(tmp_path):
         page.wait_for_selector(f"{FIT}:not([disabled])")
         close = ticks(page)
 
+        # A drag pans, and is no click on a bar.
+        at = page.locator(row("light")).bounding_box()
+        page.mouse.move(at["x"] + at["width"] * 0.5, at["y"] + 12)
+        page.mouse.down()
+        page.mouse.move(at["x"] + at["width"] * 0.2, at["y"] + 12, steps=5)
+        page.mouse.up()
+        wait_until(
+            page,
+            "(t) => [...document.querySelectorAll('.cb-axis .cb-tick')].map(e => e.textContent).join(' ') !== t",
+            close,
+        )
+        panned = ticks(page)
+        clicked = page.locator(".cb-selected").count()
+
         # A window of time on the axis, and its way back.
         page.click(FIT)
         box = page.locator(".cb-axis").bounding_box()
@@ -166,6 +180,7 @@ def test_a_chart_is_searched_filtered_zoomed_and_comes_back_as_it_was(tmp_path):
     assert held == {"extract": True, "heavy": True, "light": False, "join": True}
     assert (found, told) == ("heavy", "1 of 4 shown")
     assert (same, close != whole, window not in (whole, close)) == (whole, True, True)
+    assert (panned not in (whole, close), clicked) == (True, 0)
     assert dim == ["light"]
     assert again == window
     assert not [word for word in ("zoom", "scroll", 'heav"') if word in json.dumps(book.cells[2].outputs)]

@@ -47,7 +47,7 @@ def row(step, **attributes):
 
 def open_menu(page, step, how):
     if how == "mouse":
-        page.locator(f"{row(step)} .cb-mark").last.click()  # the bar itself
+        page.locator(f"{row(step)} .cb-bar").last.click()  # the bar itself
     else:
         page.locator(row(step)).focus()
         page.keyboard.press("Enter")

@@ -155,7 +155,8 @@ def processes_with(mark):
     return found
 
 
-@pytest.mark.parametrize("seen", [1, 2, 3, 4, 5, 6])
+# Before there is a second process only the next start can tidy up: `test_core_orphans`.
+@pytest.mark.parametrize("seen", [2, 3, 4, 5, 6])
 def test_a_kernel_that_is_killed_while_core_starts_leaves_no_process_and_no_directory(tmp_path, seen):
     env = os.environ | {"A_MARK_OF_THIS_TEST": str(tmp_path)}
     for _ in range(3):
@@ -364,7 +365,7 @@ async def test_a_worker_that_is_not_ready_in_time_is_replaced(first_worker_stops
     place = Place(tuple(map(os.fsencode, sys.path)), os.fsencode(tmp_path))
     stopped = nursery.spawn()
 
-    served = service.Service(service.Settings("", new_key(), place, tmp_path / "log", nursery), [stopped])
+    served = service.Service(service.Settings("", new_key(), place, tmp_path / "log", nursery, bytearray(8)), [stopped])
     await until(
         lambda: is_gone(stopped.pid) and not served._queue.is_starting(1) and served._slots[1].pid != stopped.pid
     )

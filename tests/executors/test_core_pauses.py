@@ -196,7 +196,9 @@ async def test_beyond_the_bound_a_paused_step_keeps_its_slot_and_says_so(monkeyp
         monkeypatch.setattr(module, "ASIDE_MOST", 2)
     nursery, key = Nursery(), new_key()
     place = Place(tuple(map(os.fsencode, sys.path)), os.fsencode(tmp_path))
-    served = service.Service(service.Settings("", key, place, tmp_path / "log", nursery), [nursery.spawn()])
+    served = service.Service(
+        service.Settings("", key, place, tmp_path / "log", nursery, bytearray(8)), [nursery.spawn()]
+    )
     said = served._out._frames
     shipped = ship(cell(SLEEPER)["step"])
     served._from_kernel(Code(shipped.digest, seal(key, Address("", 0, 0, "code", shipped.digest), shipped.payload)))

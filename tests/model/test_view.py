@@ -99,6 +99,7 @@ def test_undone_steps_are_counted_as_such_and_what_undoes_them_not_at_all():
 
     assert dict(shown(state).counts) == {"failed": 1, "undone": 1}
     assert view.row(state, 0).status == "undone"
+    assert view.row(state, 2).needs == (0,)  # what undoes stands in line after what it undoes
 
 
 def test_the_header_tells_what_holds_the_run_up():
