@@ -17,23 +17,23 @@ from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.model.critical import Outlooks
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Executor
+from cerebelum_nb.rules.breaker import Breaker
+from cerebelum_nb.rules.inherited import NOTHING, Inherited
+from cerebelum_nb.rules.placement import Places, Wishes
 from cerebelum_nb.runtime.asked import Asked
-from cerebelum_nb.runtime.breaker import Breaker
-from cerebelum_nb.runtime.cache import Cache
 from cerebelum_nb.runtime.history import History
 from cerebelum_nb.runtime.host import Host
-from cerebelum_nb.runtime.inherited import NOTHING, Inherited
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.journal import Journal, new_id, open_or_set_aside
 from cerebelum_nb.runtime.lookups import Lookups
-from cerebelum_nb.runtime.mailbox import Mailbox
 from cerebelum_nb.runtime.past import about_now
-from cerebelum_nb.runtime.placement import Places, Wishes
 from cerebelum_nb.runtime.pump import Pump
-from cerebelum_nb.runtime.results import Archive
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.runtime.scheduler import Scheduler
-from cerebelum_nb.runtime.values import Results
+from cerebelum_nb.store.cache import Cache
+from cerebelum_nb.store.journal import Journal, new_id, open_or_set_aside
+from cerebelum_nb.store.mailbox import Mailbox
+from cerebelum_nb.store.results import Archive
+from cerebelum_nb.store.values import Results
 
 _log = logging.getLogger(__name__)
 WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop

@@ -20,24 +20,25 @@ from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.engine import Engine
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.executors.hybrid import meaning
+from cerebelum_nb.identity.code import same_inputs
 from cerebelum_nb.model.events import Placement
 from cerebelum_nb.model.options import bad_on_failure
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
-from cerebelum_nb.runtime import planner
+from cerebelum_nb.rules import planner
+from cerebelum_nb.rules.given import check_given, who_reads
+from cerebelum_nb.rules.inherited import NOTHING, check_to_undo, inherited
+from cerebelum_nb.rules.kept import Changed, Kept, Steps, check_changed, kept, listed_steps
+from cerebelum_nb.rules.once import Force, Verb, check_results, ran_before, refusal
+from cerebelum_nb.rules.placement import Wishes, place
+from cerebelum_nb.rules.planner import checked
+from cerebelum_nb.rules.undoing import Line, line_of
 from cerebelum_nb.runtime.answers import ExecutionResult
 from cerebelum_nb.runtime.asked import ORDINARY, Asked
-from cerebelum_nb.runtime.given import check_given, who_reads
 from cerebelum_nb.runtime.history import latest, latest_ended
 from cerebelum_nb.runtime.host import opens_with
-from cerebelum_nb.runtime.inherited import NOTHING, check_to_undo, inherited
-from cerebelum_nb.runtime.kept import Changed, Kept, Steps, check_changed, kept, listed_steps, same_inputs
-from cerebelum_nb.runtime.once import Force, Verb, check_results, ran_before, refusal
-from cerebelum_nb.runtime.placement import Wishes, place
-from cerebelum_nb.runtime.planner import checked
-from cerebelum_nb.runtime.results import ResultRef
 from cerebelum_nb.runtime.run import Run
-from cerebelum_nb.runtime.undoing import Line, line_of
+from cerebelum_nb.store.results import ResultRef
 
 _log = logging.getLogger(__name__)
 WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop

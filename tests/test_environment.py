@@ -14,7 +14,7 @@ import pytest
 from cerebelum_nb import PlanError, Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.helpers import sleep
-from cerebelum_nb.runtime.journal import read
+from cerebelum_nb.store.journal import read
 
 DEADLINE = 30
 HOUR, DAY = 3600.0, 86_400.0

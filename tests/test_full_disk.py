@@ -14,7 +14,7 @@ from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.runtime import pump
-from cerebelum_nb.runtime.journal import read, read_runs
+from cerebelum_nb.store.journal import read, read_runs
 
 DEADLINE = 30
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.runtime.placement import Places, Wishes
-from cerebelum_nb.runtime.planner import plan
+from cerebelum_nb.rules.placement import Places, Wishes
+from cerebelum_nb.rules.planner import plan
 
 DEADLINE = 20
 PLACES = Places(remote=frozenset({"core"}), executors=("local", "core"))

@@ -27,7 +27,7 @@ from cerebelum_nb import (
 from cerebelum_nb.config import Settings
 from cerebelum_nb.model.events import AttemptFinished, AttemptStarted, RunStarted
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.runtime import journal
+from cerebelum_nb.store import journal
 
 DEADLINE = 20
 

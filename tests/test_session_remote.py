@@ -13,7 +13,7 @@ import pytest
 from cerebelum_nb import ExecutionError, step, workflow
 from cerebelum_nb.model.events import AttemptFinished, AttemptStarted, AttemptSubmitted, TaskFinished
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.runtime import journal
+from cerebelum_nb.store import journal
 
 pytestmark = pytest.mark.timeout(90)
 DEADLINE = 30

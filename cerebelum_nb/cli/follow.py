@@ -23,7 +23,7 @@ from cerebelum_nb.model.events import (
     TaskPaused,
     TaskRetrying,
 )
-from cerebelum_nb.runtime.kept import as_options
+from cerebelum_nb.rules.kept import as_options
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import current, existing
 

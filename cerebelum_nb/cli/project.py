@@ -15,11 +15,11 @@ from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Answer
-from cerebelum_nb.runtime import cache
 from cerebelum_nb.runtime.history import History
-from cerebelum_nb.runtime.journal import read
-from cerebelum_nb.runtime.mailbox import Mailbox
-from cerebelum_nb.runtime.results import Archive
+from cerebelum_nb.store import cache
+from cerebelum_nb.store.journal import read
+from cerebelum_nb.store.mailbox import Mailbox
+from cerebelum_nb.store.results import Archive
 
 TAKEN_S: Final = 5.0  # how long an answer waits to be taken before somebody is told
 LOOK_S: Final = 0.05

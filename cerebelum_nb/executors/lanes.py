@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.protocols import Executor
-from cerebelum_nb.runtime.breaker import Breaker
+from cerebelum_nb.rules.breaker import Breaker
 from cerebelum_nb.runtime.courier import Courier
 from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.moving import INLINE

@@ -9,9 +9,9 @@ from typing import Any
 from cerebelum_nb.codec import encode, pickled
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.errors import CerebelumError
+from cerebelum_nb.identity.seen import Item, closes_over
 from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.stale import Seen
-from cerebelum_nb.runtime.seen import Item, closes_over
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -86,9 +86,9 @@ step closes over (helpers, modules, globals), how large it is, and whether it ch
         """\
 Go on with a run that failed, was cancelled, or was cut off by the end of its kernel: what has succeeded is not run
 again. Run the cells that define its steps first. RUN is a number or an id from `%cerebelum runs`, a part of an id,
-`last`, or a workflow's name for its newest run that did not succeed. Where steps were edited since, it says so and asks:
---changed run runs them again, --changed keep does not. --force names steps with effects="once" that have begun before and
-run again all the same.""",
+`last`, or a workflow's name for its newest run that did not succeed. Where steps were edited since, it asks:
+--changed run runs them again, --changed keep does not. --force names steps with effects="once" that have begun
+before and run again all the same.""",
         "%cerebelum resume last",
     ),
     "compensate": (

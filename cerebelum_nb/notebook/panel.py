@@ -12,7 +12,7 @@ import msgspec
 
 from cerebelum_nb.errors import CerebelumError, PlanError
 from cerebelum_nb.notebook import keeping, page, peek
-from cerebelum_nb.runtime.kept import listed_steps
+from cerebelum_nb.rules.kept import listed_steps
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import current
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from cerebelum_nb.errors import CerebelumError, PlanError
+from cerebelum_nb.identity.code import PastCode
+from cerebelum_nb.identity.seen import closes_over, digest_of
 from cerebelum_nb.model import events as ev
 from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME
 from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.notebook.wording import told
-from cerebelum_nb.runtime.kept import PastCode
 from cerebelum_nb.runtime.run import Run
-from cerebelum_nb.runtime.seen import closes_over, digest_of
 
 RESULT: Final = "result"
 RUN_INPUTS: Final = "inputs"

@@ -39,8 +39,8 @@ class Seen:
 
     def note(self, run: Any) -> None:
         """Look at a run's steps."""
-        from cerebelum_nb.runtime.kept import PastCode  # noqa: PLC0415  keeps %load_ext quick
-        from cerebelum_nb.runtime.seen import digests  # noqa: PLC0415
+        from cerebelum_nb.identity.code import PastCode  # noqa: PLC0415  keeps %load_ext quick
+        from cerebelum_nb.identity.seen import digests  # noqa: PLC0415
 
         if run.number <= self._last:
             return
@@ -108,7 +108,7 @@ def _about(run: Any, session: Any, seen: Seen, registry: Any, names: Mapping[str
 
 
 def _changed_captures(run: Any, seen: Seen, functions: Mapping[str, Any], edited: set[str]) -> dict[str, str]:
-    from cerebelum_nb.runtime.seen import changed, digests  # noqa: PLC0415  keeps %load_ext quick
+    from cerebelum_nb.identity.seen import changed, digests  # noqa: PLC0415  keeps %load_ext quick
 
     found: dict[str, str] = {}
     for name, before in seen.of_run(run).items():
@@ -120,7 +120,7 @@ def _changed_captures(run: Any, seen: Seen, functions: Mapping[str, Any], edited
 
 
 def _edited_meanwhile(run: Any, functions: Mapping[str, Any]) -> list[str]:
-    from cerebelum_nb.runtime.kept import is_edited  # noqa: PLC0415  keeps %load_ext quick
+    from cerebelum_nb.identity.code import is_edited  # noqa: PLC0415  keeps %load_ext quick
 
     began = dict(zip(run.plan.names, run.plan.functions, strict=True))
     return [name for name, function in functions.items() if name in began and is_edited(function, began[name])]

@@ -13,7 +13,7 @@ from cerebelum_nb.notebook import listing, manual
 from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line, whole
 from cerebelum_nb.notebook.stale import report
 from cerebelum_nb.notebook.work import Notebook
-from cerebelum_nb.runtime.kept import as_options
+from cerebelum_nb.rules.kept import as_options
 from cerebelum_nb.runtime.run import Run
 
 

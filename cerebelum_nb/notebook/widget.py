@@ -20,7 +20,7 @@ from cerebelum_nb.notebook import panel
 from cerebelum_nb.notebook.clicks import Clicks
 from cerebelum_nb.notebook.feed import Feeds
 from cerebelum_nb.notebook.wording import told
-from cerebelum_nb.runtime.kept import Steps
+from cerebelum_nb.rules.kept import Steps
 from cerebelum_nb.runtime.run import Run
 
 TEXT: Final = "cerebelum_nb run"  # the same for every run, so that notebooks can be compared

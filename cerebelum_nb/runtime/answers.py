@@ -16,7 +16,7 @@ from cerebelum_nb.errors import (
     StepTimeoutError,
 )
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
-from cerebelum_nb.runtime.undoing import WAS_CANCELLED, in_order, is_on_request, left_in_doubt
+from cerebelum_nb.rules.undoing import WAS_CANCELLED, in_order, is_on_request, left_in_doubt
 
 _NONE: Final[Mapping[int, TracebackType | None]] = {}
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cerebelum_nb.runtime.kept import Steps
-from cerebelum_nb.runtime.once import Force, Ran
+from cerebelum_nb.rules.kept import Steps
+from cerebelum_nb.rules.once import Force, Ran
 from cerebelum_nb.runtime.run import Run
 
 

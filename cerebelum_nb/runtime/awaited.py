@@ -15,18 +15,18 @@ from cerebelum_nb.errors import ExecutionError, Leftover
 from cerebelum_nb.model.events import AnyEvent, TaskResumed
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
+from cerebelum_nb.rules.once import Ran
+from cerebelum_nb.rules.placement import Wishes
+from cerebelum_nb.rules.undoing import is_done, is_on_request, no_return
 from cerebelum_nb.runtime.answers import ExecutionResult, iso, leftovers, undone, why_not
 from cerebelum_nb.runtime.approvals import Approvals
 from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
-from cerebelum_nb.runtime.journal import About
 from cerebelum_nb.runtime.looks import Looks
-from cerebelum_nb.runtime.once import Ran
-from cerebelum_nb.runtime.placement import Wishes
 from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Scheduler
-from cerebelum_nb.runtime.undoing import is_done, is_on_request, no_return
-from cerebelum_nb.runtime.values import Results
 from cerebelum_nb.runtime.watchers import FRAME_S
+from cerebelum_nb.store.journal import About
+from cerebelum_nb.store.values import Results
 
 GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
 

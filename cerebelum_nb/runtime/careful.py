@@ -11,7 +11,7 @@ from typing import Final
 
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.once import NEVER_BEGAN
+from cerebelum_nb.rules.once import NEVER_BEGAN
 from cerebelum_nb.runtime.scheduler import Scheduler, Ticket
 
 NOT_BEGUN: Final = Outcome("cancelled", error=ErrorInfo("Cancelled", NEVER_BEGAN), delivered=False)

@@ -11,9 +11,9 @@ from cerebelum_nb.attempt import describe
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
 from cerebelum_nb.protocols import Answer, Executor, Outcome
-from cerebelum_nb.runtime.breaker import Breaker
+from cerebelum_nb.rules.breaker import Breaker
+from cerebelum_nb.rules.elsewhere import no_worker
 from cerebelum_nb.runtime.careful import not_to_begin
-from cerebelum_nb.runtime.elsewhere import no_worker
 from cerebelum_nb.runtime.job import Job, looked_up
 from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Ticket
 

@@ -13,15 +13,15 @@ import psutil
 from cerebelum_nb.errors import CerebelumError, ExecutorError, PlanError
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Answer
+from cerebelum_nb.rules.placement import Wishes
 from cerebelum_nb.runtime.approvals import Approvals
 from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
-from cerebelum_nb.runtime.journal import About, claim, forget, new_id, read, read_about, read_claims, read_runs, release
 from cerebelum_nb.runtime.past import Past, born, is_alive, is_there, past
-from cerebelum_nb.runtime.placement import Wishes
-from cerebelum_nb.runtime.results import INPUTS_TASK, Archive, ResultRef, answers_task
 from cerebelum_nb.runtime.run import Run
-from cerebelum_nb.runtime.values import Results
+from cerebelum_nb.store.journal import About, claim, forget, new_id, read, read_about, read_claims, read_runs, release
+from cerebelum_nb.store.results import INPUTS_TASK, Archive, ResultRef, answers_task
+from cerebelum_nb.store.values import Results
 
 _MANY: Final = 100_000
 _HAS: Final = {

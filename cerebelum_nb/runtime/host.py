@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cerebelum_nb.model.events import Placement
-from cerebelum_nb.runtime.kept import Changed, Kept, Steps
-from cerebelum_nb.runtime.once import Force
+from cerebelum_nb.rules.kept import Changed, Kept, Steps
+from cerebelum_nb.rules.once import Force
 
 if TYPE_CHECKING:
     from cerebelum_nb.runtime.run import Run

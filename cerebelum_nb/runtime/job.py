@@ -20,8 +20,8 @@ from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
 from cerebelum_nb.protocols import Answer, Attempt, Outcome
 from cerebelum_nb.runtime.approvals import Approval, Approvals
 from cerebelum_nb.runtime.here import LocalAttempt
-from cerebelum_nb.runtime.results import ResultRef
 from cerebelum_nb.runtime.scheduler import MISSING, Scheduler, Ticket
+from cerebelum_nb.store.results import ResultRef
 
 PRINT_LIMIT: Final = 1024 * 1024  # characters of prints kept of one attempt
 QUIET_S: Final = 0.05  # between two pieces of what an attempt prints, so that a million lines are a few hundred events

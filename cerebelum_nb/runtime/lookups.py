@@ -11,11 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from cerebelum_nb import codec
-from cerebelum_nb.model.events import AnyEvent, AttemptFinished
-from cerebelum_nb.model.plan import CONTEXT
-from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.cache import LARGEST_NBYTES, Broken, Cache, Made
-from cerebelum_nb.runtime.cachekey import (
+from cerebelum_nb.identity.cachekey import (
     Carried,
     NotCached,
     Parts,
@@ -24,12 +20,16 @@ from cerebelum_nb.runtime.cachekey import (
     key_of,
     token,
 )
-from cerebelum_nb.runtime.content import ROOM_NBYTES, NotComparable, pack
+from cerebelum_nb.identity.content import ROOM_NBYTES, NotComparable, pack
+from cerebelum_nb.model.events import AnyEvent, AttemptFinished
+from cerebelum_nb.model.plan import CONTEXT
+from cerebelum_nb.protocols import Outcome
+from cerebelum_nb.rules.kept import Steps, listed_steps
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.kept import Steps, listed_steps
-from cerebelum_nb.runtime.memory import Found
-from cerebelum_nb.runtime.results import rough_nbytes
 from cerebelum_nb.runtime.scheduler import Ticket
+from cerebelum_nb.store.cache import LARGEST_NBYTES, Broken, Cache, Made
+from cerebelum_nb.store.memory import Found
+from cerebelum_nb.store.results import rough_nbytes
 
 _log = logging.getLogger(__name__)
 LIGHT_NBYTES: Final = 1 << 14  # read while others wait for the loop; more is read in a thread

@@ -16,7 +16,7 @@ from cerebelum_nb.model.events import AttemptSubmitted, Placement, TaskMoved
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import ENDED, READY, SUBMITTED
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.elsewhere import Reach, Unreachable, no_worker, places_for, poisoned, to_move, why_elsewhere
+from cerebelum_nb.rules.elsewhere import Reach, Unreachable, no_worker, places_for, poisoned, to_move, why_elsewhere
 from cerebelum_nb.runtime.steering import Poke, Steering, call_all
 
 Later = Callable[[float, Callable[[], object]], object]

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 import psutil
 
+from cerebelum_nb.identity.code import PastCode
 from cerebelum_nb.model.events import (
     AnyEvent,
     AttemptStarted,
@@ -18,12 +19,11 @@ from cerebelum_nb.model.events import (
 )
 from cerebelum_nb.model.plan import Call, Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
-from cerebelum_nb.runtime.journal import About
-from cerebelum_nb.runtime.kept import PastCode
-from cerebelum_nb.runtime.once import Ran
-from cerebelum_nb.runtime.placement import Wishes
-from cerebelum_nb.runtime.results import NONE, ResultRef, Stored
+from cerebelum_nb.rules.once import Ran
+from cerebelum_nb.rules.placement import Wishes
 from cerebelum_nb.runtime.scheduler import NOT_ASKED, Scheduler
+from cerebelum_nb.store.journal import About
+from cerebelum_nb.store.results import NONE, ResultRef, Stored
 
 ENDED: Final = "its kernel ended before"
 _EARLY_S: Final = 0.05  # timers may ring so much early

@@ -7,15 +7,15 @@ from typing import Any, Final
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.state import FINAL, SUCCEEDED
 from cerebelum_nb.protocols import Answer
+from cerebelum_nb.rules.kept import Changed, Steps, listed_steps
+from cerebelum_nb.rules.once import Force
+from cerebelum_nb.rules.undoing import was_stopped
 from cerebelum_nb.runtime.answers import Preview
 from cerebelum_nb.runtime.approvals import Approval
 from cerebelum_nb.runtime.awaited import Awaited
 from cerebelum_nb.runtime.exports import Exports
 from cerebelum_nb.runtime.foreseen import measured_s, reasons
 from cerebelum_nb.runtime.host import current_host
-from cerebelum_nb.runtime.kept import Changed, Steps, listed_steps
-from cerebelum_nb.runtime.once import Force
-from cerebelum_nb.runtime.undoing import was_stopped
 
 ENDINGS: Final = frozenset(FINAL.values())
 

@@ -38,14 +38,14 @@ from cerebelum_nb.model.state import (
 )
 from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.elsewhere import TIMEOUTS, Reach
+from cerebelum_nb.rules.elsewhere import TIMEOUTS, Reach
+from cerebelum_nb.rules.quiet import collector_at_rest
+from cerebelum_nb.rules.retrying import pause_s
+from cerebelum_nb.rules.returned import LOOK_AT, looked_at
+from cerebelum_nb.rules.undoing import NOTHING_STANDS, WAS_CANCELLED, Stands, no_return, to_undo
+from cerebelum_nb.rules.ways import passed_by, too_often
 from cerebelum_nb.runtime.moving import INLINE, Later, Moving
-from cerebelum_nb.runtime.quiet import collector_at_rest
-from cerebelum_nb.runtime.retrying import pause_s
-from cerebelum_nb.runtime.returned import LOOK_AT, looked_at
 from cerebelum_nb.runtime.steering import Poke, call_all
-from cerebelum_nb.runtime.undoing import NOTHING_STANDS, WAS_CANCELLED, Stands, no_return, to_undo
-from cerebelum_nb.runtime.ways import passed_by, too_often
 
 Ticket = AttemptSubmitted | AttemptStarted
 NOT_ASKED: Final = "not needed for what was asked"

@@ -20,8 +20,8 @@ from cerebelum_nb.model.state import (
     WAITING,
 )
 from cerebelum_nb.protocols import Outcome
+from cerebelum_nb.rules.once import Ran, has_begun, refusal
 from cerebelum_nb.runtime.log import Log
-from cerebelum_nb.runtime.once import Ran, has_begun, refusal
 
 Poke = Callable[[], object]
 SLICE: Final = 2000  # tasks ended in one grip, so that others get the lock in between

@@ -20,7 +20,7 @@ from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.events import RunFinished
-from cerebelum_nb.runtime.journal import Journal, read, read_runs
+from cerebelum_nb.store.journal import Journal, read, read_runs
 from cerebelum_nb.testing import chaos
 
 DEADLINE = 20

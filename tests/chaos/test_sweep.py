@@ -11,7 +11,7 @@ import random
 import pytest
 from sweep_program import ONCE, OUTPUT
 
-from cerebelum_nb.runtime.journal import read, read_runs
+from cerebelum_nb.store.journal import read, read_runs
 from cerebelum_nb.testing.chaos import Kernels, Ledger, Point, broken
 from cerebelum_nb.testing.chaos.checks import tale
 

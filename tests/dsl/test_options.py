@@ -158,7 +158,10 @@ def test_what_undoes_a_step_may_be_said_later_and_stays_a_plain_function():
     ("wrong", "why"),
     [
         ("undo", "step 'x': compensate='undo': it takes the function that undoes what the step did"),
-        (lambda context, /: 1, "step 'x (compensate)': parameter 'context' stands before '/', and all is given by name"),
+        (
+            lambda context, /: 1,
+            "step 'x (compensate)': parameter 'context' stands before '/', and all is given by name",
+        ),
     ],
 )
 def test_what_cannot_undo_a_step_is_refused_where_it_is_said(wrong, why):

@@ -20,7 +20,7 @@ from cerebelum_nb.model.events import (
 )
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.protocols import Answer, Outcome
-from cerebelum_nb.runtime import journal
+from cerebelum_nb.store import journal
 
 pytestmark = pytest.mark.timeout(90)
 DEADLINE = 30

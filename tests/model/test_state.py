@@ -139,7 +139,9 @@ def test_only_the_tail_of_what_a_task_printed_is_kept():
 
 
 def test_every_event_comes_back_from_a_journal_line_as_it_was():
-    nested = RunStarted(*(getattr(STARTED, f) for f in STARTED.__struct_fields__[:-4]), (Group("g", 0, 2),), (2,), (1,), False)
+    nested = RunStarted(
+        *(getattr(STARTED, f) for f in STARTED.__struct_fields__[:-4]), (Group("g", 0, 2),), (2,), (1,), False
+    )
     events = [
         STARTED,
         nested,

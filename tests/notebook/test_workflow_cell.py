@@ -6,8 +6,8 @@ from cerebelum_nb.dsl.registry import StepRegistry
 from cerebelum_nb.dsl.step import make_step
 from cerebelum_nb.errors import DefinitionError
 from cerebelum_nb.notebook.workflow_cell import describe, make_workflow, read_timeline, show, timeline
-from cerebelum_nb.runtime.placement import Places, Wishes
-from cerebelum_nb.runtime.planner import plan
+from cerebelum_nb.rules.placement import Places, Wishes
+from cerebelum_nb.rules.planner import plan
 
 
 def names():

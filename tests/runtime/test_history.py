@@ -19,7 +19,7 @@ from cerebelum_nb.dsl.recalled import Recalled
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import ExecutorError, PayloadRejected
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.runtime.journal import About
+from cerebelum_nb.store.journal import About
 
 DEADLINE = 30
 

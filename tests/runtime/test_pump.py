@@ -14,8 +14,8 @@ from cerebelum_nb import ExecutionError, Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.model.events import AttemptStarted, AttemptSubmitted, RunFinished, TaskFinished
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.runtime import database, pump
-from cerebelum_nb.runtime.journal import Journal, read, read_runs
+from cerebelum_nb.store import database, pump
+from cerebelum_nb.store.journal import Journal, read, read_runs
 
 DEADLINE = 30
 
@@ -90,7 +90,7 @@ def seen_of_itself(home, run, step_name):
     """What the journal knows of a step, read by the step's own code."""
     from pathlib import Path  # noqa: PLC0415  it is sent to a worker
 
-    from cerebelum_nb.runtime.journal import read  # noqa: PLC0415
+    from cerebelum_nb.store.journal import read  # noqa: PLC0415
 
     kinds = []
     for e in read(Path(home) / "journal.db", run):

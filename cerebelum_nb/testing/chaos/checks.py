@@ -15,9 +15,9 @@ import psutil
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.events import AnyEvent, AttemptStarted, AttemptSubmitted, RunFinished, RunStarted, TaskFinished
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.runtime.journal import read, read_about, read_runs
 from cerebelum_nb.runtime.past import is_alive
 from cerebelum_nb.runtime.run import Run
+from cerebelum_nb.store.journal import read, read_about, read_runs
 from cerebelum_nb.testing.chaos.ledger import Ledger
 
 SOCKETS: Final = "cerebelum-*"  # how the directories of sockets are called

@@ -17,7 +17,7 @@ from unittest import mock
 import msgspec
 import psutil
 
-from cerebelum_nb.runtime.results import NONE, SEE, Stored
+from cerebelum_nb.store.results import NONE, SEE, Stored
 
 Damage = Literal["flip", "truncate", "delete"]
 _stored: Final = msgspec.msgpack.Decoder(list[Stored])

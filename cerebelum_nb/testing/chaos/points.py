@@ -10,8 +10,8 @@ from typing import Any, Final
 from unittest import mock
 
 from cerebelum_nb.model.events import AnyEvent, Event, RunStarted
-from cerebelum_nb.runtime.journal import Journal
 from cerebelum_nb.runtime.log import Log
+from cerebelum_nb.store.journal import Journal
 
 _FORM: Final = re.compile(r"event (?P<number>\d+)|(?P<kind>[a-z]+\.[a-z]+)(?: of (?P<step>.+?))?(?: #(?P<nth>\d+))?")
 _WRITTEN_DEADLINE_S: Final = 5.0

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import CerebelumError, PlanError
-from cerebelum_nb.runtime.journal import read_runs
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import Session
+from cerebelum_nb.store.journal import read_runs
 from cerebelum_nb.testing.chaos.checks import Tale, Watch, broken, tale
 from cerebelum_nb.testing.chaos.dice import Drawn, defined, drawn, inputs_of
 from cerebelum_nb.testing.chaos.faults import Disk, clock_moved, cores, corrupt, frozen, kill, workers_of

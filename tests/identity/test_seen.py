@@ -6,8 +6,8 @@ import types
 
 import pytest
 
-from cerebelum_nb.runtime.kept import is_edited
-from cerebelum_nb.runtime.seen import changed, closes_over, digest_of, digests
+from cerebelum_nb.identity.code import is_edited
+from cerebelum_nb.identity.seen import changed, closes_over, digest_of, digests
 
 
 def cell(source, **names):

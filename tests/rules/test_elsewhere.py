@@ -16,8 +16,8 @@ from cerebelum_nb.model.events import (
 from cerebelum_nb.model.options import StepOptions
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.elsewhere import no_worker, places_for, poisoned, to_move, why_elsewhere
-from cerebelum_nb.runtime.once import NEVER_BEGAN, Ran, has_begun
+from cerebelum_nb.rules.elsewhere import no_worker, places_for, poisoned, to_move, why_elsewhere
+from cerebelum_nb.rules.once import NEVER_BEGAN, Ran, has_begun
 
 
 def place(name):

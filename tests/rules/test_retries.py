@@ -13,7 +13,7 @@ from cerebelum_nb.model.events import AttemptFinished, ErrorInfo, TaskRetrying
 from cerebelum_nb.model.options import Backoff, StepOptions
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.retrying import pause_s
+from cerebelum_nb.rules.retrying import pause_s
 
 DEADLINE = 60
 

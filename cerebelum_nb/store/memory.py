@@ -4,9 +4,9 @@ import threading
 from typing import Any, Final, NamedTuple
 
 from cerebelum_nb import codec
+from cerebelum_nb.identity.cachekey import Parts
+from cerebelum_nb.identity.content import ATOMS
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.cachekey import Parts
-from cerebelum_nb.runtime.content import ATOMS
 
 INLINE_NBYTES: Final = 256 * 1024  # a larger result is not kept here, and gets a file of its own on disk
 IN_MEMORY: Final = 1 << 14  # results

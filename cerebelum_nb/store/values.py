@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from cerebelum_nb.model.events import AnyEvent, TaskFinished
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Answer
-from cerebelum_nb.runtime.results import INPUTS_TASK, NONE, SEE, Archive, ResultRef, Stored, answers_task
+from cerebelum_nb.store.results import INPUTS_TASK, NONE, SEE, Archive, ResultRef, Stored, answers_task
 
 
 class Keeper(Protocol):

@@ -10,7 +10,7 @@ import pytest
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, PayloadRejected
-from cerebelum_nb.runtime.results import INLINE_NBYTES, Archive, ResultRef
+from cerebelum_nb.store.results import INLINE_NBYTES, Archive, ResultRef
 
 DEADLINE = 20
 

@@ -7,7 +7,7 @@ from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
 from cerebelum_nb.model.typed import listed
-from cerebelum_nb.runtime.undoing import NOTHING_STANDS, Line, Stands
+from cerebelum_nb.rules.undoing import NOTHING_STANDS, Line, Stands
 
 Value = Callable[[str, int], Any]  # a run and a task -> the result, or what stands for one that is not kept
 

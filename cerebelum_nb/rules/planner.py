@@ -12,9 +12,9 @@ from cerebelum_nb.model.options import NOTHING, Backoff, StepOptions
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.model.workflow import GroupDef, Parameter, StepDef, WorkflowDef
-from cerebelum_nb.runtime.elsewhere import NOWHERE, places_for
-from cerebelum_nb.runtime.placement import Places, Wishes, check_map, place, wish
-from cerebelum_nb.runtime.quiet import collector_at_rest
+from cerebelum_nb.rules.elsewhere import NOWHERE, places_for
+from cerebelum_nb.rules.placement import Places, Wishes, check_map, place, wish
+from cerebelum_nb.rules.quiet import collector_at_rest
 
 HERE: Final = ("local", "route", "a decision is made here")
 NONE: Final[frozenset[str]] = frozenset()

@@ -24,9 +24,9 @@ import msgspec
 
 from cerebelum_nb import codec, seal
 from cerebelum_nb.errors import PayloadRejected
-from cerebelum_nb.runtime.cachekey import Carrier, Parts
-from cerebelum_nb.runtime.database import connected, is_damaged, may_pass, transaction, use_wal
-from cerebelum_nb.runtime.memory import IN_MEMORY, INLINE_NBYTES, Found, Memory, found_in
+from cerebelum_nb.identity.cachekey import Carrier, Parts
+from cerebelum_nb.store.database import connected, is_damaged, may_pass, transaction, use_wal
+from cerebelum_nb.store.memory import IN_MEMORY, INLINE_NBYTES, Found, Memory, found_in
 
 _log = logging.getLogger(__name__)
 SCHEMA: Final = 1

@@ -17,8 +17,8 @@ import msgspec
 
 from cerebelum_nb.capture import modules, names_used, travels_by_name
 from cerebelum_nb.codec import a_kind_of
-from cerebelum_nb.runtime.kept import bare
-from cerebelum_nb.runtime.seen import plain_function
+from cerebelum_nb.identity.code import bare
+from cerebelum_nb.identity.seen import plain_function
 
 ROOM_NBYTES: Final = 64 << 20  # read in one look; larger things are not compared
 TOO_MUCH: Final = f"there is more than {ROOM_NBYTES >> 20} MiB of it"

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from cerebelum_nb.capture import captured, modules, travels_by_name
-from cerebelum_nb.runtime.kept import bare
+from cerebelum_nb.identity.code import bare
 
 ROOM_NBYTES: Final = 1 << 18  # of a value whose content is looked at
 _ATOMS: Final = (type(None), bool, int, float, complex)

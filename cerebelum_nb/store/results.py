@@ -25,9 +25,9 @@ import msgspec
 
 from cerebelum_nb import codec, seal
 from cerebelum_nb.errors import CerebelumError, ExecutorError, PayloadRejected
-from cerebelum_nb.runtime.database import connected, has_no_room, reading, use_wal
-from cerebelum_nb.runtime.journal import forget
-from cerebelum_nb.runtime.kept import code_digest
+from cerebelum_nb.identity.code import code_digest
+from cerebelum_nb.store.database import connected, has_no_room, reading, use_wal
+from cerebelum_nb.store.journal import forget
 
 _log = logging.getLogger(__name__)
 INLINE_NBYTES: Final = 256 * 1024  # a larger result gets a file of its own

@@ -4,8 +4,8 @@ import pytest
 
 from cerebelum_nb import PlacementError, PlanError, step, workflow
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, Call
-from cerebelum_nb.runtime.placement import Places, Wishes
-from cerebelum_nb.runtime.planner import plan
+from cerebelum_nb.rules.placement import Places, Wishes
+from cerebelum_nb.rules.planner import plan
 
 PLACES = Places(remote=frozenset({"core"}), executors=("local", "core"))
 

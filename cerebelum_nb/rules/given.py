@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cerebelum_nb.errors import PlanError
+from cerebelum_nb.identity.code import same_inputs
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, Plan
 from cerebelum_nb.model.typed import listed
-from cerebelum_nb.runtime.kept import Changed, same_inputs
+from cerebelum_nb.rules.kept import Changed
 
 _ABSENT: Final = object()
 

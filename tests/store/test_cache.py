@@ -19,10 +19,10 @@ from cerebelum_nb import ExecutionError, Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.model.events import TaskFinished, TaskLookedUp
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.runtime import cache as cache_module
-from cerebelum_nb.runtime import journal
-from cerebelum_nb.runtime.cache import Cache, Made
-from cerebelum_nb.runtime.memory import IN_MEMORY, IN_MEMORY_NBYTES, INLINE_NBYTES, Memory
+from cerebelum_nb.store import cache as cache_module
+from cerebelum_nb.store import journal
+from cerebelum_nb.store.cache import Cache, Made
+from cerebelum_nb.store.memory import IN_MEMORY, IN_MEMORY_NBYTES, INLINE_NBYTES, Memory
 
 DEADLINE = 30
 FIRST = "miss: first time"

@@ -6,7 +6,7 @@ import pytest
 
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime.breaker import FAILURES, OPEN_MOST_S, OPEN_S, Breaker
+from cerebelum_nb.rules.breaker import FAILURES, OPEN_MOST_S, OPEN_S, Breaker
 
 AWAY = Outcome("error", error=ErrorInfo("ExecutorError", "Core did not start"), delivered=False)
 CORE_LOST = Outcome("lost", error=ErrorInfo("CoreLost", "Core (pid 7) was killed by SIGKILL"))

@@ -16,7 +16,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
 from cerebelum_nb.capture import captured, modules
-from cerebelum_nb.runtime.content import (
+from cerebelum_nb.identity.content import (
     ATOMS,
     DIGEST_NBYTES,
     ROOM_NBYTES,
@@ -28,7 +28,7 @@ from cerebelum_nb.runtime.content import (
     digest,
     pack,
 )
-from cerebelum_nb.runtime.seen import label_of, plain_function, reached
+from cerebelum_nb.identity.seen import label_of, plain_function, reached
 
 FORMAT: Final = 1  # of keys and of stored results
 CODE: Final = "its code"

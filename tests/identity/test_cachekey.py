@@ -18,8 +18,8 @@ import types
 import numpy as np
 import pytest
 
-from cerebelum_nb.runtime.cachekey import Carrier, NotCached, difference, input_parts, key_of, token, uses_of
-from cerebelum_nb.runtime.content import Look, NotComparable, digest
+from cerebelum_nb.identity.cachekey import Carrier, NotCached, difference, input_parts, key_of, token, uses_of
+from cerebelum_nb.identity.content import Look, NotComparable, digest
 
 
 def cell(source, **names):
@@ -191,7 +191,7 @@ def test_tokens_are_the_same_in_every_process():
     source = """
 import collections, sys
 import numpy as np
-from cerebelum_nb.runtime.cachekey import Carrier, key_of, token
+from cerebelum_nb.identity.cachekey import Carrier, key_of, token
 RATE = {"x", "y", "z"}
 class K:
     limits = frozenset({"a", "b", "c"})

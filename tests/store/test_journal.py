@@ -24,8 +24,8 @@ from cerebelum_nb.model.events import (
     encode_lines,
 )
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.runtime import journal
-from cerebelum_nb.runtime.journal import SCHEMA, About, Journal, open_or_set_aside, read, read_about, read_runs
+from cerebelum_nb.store import journal
+from cerebelum_nb.store.journal import SCHEMA, About, Journal, open_or_set_aside, read, read_about, read_runs
 
 DEADLINE = 30
 

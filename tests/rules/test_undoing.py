@@ -19,10 +19,9 @@ from cerebelum_nb.model.options import StepOptions
 from cerebelum_nb.model.plan import Call, Plan
 from cerebelum_nb.model.state import PHASES, SUCCEEDED, RunState
 from cerebelum_nb.protocols import Outcome
-from cerebelum_nb.runtime import planner
-from cerebelum_nb.runtime.placement import Places, Wishes
-from cerebelum_nb.runtime.scheduler import Scheduler
-from cerebelum_nb.runtime.undoing import (
+from cerebelum_nb.rules import planner
+from cerebelum_nb.rules.placement import Places, Wishes
+from cerebelum_nb.rules.undoing import (
     Stands,
     is_on_request,
     is_unknown,
@@ -31,6 +30,7 @@ from cerebelum_nb.runtime.undoing import (
     to_undo,
     was_stopped,
 )
+from cerebelum_nb.runtime.scheduler import Scheduler
 
 LOCAL = Placement("local", "local", "local", False, "session", "the default")
 CORE = Placement("core", "core", "distributed", True, "decorator", "the step says so")

@@ -19,8 +19,8 @@ import msgspec
 
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.model.events import AnyEvent, RunFinished, RunStarted, decode_lines, encode_lines
-from cerebelum_nb.runtime.database import check, connected, has_no_room, is_damaged, reading, transaction, use_wal
-from cerebelum_nb.runtime.once import Ran
+from cerebelum_nb.rules.once import Ran
+from cerebelum_nb.store.database import check, connected, has_no_room, is_damaged, reading, transaction, use_wal
 
 CHUNK: Final = 8192  # encoding one holds the GIL for 0.8 ms; every write lets go of it and may wait 5 ms for it
 CHECKED_NBYTES: Final = 8 << 20  # a larger file is looked through only where its last writer was cut off
