@@ -18,7 +18,8 @@ from cerebelum_nb.config import Settings
 from cerebelum_nb.model.events import AttemptStarted, RunStarted
 from cerebelum_nb.model.options import Backoff
 from cerebelum_nb.model.state import SUCCEEDED, RunState
-from cerebelum_nb.store import journal, planner
+from cerebelum_nb.rules import planner
+from cerebelum_nb.store import journal
 
 pytestmark = pytest.mark.timeout(120)
 DEADLINE = 30

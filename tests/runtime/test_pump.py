@@ -14,7 +14,8 @@ from cerebelum_nb import ExecutionError, Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.model.events import AttemptStarted, AttemptSubmitted, RunFinished, TaskFinished
 from cerebelum_nb.model.state import RunState
-from cerebelum_nb.store import database, pump
+from cerebelum_nb.runtime import pump
+from cerebelum_nb.store import database
 from cerebelum_nb.store.journal import Journal, read, read_runs
 
 DEADLINE = 30
