@@ -134,16 +134,31 @@ export function percentOf(progress: number): string {
   return `${Math.floor(progress * 100)} %`;
 }
 
-/** What a screen reader says of a row. */
-export function spoken(row: Row, critical = false): string {
-  const parts = [row.step];
-  if (row.kind === "decision") parts.push("decision");
-  else parts.push(row.where);
-  parts.push(row.kind === "decision" && row.note ? row.note : statusName(row.status));
-  if (row.status === "running" && row.progress !== null) parts.push(percentOf(row.progress));
-  if (row.doing && ["running", "approval", "sleeping"].includes(row.status)) parts.push(row.doing);
-  if (row.ms !== null && row.kind === "step") parts.push(duration(row.ms));
-  if (row.attempt > 1 && row.kind === "step") parts.push(`attempt ${row.attempt}`);
+/** What can be read of a line: its name, what stands beside its bar, and what within. */
+export type Seen = readonly [name: string, label: string, inner: string];
+
+/** What is seen, as it is said. Whoever speaks to the page says what they see: it comes first, in its own order. */
+export function seenWords([name, label, inner]: Seen): string {
+  const words = label.replace(/^‹ | ›$/g, "").replaceAll(" · ", ", ");
+  return [name, words, inner].filter(Boolean).join(", ");
+}
+
+/** What a screen reader says of a row: what is seen, then what only colour and place tell. */
+export function spoken(row: Row, seen: Seen, critical = false): string {
+  const [name, label, inner] = seen;
+  const phrases = [name, ...label.split(" · "), inner];
+  const parts = [seenWords(seen)];
+  const add = (words: string): void => {
+    if (!phrases.some((phrase) => phrase === words || phrase.startsWith(`${words}:`))) parts.push(words);
+  };
+  add(row.step);
+  add(row.kind === "decision" ? "decision" : row.where);
+  add(row.kind === "decision" && row.note ? row.note : statusName(row.status));
+  if (row.status === "running" && row.progress !== null) add(percentOf(row.progress));
+  const tells = row.doing !== "" && ["running", "approval", "sleeping"].includes(row.status);
+  if (tells && !label.includes(row.doing)) parts.push(row.doing);
+  if (row.ms !== null && row.kind === "step") add(duration(row.ms));
+  if (row.attempt > 1 && row.kind === "step" && !label.startsWith(`attempt ${row.attempt} `)) parts.push(attemptOf(row));
   if (critical) parts.push("on the critical path");
   return parts.join(", ");
 }

@@ -1,7 +1,7 @@
 /** One line of the chart, a task's or a group's: owns its `<g>`, and touches only what differs. */
 
-import { attr, svg, text } from "./dom";
-import { spoken, statusName } from "./format";
+import { attr, focused, svg, text } from "./dom";
+import { type Seen, seenWords, spoken, statusName } from "./format";
 import type { Picture } from "./layout";
 import { Strip } from "./marks";
 import type { Group, Row } from "./model";
@@ -20,18 +20,24 @@ export interface Look {
   hatches: Hatches;
 }
 
+function seenIn({ label, inner }: Picture, { name }: Look): Seen {
+  return [name, label.text, inner?.text ?? ""];
+}
+
 /** What a task and a group have in common. */
 abstract class LineView {
   readonly root = svg("g", { class: "cb-row", role: "button" });
   protected readonly strip = new Strip();
   protected readonly name = svg("text", { class: "cb-name" });
   private readonly tooltip = svg("title");
+  private told = ""; // to whom cannot see it, without its figures
   private readonly band = svg("rect", { class: "cb-band", x: 0, y: 0 });
   private readonly ring = svg("rect", { class: "cb-ring", x: 1.5, y: 1.5, rx: 3 });
 
   constructor() {
     const { bars, label, inner } = this.strip;
-    this.root.append(this.tooltip, this.band, this.name, bars, label, inner, this.ring);
+    // Spaces between the texts, for whatever reads them one after the other.
+    this.root.append(this.tooltip, this.band, this.name, " ", bars, label, " ", inner, this.ring);
   }
 
   hover(tip: string): void {
@@ -41,6 +47,14 @@ abstract class LineView {
   /** Where a menu may stand: beside the last bar, or the name if there is none. */
   anchor(): Element {
     return this.strip.bars.lastElementChild ?? this.name;
+  }
+
+  /** A clock that runs in the name of what has the focus would be read aloud without end: there only words count. */
+  protected say(words: string): void {
+    const still = words.replace(/[\d.]+/g, "");
+    if (still === this.told && focused(this.root) === this.root) return;
+    this.told = still;
+    attr(this.root, "aria-label", words);
   }
 
   protected place(picture: Picture, look: Look): void {
@@ -62,15 +76,18 @@ abstract class LineView {
 export class RowView extends LineView {
   private row: Row | null = null;
   private critical = false;
+  private words = "";
 
   update(row: Row, picture: Picture, look: Look, critical: boolean): void {
-    if (row !== this.row || critical !== this.critical) this.describe(row, critical);
+    const seen = seenIn(picture, look);
+    const words = seenWords(seen);
+    if (row !== this.row || critical !== this.critical || words !== this.words) this.say(spoken(row, seen, critical));
+    if (row !== this.row) this.describe(row);
+    [this.row, this.critical, this.words] = [row, critical, words];
     this.place(picture, look);
   }
 
-  private describe(row: Row, critical: boolean): void {
-    [this.row, this.critical] = [row, critical];
-    attr(this.root, "aria-label", spoken(row, critical));
+  private describe(row: Row): void {
     // Who is asked gets the panel, with the question; all others a menu.
     attr(this.root, "aria-haspopup", row.status === "approval" ? "dialog" : "menu");
     attr(this.root, "data-step", row.step);
@@ -93,7 +110,10 @@ export class GroupView extends LineView {
 
   update(id: number, group: Group, summary: Summary, open: boolean, picture: Picture, look: Look): void {
     const { status, done, total } = summary;
-    attr(this.root, "aria-label", `${group[0]}, ${statusName(status)}, ${done} of ${total} steps`);
+    const seen = seenIn(picture, look);
+    const more = [group[0], statusName(status), `${done} of ${total}`];
+    const unsaid = more.filter((words) => words !== look.name && !seen[1].split(" · ").includes(words));
+    this.say([seenWords(seen), ...unsaid].join(", "));
     attr(this.root, "aria-expanded", String(open));
     attr(this.root, "data-group", group[0]);
     attr(this.root, "data-status", status);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { barLabel, duration, left, names, split, spoken, times, type Words } from "../src/format";
+import { barLabel, duration, left, names, type Seen, split, spoken, times, type Words } from "../src/format";
 import type { Row } from "../src/model";
 import { fixture } from "./fake";
 
@@ -53,10 +53,15 @@ test("a failure and what it skipped are named", () => {
   ]);
 });
 
-test("a row is spoken as step, executor, status, duration", () => {
+test("a row is spoken as it is seen, then with what only colour tells", () => {
   const row = fixture("finished").rows[1] as Row;
 
-  expect(spoken(row)).toBe("check_inventory, distributed, succeeded, 200 ms");
+  expect(spoken(row, [row.step, "200 ms · worker 2", ""])).toBe(
+    "check_inventory, 200 ms, worker 2, distributed, succeeded",
+  );
+  expect(spoken(row, ["check…tory", "200 ms ›", ""])).toBe(
+    "check…tory, 200 ms, check_inventory, distributed, succeeded, 200 ms",
+  );
 });
 
 test("what pauses says what for and how long, what runs how far it is", () => {
@@ -98,10 +103,14 @@ test("time left is told in whole seconds, minutes, hours", () => {
 test("a decision, a question and progress are spoken", () => {
   const { rows } = fixture("paused");
 
-  expect([5, 7, 9].map((id) => spoken(rows[id] as Row))).toEqual([
-    "validate?, decision, took 'ship'",
-    "ship, distributed, running, 42 %, parcel 21 of 50",
-    "charge_card, local, waits for approval, charge 1,240 EUR to the card of order 77",
+  const seen = (row: Row): Seen => {
+    const { parts, told } = barLabel(row, 31);
+    return [row.step, parts.join(" · ") + told, ""];
+  };
+  expect([5, 7, 9].map((id) => spoken(rows[id] as Row, seen(rows[id] as Row)))).toEqual([
+    "validate?, took 'ship', decision",
+    "ship, 42 %, 19.2 s, parcel 21 of 50, distributed, running",
+    "charge_card, waits for approval: charge 1,240 EUR to the card of order 77, local",
   ]);
 });
 

@@ -38,7 +38,7 @@ test("a nested workflow is one line that opens and closes, and names lose its na
     node.getAttribute("aria-expanded"),
     node.getAttribute("aria-label"),
     node.hasAttribute("aria-haspopup"),
-  ]).toEqual(["false", "prepare, succeeded, 4 of 4 steps", false]);
+  ]).toEqual(["false", "prepare, 4 of 4, 9.20 s, succeeded", false]);
 });
 
 test("arrows open a group, go in, and come out again; Enter folds it", () => {
@@ -89,7 +89,7 @@ test("a decision is called one, says its way, and cannot be moved", () => {
   const said = [node.dataset.kind, node.getAttribute("aria-label"), node.querySelectorAll(".cb-choice").length];
   click(node);
 
-  expect(said).toEqual(["decision", "validate?, decision, took 'ship', on the critical path", 1]);
+  expect(said).toEqual(["decision", "validate?, took 'ship', decision, on the critical path", 1]);
   expect([...cb.querySelectorAll(".cb-menu [role=menuitem]")].map((i) => i.textContent)).toEqual(["Re-run from here"]);
   expect([...cb.querySelectorAll(".cb-move")].every((move) => (move as HTMLElement).hidden)).toBe(true);
 });
@@ -195,6 +195,6 @@ test("a snapshot saved by an older version is drawn as well", () => {
 
   expect([names(cb).length, row(cb, "check_inventory").getAttribute("aria-label")]).toEqual([
     5,
-    "check_inventory, distributed, succeeded, 200 ms, on the critical path",
+    "check_inventory, 200 ms, worker 2, distributed, succeeded, on the critical path",
   ]);
 });

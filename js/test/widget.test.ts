@@ -30,7 +30,7 @@ test("a row says what it is, to people, to machines and to screen readers", () =
     executor: "distributed",
     attempt: "1",
     id: "1",
-    label: "check_inventory, distributed, succeeded, 200 ms, on the critical path",
+    label: "check_inventory, 200 ms, worker 2, distributed, succeeded, on the critical path",
     role: "button",
   });
   expect([cb.dataset.run, cb.dataset.runStatus]).toEqual(["r7", "succeeded"]);
