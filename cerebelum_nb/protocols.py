@@ -22,6 +22,8 @@ class Outcome:
         nbytes: Size of the encoded result that crossed a boundary; 0 for none.
         source: "attempt", or "cache" for a value that was there already.
         delivered: False where no worker can have begun it: trying it elsewhere does no harm.
+        transfer_s: Seconds that its way there and its result's way back took, what was done to make them ready
+            included; None where nobody measured.
     """
 
     kind: OutcomeKind
@@ -31,6 +33,7 @@ class Outcome:
     nbytes: int = 0
     source: str = "attempt"
     delivered: bool = True
+    transfer_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

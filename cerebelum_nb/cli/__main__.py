@@ -141,6 +141,21 @@ def runs(most: int) -> None:
 
 
 @cerebelum.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("other", metavar="[RUN]", required=False)
+def compare(run_id: str, other: str | None) -> None:
+    """Show a run beside an earlier one: where each step ran, how long it took in both, and the difference.
+
+    RUN is an id from `cerebelum runs`, or a part of it. Without the second one: the run that the first was started
+    from, else the one before it of the same workflow.
+
+    \b
+    cerebelum compare 20261123-1504 20261123-1459
+    """  # noqa: D301  click's mark for lines that stay as they are
+    click.echo(str(Project().compared(run_id, other)))
+
+
+@cerebelum.command()
 @click.argument("names", metavar="RUN...", nargs=-1)
 @click.option("--older", type=click.IntRange(1), metavar="DAYS", help="All runs that are older.")
 @click.option("--all", "everything", is_flag=True, help="All runs.")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 _STARTS: Final = frozenset({"run", "execute", "rerun", "resume", "compensate", "apply"})
-_RUN_MAGIC: Final = re.compile(r"%cerebelum_run\b|%cerebelum\s+(?:rerun|resume|compensate|approve|reject)\b")
+_RUN_MAGIC: Final = re.compile(r"%cerebelum_run\b|%cerebelum\s+(?:rerun|resume|compensate|compare|approve|reject)\b")
 _RUN_CALL: Final = re.compile(r"\.(?:run|execute|rerun|resume|compensate(?=\s*\(\s*\)))\s*\(")
 _LINE_MAGIC: Final = re.compile(
     r"^(?P<indent>\s*)(?P<target>[\w\s,.\[\]]+=\s*)?(?P<magic>[%!?](?!=).*|[\w.]+\?\??\s*)$"

@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from cerebelum_nb.cli.target import Refused
 from cerebelum_nb.config import from_environment
-from cerebelum_nb.errors import CerebelumError
+from cerebelum_nb.errors import CerebelumError, PlanError
+from cerebelum_nb.model.compare import Comparison, Told, compare
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.model.view import header, row
 from cerebelum_nb.protocols import Answer
 from cerebelum_nb.runtime.history import History
 from cerebelum_nb.store import cache
@@ -69,6 +73,47 @@ class Project:
             raise Refused(f"run {min(wrong)} still runs")
         return found
 
+    def compared(self, name: str, other: str | None) -> Comparison:
+        """A run beside another one: by default the one that it was started from, else the one before it.
+
+        Raises:
+            Refused: There is no such run, or none before it.
+        """
+        try:
+            run = self.history.find(name)
+            parent = self._folded(run)[0].parent
+            before = self.history.find(other) if other is not None else parent or self._before(run)
+            return compare(self._told(run), self._told(before))
+        except CerebelumError as exc:
+            raise Refused(str(exc)) from None
+
+    def _before(self, run: str) -> str:
+        entries = self.history.entries()
+        place = next(i for i, entry in enumerate(entries) if entry.run == run)
+        found = (e.run for e in entries[place + 1 :] if e.workflow == entries[place].workflow)
+        before = next(found, None)
+        if before is None:
+            raise Refused(f"{run} is the first run of {entries[place].workflow}: name the run to compare it with")
+        return before
+
+    def _told(self, run: str) -> Told:
+        state, last = self._folded(run)
+        status = next((e.status for e in self.history.entries() if e.run == run), state.status)
+        now = time.time() if status == "running" else last
+        made = header(state, number=0, now=now, total=len(state.names))
+        rows = [row(state, task) for task in range(len(state.names)) if task not in state.undo or state.attempt[task]]
+        return Told(run, msgspec.structs.replace(made, status=status), rows)
+
+    def _folded(self, run: str) -> tuple[RunState, float]:
+        """A run as its events tell it, and when the last of them was."""
+        state, last = RunState(), 0.0
+        for event in read(self.journal, run):
+            state.apply(event)
+            last = event.at
+        if not state.names:
+            raise PlanError(f"the journal has no run {run!r} any more")
+        return state, last
+
     def cached(self) -> str:
         """What its cache holds, as people read it; empty for nothing."""
         return cache.held(self.home)
@@ -118,9 +163,7 @@ class Project:
         return f"step {step} of run {run} {'goes on' if answer.approved else 'was told no'}"
 
     def _waiting(self, run: str) -> list[str]:
-        state = RunState()
-        for event in read(self.journal, run):
-            state.apply(event)
+        state, _ = self._folded(run)
         return [state.names[task] for task, pause in state.paused.items() if pause.kind == "approval"]
 
 

@@ -55,6 +55,7 @@ class Held:
 
     submit: Submit
     code: Code
+    got: float  # when, by the loop's clock
 
 
 @dataclass(slots=True)
@@ -115,7 +116,7 @@ class Service:
     def _from_kernel(self, frame: AnyFrame) -> None:
         match frame:
             case Submit():
-                self._held[frame.id] = Held(frame, self._codes[frame.digest])
+                self._held[frame.id] = Held(frame, self._codes[frame.digest], self._loop.time())
                 self._queue.add(frame.id)
             case Cancel():
                 self._cancel(frame)
@@ -193,7 +194,8 @@ class Service:
     def _started(self, slot: int) -> None:
         attempt = self._queue.begins(slot)
         if attempt is not None:
-            self._out.hold(Started(attempt, f"worker {slot}"))
+            got = self._held[attempt].got
+            self._out.hold(Started(attempt, f"worker {slot}", got, self._loop.time() - got))
 
     def _frames_for(self, given: Given) -> Iterable[AnyFrame]:
         held, has = self._held[given.attempt], self._slots[given.slot].codes

@@ -5,8 +5,8 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from time import monotonic
+from dataclasses import dataclass, replace
+from time import monotonic, perf_counter
 from typing import Any
 
 import grpc
@@ -18,6 +18,7 @@ from cerebelum_nb.capture import LOUD_NBYTES, Shipped, Shipper, what_weighs
 from cerebelum_nb.codec import Encoded, decode, encode, one_line
 from cerebelum_nb.errors import PayloadRejected, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread, place
+from cerebelum_nb.executors.skew import Skew
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
 from cerebelum_nb.seal import TAG_NBYTES, Address, seal, unseal
@@ -60,6 +61,10 @@ class _Running:
     attempt: Attempt
     signals: Signals
     outcome: "asyncio.Future[Outcome]"
+    began: float = 0.0  # when we began to make it ready
+    sent: float = 0.0  # when it was
+    got: float = 0.0  # when Core had it, by Core's clock
+    held_s: float = 0.0  # how long Core kept it until a worker took it
     pause: int = 0  # the number of the pause that it is in; 0 when it works
 
 
@@ -80,6 +85,7 @@ class Link:
         self._running: dict[int, _Running] = {}
         self._leaving: dict[int, _Running] = {}  # cancelled, and maybe not stopped yet
         self._last_id = 0
+        self._skew = Skew()
         self._shipper = Shipper()
         self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
         self._place: tuple[list[str], str] = ([], "")
@@ -98,6 +104,7 @@ class Link:
         """
         if not self.alive:
             return _core_lost(self.process.pid, "ended", attempt, delivered=False)
+        began = perf_counter()
         shipped = self._shipper.ship(attempt.function, attempt.step)
         inputs = [list(attempt.args), dict(attempt.kwargs), dict(attempt.fields), attempt.context_at]
         body = encode(inputs, f"the input of step {attempt.step!r}")
@@ -107,15 +114,16 @@ class Link:
             _tell(signals.output, "notice", f"{text}\n")
         self._last_id += 1
         number = self._last_id
-        running = _Running(attempt, signals, asyncio.get_running_loop().create_future())
+        running = _Running(attempt, signals, asyncio.get_running_loop().create_future(), began)
         self._running[number] = running
         self._submit(number, attempt, shipped, body)
+        running.sent = perf_counter()
         try:
             return await running.outcome
         except asyncio.CancelledError:
             self._outbox.put(Cancel(number))
             if self.alive:
-                self._leaving[number] = _Running(attempt, signals, asyncio.get_running_loop().create_future())
+                self._leaving[number] = replace(running, outcome=asyncio.get_running_loop().create_future())
             raise
         finally:
             self._running.pop(number, None)
@@ -269,8 +277,9 @@ class Link:
     def _tell_of(self, frame: _OfAttempt, running: _Running) -> None:
         match frame:
             case Finished():
-                running.outcome.set_result(self._outcome(frame, running.attempt))
+                running.outcome.set_result(self._outcome(frame, running))
             case Started():
+                running.got, running.held_s = frame.got, frame.held_s
                 _tell(running.signals.started, frame.worker)
             case Printed():
                 _tell(running.signals.output, frame.stream, frame.text)
@@ -296,15 +305,16 @@ class Link:
                 _tell(running.signals.output, "notice", text)
         _tell(running.signals.paused, frame.kind, frame.seconds, frame.text, asked)
 
-    def _outcome(self, frame: Finished, attempt: Attempt) -> Outcome:
+    def _outcome(self, frame: Finished, running: _Running) -> Outcome:
+        arrived, attempt = perf_counter(), running.attempt
         address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.codec)
         try:
             data = unseal(self.process.key, address, frame.sealed)
         except PayloadRejected as exc:
             return Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))
         if frame.codec == "error":
-            error = msgspec.msgpack.decode(data, type=ErrorInfo)
-            return Outcome("error", error=error, run_s=frame.run_s)
+            error, transfer_s = msgspec.msgpack.decode(data, type=ErrorInfo), self._transfer_s(frame, running, arrived)
+            return Outcome("error", error=error, run_s=frame.run_s, transfer_s=transfer_s)
         if frame.codec == "cancelled":
             return Outcome("cancelled", error=ErrorInfo("Cancelled", "the step was stopped"), run_s=frame.run_s)
         try:
@@ -312,7 +322,16 @@ class Link:
         except BaseException as exc:  # noqa: BLE001  a pickled value may run any code of its class, sys.exit included
             text = f"the result of step {attempt.step!r} came back but cannot be read here: {one_line(exc)}"
             return Outcome("error", error=ErrorInfo("UnreadableResult", text), run_s=frame.run_s)
-        return Outcome("ok", value, run_s=frame.run_s, nbytes=len(frame.sealed) - TAG_NBYTES)
+        transfer_s = self._transfer_s(frame, running, arrived)
+        return Outcome("ok", value, None, frame.run_s, len(frame.sealed) - TAG_NBYTES, transfer_s=transfer_s)
+
+    def _transfer_s(self, frame: Finished, running: _Running, arrived: float) -> tuple[float, float]:
+        """How long an attempt's way there took, and its result's way back, from durations on each side alone."""
+        there_s = running.held_s + frame.decode_s + frame.run_s + frame.encode_s
+        way_s = max(0.0, arrived - running.sent - there_s)
+        before_s = self._skew.before(running.sent, running.got, way_s)
+        send_s = running.sent - running.began + before_s + frame.decode_s
+        return send_s, way_s - before_s + frame.encode_s + perf_counter() - arrived
 
 
 def _tell(signal: Callable[..., None], *args: Any) -> None:

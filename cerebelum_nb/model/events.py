@@ -92,13 +92,14 @@ class AttemptOutput(Event, frozen=True, tag="attempt.output", array_like=True, g
 
 
 class AttemptFinished(Event, frozen=True, tag="attempt.finished", array_like=True, gc=False):
-    """How an attempt ended. ``run_s`` is measured where it ran; 0 where nobody measured."""
+    """How an attempt ended. Its durations are measured where they pass; 0 or None where nobody measured."""
 
     task: int
     attempt: int
     outcome: OutcomeKind
     error: ErrorInfo | None = None
     run_s: float = 0.0
+    transfer_s: tuple[float, float] | None = None  # its way there, and the result's way back
 
 
 class AttemptProgress(Event, frozen=True, tag="attempt.progress", array_like=True, gc=False):

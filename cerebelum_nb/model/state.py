@@ -71,7 +71,9 @@ class PastAttempt(msgspec.Struct, frozen=True):
     started: float  # UTC seconds; 0 where it never began
     ended: float
     outcome: OutcomeKind
-    waited: float = 0.0  # UTC seconds: from when on it waited, where it never began
+    waited: float = 0.0  # UTC seconds: from when on it waited at its executor, where that was told
+    run_s: float = 0.0
+    transfer_s: tuple[float, float] | None = None
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -122,6 +124,7 @@ class RunState:
         self.rested_s: dict[int, float] = {}  # running tasks -> how long they were paused so far
         self.progress: dict[int, tuple[float, str]] = {}
         self.workers: dict[int, str] = {}  # only those outside the kernel
+        self.transfer_s: dict[int, tuple[float, float]] = {}  # there and back; only what went somewhere
         self.dirty: set[int] = set()  # for the view; not part of what is compared
         self._queue: list[deque[int]] = []  # task -> the queue of its lane
         self._outcome: dict[int, OutcomeKind] = {}  # only those that are not ok
@@ -203,6 +206,8 @@ class RunState:
         self.phase[task], self.ended[task], self.run_s[task] = ENDED, e.at, e.run_s
         if self.paused:
             self._rest_ends(task, e.at)
+        if e.transfer_s is not None:
+            self.transfer_s[task] = e.transfer_s
         self.spent_s[self.places[task].remote] += e.run_s or e.at - (self.started[task] or self.submitted[task])
         if self.rested_s:
             self.spent_s[self.places[task].remote] -= self.rested_s.pop(task, 0.0)
@@ -352,7 +357,9 @@ class RunState:
             self.started[task],
             self.ended[task],
             self._outcome.pop(task, "ok"),
-            0.0 if self.started[task] else self.submitted[task],
+            self.submitted[task],
+            self.run_s[task],
+            self.transfer_s.pop(task, None),
         )
         self.past[task] = (*self.past.get(task, ()), attempt)
         for known in (self.errors, self.workers):

@@ -12,23 +12,28 @@ import msgspec
 
 from cerebelum_nb.model.critical import Outlook
 from cerebelum_nb.model.events import Group
-from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, RunState
+from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, PastAttempt, RunState
 
 _LIVE = re.compile(b"[%c%c]" % (SUBMITTED, RUNNING))
 _SAID: Final = 160  # characters of a line of output beside a bar
 _UNSEEN: Final = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")  # colours, bells
 
 
-class Segment(msgspec.Struct, frozen=True, gc=False):
-    """One attempt as drawn: a bar, or a growing one while ``end`` is None."""
+class Segment(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One attempt as drawn: a bar, or a growing one while ``end`` is None.
+
+    It is in a queue until ``start - send``, on its way until ``start``, and its result is from ``end - fetch`` on.
+    """
 
     attempt: int
     where: str  # local, distributed, a pool's name
     remote: bool
     queued: float  # handed over; equal to `start` where nothing was queued
-    start: float | None  # None: still queued
+    start: float | None  # when its code began; None: still queued
     end: float | None
     outcome: str  # running, ok, error, timeout, cancelled, lost
+    send: float = 0.0  # seconds
+    fetch: float = 0.0  # seconds
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -162,39 +167,46 @@ def _group_of(state: RunState, task: int) -> str:
 
 def _segments(state: RunState, task: int) -> tuple[Segment, ...]:
     zero = state.started_at
-    done = [
-        Segment(
-            p.attempt,
-            p.label,
-            p.remote,
-            (p.started or p.waited) - zero,
-            p.started - zero if p.started else None,
-            p.ended - zero,
-            p.outcome,
+    done = [_segment(zero, p, p.outcome) for p in state.past.get(task, ()) if p.started or p.waited]
+    if state.started[task] or state.submitted[task]:
+        place, outcome = state.places[task], state.outcome_of(task)
+        now = PastAttempt(
+            state.attempt[task],
+            place.label,
+            place.remote,
+            state.started[task],
+            state.ended[task],
+            outcome,
+            state.submitted[task],
+            state.run_s[task],
+            state.transfer_s.get(task),
         )
-        for p in state.past.get(task, ())
-        if p.started or p.waited
-    ]
-    begun = state.started[task] or state.submitted[task]
-    if begun:
-        place, ended = state.places[task], state.ended[task]
-        queued = state.submitted[task] or begun
-        start: float | None = state.started[task] or None
-        if ended and state.run_s[task]:
-            # "started" may travel with "finished": the worker's own clock says how long it ran.
-            start = max(queued, ended - state.run_s[task])
-        done.append(
-            Segment(
-                state.attempt[task],
-                place.label,
-                place.remote,
-                queued - zero,
-                None if start is None else start - zero,
-                ended - zero if ended else None,
-                state.outcome_of(task) if ended else "running",
-            )
-        )
+        done.append(_segment(zero, now, outcome if now.ended else "running"))
     return tuple(done)
+
+
+def _segment(zero: float, tried: PastAttempt, outcome: str) -> Segment:
+    queued, ended = tried.waited or tried.started, tried.ended
+    start: float | None = tried.started or None
+    send = fetch = 0.0
+    if ended and tried.run_s:
+        # "started" may travel with "finished": durations that were measured where they passed say more. They are set
+        # between our own two times from the end on, and cut where a clock was set meanwhile.
+        there, back = tried.transfer_s or (0.0, 0.0)
+        fetch = min(back, max(0.0, ended - queued - tried.run_s))
+        start = max(queued, ended - fetch - tried.run_s)
+        send = min(there, start - queued)
+    return Segment(
+        tried.attempt,
+        tried.label,
+        tried.remote,
+        queued - zero,
+        None if start is None else start - zero,
+        ended - zero if ended else None,
+        outcome,
+        send,
+        fetch,
+    )
 
 
 def header(  # noqa: PLR0913  all by keyword

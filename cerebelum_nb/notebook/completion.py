@@ -20,6 +20,7 @@ _OPTIONS: Final[dict[str, Sequence[Option]]] = {
     "%cerebelum": (),
 }
 _ASSIGNED: Final = re.compile(r"^[\w\s,.\[\]]+=\s*(?=%[a-z])")  # `run = %cerebelum_run`
+_TWO: Final = 2  # runs that are compared
 _LAST: Final = re.compile(r"[^=,]*$")  # of a word like `a=local,b=dis`, what is being written
 
 
@@ -99,6 +100,8 @@ def _after_verb(before: Sequence[str]) -> Iterable[str]:
         return [*manual.VERBS, *manual.magic_names()]
     if verb == "steps":
         return [] if words else registry.steps
+    if verb == "compare":
+        return [*(str(run.number) for run in reversed(_runs())), "last"] if len(words) < _TWO else []
     if verb not in ("rerun", "approve", "reject"):
         return []
     if not words:

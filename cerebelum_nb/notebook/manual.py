@@ -106,6 +106,14 @@ Run a step of an earlier run again, with what depends on it; the other results a
 not succeed. RUN is a number from `%cerebelum runs`, or `last`. --force runs also steps with effects="once" again.""",
         "%cerebelum rerun last process_payment --executor local",
     ),
+    "compare": (
+        "%cerebelum compare RUN [RUN]",
+        """\
+A run beside an earlier one: for each step where it ran, how long it took in both, and the difference. Without the
+second RUN: the run that it was started from, else the one before it of the same workflow. RUN is a number or an id from
+`%cerebelum runs`, a part of an id, or `last`.""",
+        "%cerebelum compare last",
+    ),
     "purge": (
         "%cerebelum purge RUN ... | --older DAYS | --all | --cache [--yes]",
         """\
@@ -126,7 +134,7 @@ than 30 days go by themselves (`keep_days` and `keep_mib` in the configuration).
     "help": ("%cerebelum help [VERB]", "This text, or one verb's.", "%cerebelum help rerun"),
 }
 LATER: Final = (
-    *("show", "explain", "compare", "whatif", "replay", "trace", "report", "export", "core", "workers"),
+    *("show", "explain", "whatif", "replay", "trace", "report", "export", "core", "workers"),
     *("doctor", "config"),
 )
 

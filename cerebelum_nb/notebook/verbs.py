@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
+from cerebelum_nb.model.compare import Comparison
 from cerebelum_nb.model.typed import listed, nearest
 from cerebelum_nb.notebook import listing, manual
 from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line, whole
@@ -193,6 +194,20 @@ def _rerun(args: Arguments, notebook: Notebook) -> Run:
     return made
 
 
+def _compare(args: Arguments, notebook: Notebook) -> Comparison:
+    usage = f"Usage: {manual.VERBS['compare'][0]}"
+    if not args.words:
+        raise UsageError(f"which run? `%cerebelum runs` lists them.\n{usage}")
+    session = notebook.session
+    this, *others = (
+        _find(name, session.runs)
+        if name == "last" or any(name in (str(run.number), run.id) for run in session.runs)
+        else session.load(name)
+        for name in args.words
+    )
+    return this.compare(*others)
+
+
 def _find(number: str, runs: Sequence[Run]) -> Run:
     if not runs:
         raise PlanError("nothing has run yet in this session")
@@ -265,6 +280,7 @@ _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function
     "resume": (_resume, (Option("--changed"), Option("--force", "names")), 1),
     "compensate": (_compensate, (), 1),
     "rerun": (_rerun, (Option("--executor"), Option("--force", "flag")), 2),
+    "compare": (_compare, (), 2),
     "purge": (
         _purge,
         (Option("--older"), Option("--all", "flag"), Option("--cache", "flag"), Option("--yes", "flag")),

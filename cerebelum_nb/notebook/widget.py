@@ -16,7 +16,7 @@ import msgspec
 import traitlets
 
 from cerebelum_nb.errors import CerebelumError
-from cerebelum_nb.notebook import panel
+from cerebelum_nb.notebook import beside, panel
 from cerebelum_nb.notebook.clicks import Clicks
 from cerebelum_nb.notebook.feed import Feeds
 from cerebelum_nb.notebook.wording import told
@@ -167,7 +167,7 @@ class RunWidget(anywidget.AnyWidget):
                 self.send({"kind": "details", "request": request, **details, "asked": asked})
             elif kind == "apply":
                 self._apply(request, content)
-            elif kind in ("look", "choices", "keep", "file"):
+            elif kind in ("look", "choices", "keep", "file", "others", "compare"):
                 self.send({"kind": kind, "request": request, **self._asked(kind, content)})
             elif kind in ("approve", "reject"):
                 self._decide(request, step, content)
@@ -193,6 +193,10 @@ class RunWidget(anywidget.AnyWidget):
             return panel.look(self._run, content)
         if kind == "choices":
             return panel.choices(self._run, content, [str(e["name"]) for e in self._executors])
+        if kind == "others":
+            return beside.others(self._run)
+        if kind == "compare":
+            return beside.beside(self._run, content, SNAPSHOT_LIMIT)
         if kind == "keep":
             return panel.keep(self._run, content, self._cell_name)
         return panel.file(self._run, content)

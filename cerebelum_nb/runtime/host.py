@@ -33,6 +33,10 @@ class Host(Protocol):
     """What a run asks of its session."""
 
     loop: asyncio.AbstractEventLoop
+    runs: "list[Run]"  # all that it has, oldest first
+
+    def load(self, name: str) -> "Run":
+        """A run from the journal, by a part of its id."""
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Call something on the control loop after a while. From any thread."""

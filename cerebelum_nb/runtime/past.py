@@ -23,7 +23,7 @@ from cerebelum_nb.rules.once import Ran
 from cerebelum_nb.rules.placement import Wishes
 from cerebelum_nb.runtime.scheduler import NOT_ASKED, Scheduler
 from cerebelum_nb.store.journal import About
-from cerebelum_nb.store.results import NONE, ResultRef, Stored
+from cerebelum_nb.store.results import Stored, ref_in
 
 ENDED: Final = "its kernel ended before"
 _EARLY_S: Final = 0.05  # timers may ring so much early
@@ -66,9 +66,8 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
     scheduler = Scheduler(made, poke=dict.fromkeys(state.ready, _nobody), stop=_nobody, urgent=_nobody)
     scheduler.state = state
     for task, phase in enumerate(state.phase):
-        if phase == SUCCEEDED:  # one that has no entry gave None, unless nothing of the run was kept
-            none = Stored(task, NONE, b"", b"") if stored else Stored(task, "", b"", b"", "no results were kept")
-            scheduler.values[task] = ResultRef(about.run, stored.get(task, none))
+        if phase == SUCCEEDED:
+            scheduler.values[task] = ref_in(stored, about.run, task)
     interrupted, pauses = state.status == "running", _pauses(events, state)
     if interrupted:
         scheduler.stand_at(events[-1].at)  # nobody knows when its kernel ended: the last that is known counts

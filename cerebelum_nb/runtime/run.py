@@ -12,7 +12,7 @@ from cerebelum_nb.rules.once import Force
 from cerebelum_nb.rules.undoing import was_stopped
 from cerebelum_nb.runtime.answers import Preview
 from cerebelum_nb.runtime.approvals import Approval
-from cerebelum_nb.runtime.awaited import Awaited
+from cerebelum_nb.runtime.compared import Compared
 from cerebelum_nb.runtime.exports import Exports
 from cerebelum_nb.runtime.foreseen import measured_s, reasons
 from cerebelum_nb.runtime.host import current_host
@@ -20,7 +20,7 @@ from cerebelum_nb.runtime.host import current_host
 ENDINGS: Final = frozenset(FINAL.values())
 
 
-class Run(Awaited, Exports):
+class Run(Compared, Exports):
     """One execution of one plan; what it is made of is told in `Awaited` and `Looks`."""
 
     @staticmethod

@@ -260,9 +260,9 @@ class Scheduler(Moving):
         if self._careful and task in self._careful:
             self._outside.append(self._make_last)
         if outcome is None or outcome.kind == "ok":
-            run_s, error = 0.0, None
+            run_s, transfer_s, error = 0.0, None, None
             if outcome is not None:
-                value, run_s = outcome.value, outcome.run_s
+                value, run_s, transfer_s = outcome.value, outcome.run_s, outcome.transfer_s
             if type(value) in LOOK_AT:
                 value, error = self._looked_at(task, number, value, now)
             ways = self._ways.get(task) if self._ways else None
@@ -270,7 +270,7 @@ class Scheduler(Moving):
                 error = too_often(self.plan, state, task, ways[value])
             if error is None:
                 self.values[task] = value
-                self._write(AttemptFinished(state.seq + 1, now, task, number, "ok", None, run_s))
+                self._write(AttemptFinished(state.seq + 1, now, task, number, "ok", None, run_s, transfer_s))
                 source: Any = "attempt" if outcome is None else outcome.source
                 self._write(TaskFinished(state.seq + 1, now, task, "succeeded", source))
                 if ways is not None:
@@ -281,7 +281,8 @@ class Scheduler(Moving):
             if outcome.delivered and state.phase[task] == SUBMITTED:  # for all that anybody knows it had begun
                 self._write(AttemptStarted(state.seq + 1, now, task, number, ""))
             outcome = self._judged(task, outcome)
-        self._write(AttemptFinished(state.seq + 1, now, task, number, outcome.kind, outcome.error, outcome.run_s))
+        times = outcome.run_s, outcome.transfer_s
+        self._write(AttemptFinished(state.seq + 1, now, task, number, outcome.kind, outcome.error, *times))
         if task in self._options and not self._halted and self._goes_on(task, number, outcome, now):
             return
         status: Any = "cancelled" if outcome.kind == "cancelled" else "failed"

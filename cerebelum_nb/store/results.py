@@ -15,8 +15,9 @@ import shutil
 import sqlite3
 import sys
 import time
+from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
@@ -35,6 +36,7 @@ KEPT_NBYTES: Final = 16 << 20  # a larger one is not kept: writing it would hold
 NONE: Final = "none"
 SEE: Final = "see"  # kept with an earlier run: `why` is "RUN TASK"
 INPUTS_TASK: Final = -1  # what a run's inputs are stored as
+NOTHING_TASK: Final = -(1 << 40)  # what the list of tasks is stored as whose result is None
 _SAMPLE: Final = 20  # items of a container that are looked at to guess its size
 
 
@@ -188,13 +190,16 @@ class Archive:
             return {}
         with reading(path) as db:
             rows = db.execute("select body from results where run=? order by last", (run,)).fetchall()
-        return {stored.task: stored for (body,) in rows for stored in _decode(body)}
+        found: dict[int, Stored] = {}
+        for stored in (one for (body,) in rows for one in _decode(body)):
+            found[stored.task] = stored
+            if stored.task == NOTHING_TASK:
+                found.update((task, Stored(task, NONE, b"", b"")) for task in array("I", stored.body))
+        return found
 
     def ref(self, run: str, task: int) -> ResultRef:
         """Where the result of a task that completed is."""
-        stored = self.of_run(run)
-        none = Stored(task, NONE, b"", b"") if stored else Stored(task, "", b"", b"", "no results were kept")
-        return ResultRef(run, stored.get(task, none))
+        return ref_in(self.of_run(run), run, task)
 
     def if_kept(self, ref: ResultRef) -> Any:
         """A value from disk, or a `ResultRef` that says why there is none."""
@@ -312,6 +317,20 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def ref_in(stored: Mapping[int, Stored], run: str, task: int) -> ResultRef:
+    """Where the result of a task that completed is, by what is kept of its run."""
+    if (found := stored.get(task)) is not None:
+        return ResultRef(run, found)
+    if stored and NOTHING_TASK not in stored:  # of an earlier version: no entry meant None
+        return ResultRef(run, Stored(task, NONE, b"", b""))
+    return ResultRef(run, Stored(task, "", b"", b"", "results.db has lost it" if stored else "no results were kept"))
+
+
+def gave_nothing(tasks: Sequence[int]) -> Stored:
+    """What tells of tasks whose result is None; also of none, so that a missing result is known to be lost."""
+    return Stored(NOTHING_TASK, NONE, array("I", tasks).tobytes(), b"")
 
 
 def answers_task(task: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from cerebelum_nb.model.events import AnyEvent, TaskFinished
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Answer
-from cerebelum_nb.store.results import INPUTS_TASK, NONE, SEE, Archive, ResultRef, Stored, answers_task
+from cerebelum_nb.store.results import INPUTS_TASK, NONE, SEE, Archive, ResultRef, Stored, answers_task, gave_nothing
 
 
 class Keeper(Protocol):
@@ -31,7 +31,7 @@ class Results:
             origin: Task -> run and task whose result it reuses.
         """
         self._archive, self.run, self._values, self._origin = archive, run, values, origin or {}
-        self._nothing: list[int] = []  # tasks whose result is None, and that have no entry
+        self._nothing: list[int] = []  # tasks whose result is None, and that have no entry of their own
         self._something: set[int] = set()  # tasks that have one
         self.cache: Keeper | None = None  # told of what has succeeded, where something may be served from it
 
@@ -60,7 +60,7 @@ class Results:
         for e in batch:
             if type(e) is TaskFinished and e.status == "succeeded":
                 if values[e.task] is None and e.task not in self._something:
-                    nothing.append(e.task)  # no entry means None: 10,000 of these are no reason to be late
+                    nothing.append(e.task)  # told together: 10,000 of these are no reason to be late
                 else:
                     tasks[e.task] = e.source
         stored = [self._stored(task, source, plan.functions[task]) for task, source in tasks.items()]
@@ -69,7 +69,8 @@ class Results:
         for task, said in answers.items():
             told = [[a.approved, a.value, a.reason] for a in said]
             stored.append(self._archive.stored(self.run, answers_task(task), told, None))
-        if stored:
+        if stored or nothing:
+            stored.append(gave_nothing(nothing))
             self._archive.write(self.run, batch[-1].seq, stored, lasting=lasting)
         self._something.update(tasks)
         self._nothing += nothing
@@ -89,7 +90,7 @@ class Results:
         tasks, self._nothing = self._nothing, []
         if tasks:
             codes = [Stored(task, NONE, b"", self._archive.digest(plan.functions[task])) for task in tasks]
-            self._archive.write(self.run, last + 1, codes)
+            self._archive.write(self.run, last + 1, [*codes, gave_nothing(tasks)])
 
     def has(self, task: int) -> bool:
         """The value of a task that succeeded can be had."""

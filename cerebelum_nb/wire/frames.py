@@ -98,6 +98,8 @@ class Started(Frame, frozen=True, tag=11, array_like=True, gc=False):
 
     id: int
     worker: str
+    got: float = 0.0  # when Core had the attempt, by Core's clock
+    held_s: float = 0.0  # how long it waited there
 
 
 class Printed(Frame, frozen=True, tag=12, array_like=True, gc=False):
@@ -115,6 +117,8 @@ class Finished(Frame, frozen=True, tag=13, array_like=True, gc=False):
     codec: str
     sealed: bytes
     run_s: float
+    decode_s: float = 0.0  # before the step's code: its inputs and its function were read
+    encode_s: float = 0.0  # after it: the result was made ready to be sent
 
 
 class Lost(Frame, frozen=True, tag=14, array_like=True, gc=False):

@@ -170,43 +170,48 @@ class Worker:
         self._stopping.install()
 
     def _attempt(self, submit: Submit) -> None:
+        got = perf_counter()
         self._tidy()
         self._reporter.report = report = Report(submit, self._key, self._ring)
         try:
             self._stopping.begin(submit.id)
-            encoded, run_s = self._outcome(submit, report)
+            encoded, *ran = self._outcome(submit, report)
         except KeyboardInterrupt:  # it struck between the step and us; there is no second one
-            encoded, run_s = codec.Encoded("cancelled", b""), 0.0
+            encoded, ran = codec.Encoded("cancelled", b""), [got, got]
         if self._stopping.end() and encoded.codec == "error":
             encoded = codec.Encoded("cancelled", b"")
         if self._reporter.forked:
             os._exit(0)  # a child that a step forked came back here: it has no line and no business
         self._descriptors.drain(self._reporter)
-        if not self._finish(submit, encoded, run_s):
+        if not self._finish(submit, encoded, got, *ran):
             text = f"there is not enough memory to send the result of step {submit.step!r}: {encoded.nbytes} bytes"
             encoded = _unserializable(text)
-            self._finish(submit, encoded, run_s)
+            self._finish(submit, encoded, got, *ran)
         if self._awaiting is not None:
             self._awaiting.cancel_leftovers()
 
-    def _finish(self, submit: Submit, encoded: codec.Encoded, run_s: float) -> bool:
+    def _finish(self, submit: Submit, encoded: codec.Encoded, got: float, began: float, ended: float) -> bool:
         address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
         try:
-            self._reporter.finish(Finished(submit.id, encoded.codec, seal(self._key, address, encoded.data), run_s))
+            sealed = seal(self._key, address, encoded.data)
+            times = ended - began, began - got, perf_counter() - ended
+            self._reporter.finish(Finished(submit.id, encoded.codec, sealed, *times))
         except MemoryError:  # there is room for the result, and not for its envelope
             return False
         return True
 
-    def _outcome(self, submit: Submit, report: Report) -> tuple[codec.Encoded, float]:
+    def _outcome(self, submit: Submit, report: Report) -> tuple[codec.Encoded, float, float]:
+        """What the step gave, and when its code began and ended."""
         began = perf_counter()
         try:
             call, is_async = self._call(submit)
             began = perf_counter()
             value = self._run(call, report, is_async=is_async)
         except BaseException as exc:  # noqa: BLE001  whatever the step raises, sys.exit included, is its outcome
-            return _as_error(attempts.describe(exc)), perf_counter() - began
-        run_s = perf_counter() - began
-        return _encoded(value, submit.step), run_s
+            ended = perf_counter()
+            return _as_error(attempts.describe(exc)), began, ended
+        ended = perf_counter()
+        return _encoded(value, submit.step), began, ended
 
     def _call(self, submit: Submit) -> tuple[Callable[[], Any], bool]:
         """The step, ready to be called, and whether it is async. Everything is checked before it is read."""

@@ -1,7 +1,7 @@
 /** The attempts of a step as a small table: shown where there is more than one to tell of. */
 
 import { html, show } from "./dom";
-import { duration, outcomeName, ran } from "./format";
+import { duration, outcomeName, partsOf, ran } from "./format";
 import type { Row, Segment } from "./model";
 
 /** Why an attempt was followed by another, as far as its row says. */
@@ -47,7 +47,10 @@ export class Attempts {
       ...lines.map((cells, i) => {
         const line = html("tr");
         line.append(...cells.map((cell, column) => html("td", column === 3 ? "cb-num cb-right" : "", cell)));
-        const outcome = list[i]?.outcome ?? "";
+        const tried = list[i];
+        const took = line.children[3];
+        if (tried?.fetch && took instanceof HTMLElement) took.title = partsOf(tried, now);
+        const outcome = tried?.outcome ?? "";
         line.classList.toggle("cb-went-wrong", !["ok", "running", "cancelled"].includes(outcome));
         return line;
       }),

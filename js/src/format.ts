@@ -43,10 +43,10 @@ export function workerName(worker: string): string {
   return /^\d+$/.test(worker) ? `worker ${worker}` : worker;
 }
 
-/** Milliseconds of an attempt so far. */
+/** Milliseconds that an attempt's code ran so far. */
 export function ran(segment: Segment, now: number): number {
   const from = segment.start ?? segment.queued;
-  return Math.max(0, (segment.end ?? now) - from) * 1000;
+  return Math.max(0, (segment.end ?? now) - (segment.fetch ?? 0) - from) * 1000;
 }
 
 /** How an attempt that did not succeed is named. */
@@ -137,17 +137,21 @@ export function percentOf(progress: number): string {
 /** What can be read of a line: its name, what stands beside its bar, and what within. */
 export type Seen = readonly [name: string, label: string, inner: string];
 
-/** What is seen, as it is said. Whoever speaks to the page says what they see: it comes first, in its own order. */
-export function seenWords([name, label, inner]: Seen): string {
-  const words = label.replace(/^‹ | ›$/g, "").replaceAll(" · ", ", ");
-  return [name, words, inner].filter(Boolean).join(", ");
+/** What is seen, as it is said: without signs. */
+function phrasesOf([name, label, inner]: Seen): string[] {
+  return [name, ...label.replace(/^‹ | ›$/g, "").split(" · "), inner].filter(Boolean);
+}
+
+/** Whoever speaks to the page says what they see: it comes first in a spoken name, in its own order. */
+export function seenWords(seen: Seen): string {
+  return phrasesOf(seen).join(", ");
 }
 
 /** What a screen reader says of a row: what is seen, then what only colour and place tell. */
 export function spoken(row: Row, seen: Seen, critical = false): string {
-  const [name, label, inner] = seen;
-  const phrases = [name, ...label.split(" · "), inner];
-  const parts = [seenWords(seen)];
+  const label = seen[1];
+  const phrases = phrasesOf(seen);
+  const parts = [...phrases];
   const add = (words: string): void => {
     if (!phrases.some((phrase) => phrase === words || phrase.startsWith(`${words}:`))) parts.push(words);
   };
@@ -158,7 +162,8 @@ export function spoken(row: Row, seen: Seen, critical = false): string {
   const tells = row.doing !== "" && ["running", "approval", "sleeping"].includes(row.status);
   if (tells && !label.includes(row.doing)) parts.push(row.doing);
   if (row.ms !== null && row.kind === "step") add(duration(row.ms));
-  if (row.attempt > 1 && row.kind === "step" && !label.startsWith(`attempt ${row.attempt} `)) parts.push(attemptOf(row));
+  if (row.attempt > 1 && row.kind === "step" && !label.startsWith(`attempt ${row.attempt} `))
+    parts.push(attemptOf(row));
   if (critical) parts.push("on the critical path");
   return parts.join(", ");
 }
@@ -167,7 +172,8 @@ export function spoken(row: Row, seen: Seen, critical = false): string {
 export function history(row: Row, now: number): string {
   const lines = row.segments.map((s) => {
     const outcome = s.outcome === "ok" ? "succeeded" : outcomeName(s.outcome);
-    return `attempt ${s.attempt}: ${s.where}, ${outcome}, ${duration(ran(s, now))}`;
+    const ways = s.send || s.fetch ? ` (${partsOf(s, now)})` : "";
+    return `attempt ${s.attempt}: ${s.where}, ${outcome}, ${duration(ran(s, now))}${ways}`;
   });
   const doing = ["running", "approval", "sleeping"].includes(row.status) ? row.doing : "";
   // Why it is where it is matters once it was elsewhere.
@@ -177,15 +183,26 @@ export function history(row: Row, now: number): string {
   return told.filter(Boolean).join("\n");
 }
 
-/** "queued 12 ms, ran 200 ms" of the last attempt. */
+/** "queue 0.4, send 0.3, run 200.1, fetch 0.2 ms" of the last attempt. */
 export function times(row: Row, now: number): string {
   const last = row.segments.at(-1);
-  if (!last) return row.ms === null ? "" : duration(row.ms);
-  const parts: string[] = [];
-  const queued = Math.max(0, (last.start ?? last.end ?? now) - last.queued) * 1000;
-  if (queued >= 0.05) parts.push(`queued ${duration(queued)}`);
-  if (last.start !== null) parts.push(`ran ${duration(row.ms ?? ran(last, now))}`);
-  return parts.join(", ");
+  if (last) return partsOf(last, now, row.ms);
+  return row.ms === null ? "" : duration(row.ms);
+}
+
+/** Where an attempt's time went; in milliseconds with their parts where all are short. */
+export function partsOf(segment: Segment, now: number, ms: number | null = null): string {
+  const { start, end, queued, send = 0, fetch = 0 } = segment;
+  const parts: [string, number][] = [
+    ["queue", ((start ?? end ?? now) - send - queued) * 1000],
+    ["send", send * 1000],
+    ["run", start === null ? 0 : (ms ?? ran(segment, now))],
+    ["fetch", fetch * 1000],
+  ];
+  const told = parts.filter(([name, took]) => took >= 0.05 || (name === "run" && start !== null));
+  if (told.length > 1 && told.every(([, took]) => took < 999.5))
+    return `${told.map(([name, took]) => `${name} ${trimmed(took, 1)}`).join(", ")} ms`;
+  return told.map(([name, took]) => `${name} ${duration(took)}`).join(", ");
 }
 
 /** A list of names that stays readable: the first few, then how many more. */

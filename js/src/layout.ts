@@ -11,13 +11,13 @@ export const AXIS_HEIGHT = 30;
 const LABEL_CHAR = 6.2; // px of an average character at 11px
 
 /**
- * bar: an attempt; track: one that says how far it is, and fill: so far; pause: one that rests, and tail: how long it
+ * bar: an attempt's code, send and fetch: its way there and back; track: one that says how far it is, and fill: so far; pause: one that rests, and tail: how long it
  * will; ghost: a result of before; strike: through what was undone; slack: how much later it could have ended; critical:
  * it held the run up; choice: the moment of a decision; span: a nested workflow; lane: the work in it.
  */
 export type MarkKind =
   | ("bar" | "track" | "fill" | "pause" | "tail" | "ghost" | "strike" | "slack" | "critical")
-  | ("queue" | "cross" | "dot" | "choice" | "span" | "lane");
+  | ("queue" | "send" | "fetch" | "cross" | "dot" | "choice" | "span" | "lane");
 
 export interface Mark {
   kind: MarkKind;
@@ -51,6 +51,7 @@ export interface Weight {
 
 export const NO_WEIGHT: Weight = { critical: false, slack: null, leader: false };
 
+const LEAST_WAYS = 12; // px of a bar that has its ends drawn
 const INNER_ROOM = 46; // px of a bar that can hold "100 %"
 const TAIL = 26; // px of a pause without an end
 const LEAST_SLACK = 0.01; // of the run: less is no news
@@ -125,7 +126,8 @@ function clipped(f: Frame, from: number, to: number, least: number): { x: number
 
 function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: number): Mark[] {
   const marks: Mark[] = [];
-  const begun = segment.start ?? segment.end ?? now;
+  const { send = 0, fetch = 0 } = segment;
+  const begun = (segment.start ?? segment.end ?? now) - send;
   const queue = clipped(f, segment.queued, begun, 0);
   if (queue && (queue.width >= 3 || segment.start === null) && begun > segment.queued) {
     marks.push({ kind: "queue", ...queue, width: Math.max(3, queue.width), paint: own(row, segment), past });
@@ -134,7 +136,7 @@ function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: 
   const live = segment.end === null && !past;
   const rests = live && pauses(row);
   // A saved picture of an older version does not say since when it rests.
-  const end = rests ? Math.max(segment.start, row.since ?? segment.start) : (segment.end ?? now);
+  const end = rests ? Math.max(segment.start, row.since ?? segment.start) : (segment.end ?? now) - fetch;
   const bar = clipped(f, segment.start, end, rests ? 0 : 3);
   if (!bar) return marks;
   const look = { paint: paintOf(row, segment), past };
@@ -148,11 +150,28 @@ function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: 
     if (width >= 1) marks.push({ kind: "fill", x: bar.x, width, ...look });
     return marks;
   }
+  const sent = send > 0 ? clipped(f, begun, segment.start, 0) : null;
+  const fetched = fetch > 0 ? clipped(f, end, end + fetch, 0) : null;
+  // Beside a bar that is seen as one, they are seen too, however quick; a queue too short to be drawn makes room.
+  const least = bar.width >= LEAST_WAYS ? 3 : 0;
+  const there = Math.max(sent?.width ?? 0, sent ? least : 0);
+  const back = Math.max(fetched?.width ?? 0, fetched ? least : 0);
+  if (sent && there >= 1) {
+    const x = bar.x - there;
+    if (queue && x < queue.x + queue.width) marks.splice(0, 1, ...shorter(marks[0], x));
+    marks.push({ kind: "send", x, width: there, ...look });
+  }
   marks.push({ kind: "bar", ...bar, ...look });
+  if (fetched && back >= 1) marks.push({ kind: "fetch", x: bar.x + bar.width, width: back, ...look });
   if (segment.end !== null && !["ok", "running", "cancelled"].includes(segment.outcome)) {
-    marks.push({ kind: "cross", x: bar.x + bar.width, width: 0, paint: "bad", past: false });
+    marks.push({ kind: "cross", x: bar.x + bar.width + (back >= 1 ? back : 0), width: 0, paint: "bad", past: false });
   }
   return marks;
+}
+
+/** A queue up to where its attempt's way is drawn from. */
+function shorter(queue: Mark | undefined, to: number): Mark[] {
+  return queue && to - queue.x >= 3 ? [{ ...queue, width: to - queue.x }] : [];
 }
 
 function pauses(row: Row): boolean {
@@ -237,7 +256,11 @@ function labelAt(f: Frame, marks: readonly Mark[], { parts, told, extra }: Words
   if (needed.length <= room) return { text: needed, x: after, anchor: "start", inside: false };
   const before = first.x - 8;
   if (before - needed.length * LABEL_CHAR >= f.left) return { text: needed, x: before, anchor: "end", inside: false };
-  return { text: needed, x: Math.min(last.x + last.width, f.width) - 8, anchor: "end", inside: true };
+  // Over the bar, and not over the name: what a bar shows less clearly than the rest is left out first.
+  const x = Math.min(last.x + last.width, f.width) - 8;
+  const shorter = [parts, parts.slice(1), parts.slice(-2, -1)].map((kept) => kept.join(" · "));
+  const text = shorter.find((words) => words && x - words.length * LABEL_CHAR >= f.left) ?? parts.at(-1) ?? "";
+  return { text, x, anchor: "end", inside: true };
 }
 
 /** One row as drawn. `find` gives the rows it needs: they place a row that never ran. */

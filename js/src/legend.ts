@@ -78,7 +78,8 @@ export class Legend {
         for (const segment of row.segments) this.note(segment);
       }
       if (row.status === "sleeping" || row.status === "approval") this.known.set("paused", "pause");
-      if (row.segments.some((s) => s.start === null || s.start - s.queued > least)) this.known.set("queue", "queue");
+      if (row.segments.some((s) => s.start === null || s.start - (s.send ?? 0) - s.queued > least))
+        this.known.set("queue", "queue");
     }
     const rank = ["local", "dist", "pool", "undo", "queue", "pause"];
     const place = (kind: string): number => rank.indexOf(kind.split("-")[0] ?? "");

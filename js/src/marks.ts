@@ -45,6 +45,9 @@ function shape(mark: Mark, middle: number, half: number): string {
     case "strike":
     case "slack":
       return `M${n(x)} ${middle}h${n(w)}`;
+    case "send":
+    case "fetch":
+      return box(x, middle - 2.5, w, 5, 0.5);
     case "critical":
       return `M${n(x)} ${n(middle + half + 2.5)}h${n(w)}`;
     case "tail":

@@ -8,6 +8,9 @@ export interface Segment {
   start: number | null;
   end: number | null;
   outcome: string;
+  /** Seconds of its way there, until `start`, and of its result's way back, until `end`; left out where none. */
+  send?: number;
+  fetch?: number;
 }
 
 export interface Row {

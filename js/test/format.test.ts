@@ -60,7 +60,7 @@ test("a row is spoken as it is seen, then with what only colour tells", () => {
     "check_inventory, 200 ms, worker 2, distributed, succeeded",
   );
   expect(spoken(row, ["check…tory", "200 ms ›", ""])).toBe(
-    "check…tory, 200 ms, check_inventory, distributed, succeeded, 200 ms",
+    "check…tory, 200 ms, check_inventory, distributed, succeeded",
   );
 });
 

@@ -463,3 +463,25 @@ def test_a_result_that_was_kept_with_a_run_that_is_gone_is_asked_about(tmp_path)
         loaded.resume()
     assert loaded.resume(changed="run").result(DEADLINE).output == {"ok": "done"}
     later.close()
+
+
+def test_a_result_whose_row_is_gone_is_lost_and_never_none(tmp_path):
+    results = iter([5, None, "x"])
+    steps = [step(name=f"s{i}")(lambda context, value=value: value) for i, value in enumerate(results)]
+
+    @workflow
+    def three(wf):
+        wf.timeline(steps[0] >> steps[1] >> steps[2])
+
+    first = Session(Settings(home=tmp_path))
+    run = first.run(three)
+    assert run.wait(DEADLINE, echo=False)
+    first.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "results.db")) as db, db:
+        db.execute("delete from results where last < (select max(last) from results)")  # what came last is of None
+
+    second = Session(Settings(home=tmp_path))
+    loaded = second.load(run.id)
+
+    assert (loaded.lost, loaded.outputs) == ({0, 2}, {"s1": None})
+    second.close()

@@ -10,7 +10,7 @@ import pytest
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, PayloadRejected
-from cerebelum_nb.store.results import INLINE_NBYTES, Archive, ResultRef
+from cerebelum_nb.store.results import INLINE_NBYTES, NOTHING_TASK, Archive, ResultRef
 
 DEADLINE = 20
 
@@ -130,6 +130,7 @@ def test_where_the_journal_says_that_a_step_has_ended_its_result_is_there(sessio
         0: ("json", True, True),
         1: ("json", True, True),
         -1: ("json", True, False),  # the inputs
+        NOTHING_TASK: ("none", False, False),  # no step gave None
     }
     assert (second[0].codec, second[0].why, second[0].code) == ("see", f"{run.id} 0", first[0].code)
 
