@@ -37,23 +37,26 @@ class Took(msgspec.Struct, frozen=True):
     remote: bool
     attempts: int
     run_s: float | None  # all attempts together; None: nothing of it has ended, or its result was taken over
-    queue_s: float | None  # what it was under way beside that
+    queue_s: float | None  # that it waited for a worker
+    transfer_s: float | None  # that it and its result were on their way
     note: str = ""  # why it was skipped or reused, which way a decision took
 
     @property
     def seconds(self) -> float | None:
         """From when it was handed over to its end, all attempts together."""
-        return None if self.run_s is None or self.queue_s is None else self.run_s + self.queue_s
+        if self.run_s is None or self.queue_s is None or self.transfer_s is None:
+            return None
+        return self.run_s + self.queue_s + self.transfer_s
 
     def __str__(self) -> str:
         """As a cell of a table: ``distributed 310 ms + 40 ms queued``."""
-        if self.run_s is None or self.queue_s is None:
+        if self.run_s is None:
             return self.status
-        queued = self.queue_s if self.queue_s >= ALIKE_S else 0.0
+        beside = ((self.queue_s or 0.0, "queued"), (self.transfer_s or 0.0, "on the way"))
         parts = [
             *([] if self.status == "succeeded" else [f"{self.status},"]),
             f"{self.where} {_time(self.run_s)}",
-            *([f"+ {_time(queued)} queued"] if queued else []),
+            *(f"+ {_time(seconds)} {what}" for seconds, what in beside if seconds >= ALIKE_S),
             *([f"({self.attempts} attempts)"] if self.attempts > 1 else []),
         ]
         return " ".join(parts)
@@ -173,13 +176,14 @@ def compare(this: Told, other: Told) -> Comparison:
 
 def took(row: Row) -> Took:
     """How long a step took in the run that a row is of."""
-    run_s = queue_s = None
+    run_s = queue_s = transfer_s = None
     ended = [s for s in row.segments if s.end is not None]
     if ended and len(ended) == len(row.segments) and row.status not in TAKEN_OVER:
         whole = sum((s.end or 0.0) - s.queued for s in ended)
-        run_s = sum((s.end or 0.0) - s.start for s in ended if s.start is not None)
-        queue_s = max(0.0, whole - run_s)
-    return Took(row.status, row.where, row.remote, row.attempt, run_s, queue_s, row.note)
+        run_s = sum((s.end or 0.0) - s.fetch - s.start for s in ended if s.start is not None)
+        transfer_s = sum(s.send + s.fetch for s in ended)
+        queue_s = max(0.0, whole - run_s - transfer_s)
+    return Took(row.status, row.where, row.remote, row.attempt, run_s, queue_s, transfer_s, row.note)
 
 
 def difference(this: Took | None, other: Took | None) -> float | None:
@@ -236,7 +240,7 @@ def _title(made: Comparison, minus: str) -> str:
         live = this if this.status == "running" else other
         return f"{names}: {live.name} still runs"
     part = "" if are_alike(this.seconds, other.seconds) else _percent(this.seconds, other.seconds, minus)
-    times = f"{_time(this.seconds)} after {_time(other.seconds)}"
+    times = f"{_time(this.seconds)} against {_time(other.seconds)}"
     return f"{names}: {times}, {signed(this.seconds, other.seconds, minus)}{part}"
 
 
@@ -261,7 +265,7 @@ def _cautions(made: Comparison) -> Iterable[str]:
     for name, side in sides.items():
         count = sum(took is not None and took.status in TAKEN_OVER for took in side)
         if count:
-            yield f"{name} took over {_steps(count)} from before"
+            yield f"{name} reuses {_steps(count)}"
     for name, steps in ((other.name, made.only_other), (this.name, made.only_this)):
         if steps:
             more = f" and {len(steps) - _NAMES_LIMIT} more" if len(steps) > _NAMES_LIMIT else ""

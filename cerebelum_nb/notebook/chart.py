@@ -15,28 +15,21 @@ from typing import Final, NamedTuple
 
 from cerebelum_nb.model.view import Header, Row, Segment
 from cerebelum_nb.notebook.outline import Line, Whole, lines
-from cerebelum_nb.notebook.wording import NO_LIMIT, lasted, paint, words, words_of_whole
+from cerebelum_nb.notebook.palette import COLOURS, colour, fill, paint, patterns
+from cerebelum_nb.notebook.wording import NO_LIMIT, lasted, words, words_of_whole
 
 MOST_ROWS: Final = 60
 """Steps drawn or told one by one; the others are counted."""
 
 _WIDTH, _MARGIN, _TOP = 880.0, 16.0, 100.0  # px; the chart's rows begin below `_TOP`
 _LABEL_CHAR, _NAME_CHAR = 6.2, 7.0  # px of an average character
-_COLOURS: Final = {
-    "local": "#009E73",
-    "dist": "#0072B2",
-    "other": "#b8560b",
-    "bad": "#d1435b",
-    "grey": "#6e7781",
-    "undo": "#8a5cd6",
-}
 _STATUS_COLOURS: Final = {
-    "succeeded": _COLOURS["local"],
-    "failed": _COLOURS["bad"],
+    "succeeded": COLOURS["local"],
+    "failed": COLOURS["bad"],
     "running": "#2f8fd0",
-    "cancelled": _COLOURS["grey"],
-    "compensated": _COLOURS["undo"],
-    "compensation_failed": _COLOURS["bad"],
+    "cancelled": COLOURS["grey"],
+    "compensated": COLOURS["undo"],
+    "compensation_failed": COLOURS["bad"],
 }
 _STATUS_WORDS: Final = {"compensated": "undone", "compensation_failed": "not fully undone"}
 _INDENT: Final = 16.0  # px for each group around a line
@@ -65,7 +58,7 @@ def svg(header: Header, rows: Sequence[Row], most: int = MOST_ROWS) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{_FONT}" font-size="12.5" fill="#1f2328">',
         f"<title>{_text(header.workflow)}, run {header.number}, {_text(_ended(header))}</title>",
-        _patterns(),
+        patterns(_paints(rows)),
         f'<rect x="0.5" y="0.5" {card}/>',
         _title(header),
         _legend(header, rows),
@@ -179,20 +172,10 @@ def _shares(header: Header, rows: Sequence[Row]) -> list[str]:
     return [f"local {local} %", f"{labels.pop() if len(labels) == 1 else 'remote'} {100 - local} %"]
 
 
-def _fill(kind: str, *, remote: bool) -> str:
-    return f"url(#{kind})" if remote or kind == "grey" else _COLOURS[kind]
-
-
-def _patterns() -> str:
-    def stripes(name: str, turn: int) -> str:
-        return (
-            f'<pattern id="{name}" width="6" height="6" patternUnits="userSpaceOnUse" '
-            f'patternTransform="rotate({turn})"><rect width="6" height="6" fill="{_COLOURS[name]}"/>'
-            '<rect width="1.6" height="6" fill="#fff" opacity="0.4"/></pattern>'
-        )
-
-    turns = {"dist": 45, "other": 135, "bad": 45, "grey": 135, "undo": 45}
-    return f"<defs>{''.join(stripes(name, turn) for name, turn in turns.items())}</defs>"
+def _paints(rows: Sequence[Row]) -> set[str]:
+    """Every look that a picture of these rows may have."""
+    places: list[Row | Segment] = [*rows, *(segment for row in rows for segment in row.segments)]
+    return {"grey", "undo", "badhatch", *map(paint, places)}
 
 
 def _title(header: Header) -> str:
@@ -200,12 +183,12 @@ def _title(header: Header) -> str:
     facts = f"run {header.number}, {_moment(header)}"
     if header.reused_from:
         facts += f", reuses run {header.reused_from}"
-    colour = _STATUS_COLOURS.get(header.status, _COLOURS["grey"])
+    mark = _STATUS_COLOURS.get(header.status, COLOURS["grey"])
     return (
         f'<text x="{_n(_MARGIN)}" y="27"><tspan font-size="14" font-weight="600">{_text(name)}</tspan>'
         f'<tspan dx="12" fill="#5c6570" font-size="12">{_text(facts)}</tspan></text>'
         f'<text x="{_n(_WIDTH - _MARGIN - 14)}" y="27" text-anchor="end">{_text(_ended(header))} · '
-        f'{lasted(header.now * 1e3)}</text><circle cx="{_n(_WIDTH - _MARGIN - 4)}" cy="22.5" r="4" fill="{colour}"/>'
+        f'{lasted(header.now * 1e3)}</text><circle cx="{_n(_WIDTH - _MARGIN - 4)}" cy="22.5" r="4" fill="{mark}"/>'
         f'<path d="M1 40.5H{_n(_WIDTH - 1)}M1 66.5H{_n(_WIDTH - 1)}" stroke="#d8dde3"/>'
     )
 
@@ -216,14 +199,13 @@ def _legend(header: Header, rows: Sequence[Row]) -> str:
     kinds = {place.where if place.remote else "local": place for place in places}
     parts, x = [], _MARGIN
     for label, place in sorted(kinds.items(), key=lambda k: (k[1].remote, k[0] != "distributed", k[0])):
-        fill = _fill(paint(place), remote=place.remote)
-        parts.append(f'<rect x="{_n(x)}" y="49" width="22" height="10" rx="2" fill="{fill}"/>')
+        parts.append(f'<rect x="{_n(x)}" y="49" width="22" height="10" rx="2" fill="{fill(paint(place))}"/>')
         parts.append(_label(x + 28, 58, label))
         x += 28 + len(label) * 6.4 + 18
         if x > _WIDTH * 0.6:
             break
     if any(r.kind == "undo" for r in rows):
-        parts.append(f'<rect x="{_n(x)}" y="49" width="22" height="10" rx="2" fill="{_COLOURS["undo"]}"/>')
+        parts.append(f'<rect x="{_n(x)}" y="49" width="22" height="10" rx="2" fill="{fill("undo")}"/>')
         parts.append(_label(x + 28, 58, "undo"))
         x += 28 + 4 * 6.4 + 18
     if any(s.start is None or s.start - s.queued > 0.004 * header.now for r in steps for s in r.segments):
@@ -346,29 +328,29 @@ def _segment(  # noqa: PLR0913, PLR0917  where, what, and in which colour
     marks: list[_Mark] = []
     queued, at = axis.x(s.queued), axis.x(begun)
     if at - queued >= 3 or s.start is None:
-        look = f'fill="none" stroke="{_COLOURS[hue]}" stroke-dasharray="3 2.4"{faint}'
+        look = f'fill="none" stroke="{colour(hue)}" stroke-dasharray="3 2.4"{faint}'
         marks.append(_Mark(queued, max(3.0, at - queued), _bar(queued, y, max(3.0, at - queued), look)))
     if s.start is None:
         return marks
     width, after = max(3.0, axis.x(until) - at), 0.0
-    fill = f'fill="{_fill(hue, remote=s.remote)}"'
+    filled = f'fill="{fill(hue)}"'
     if status in ("reused", "cached"):
         drawn = _bar(at, y, width, _outlined(s))
     elif s.outcome == "cancelled":
-        drawn = _bar(at, y, width, f'fill="{_fill("grey", remote=True)}" fill-opacity="0.55"{faint}')
+        drawn = _bar(at, y, width, f'fill="{fill("grey")}" fill-opacity="0.55"{faint}')
     elif s.end is None and row is not None and status in ("sleeping", "approval"):
         # A dotted tail: at rest. Beyond the end of the axis there is no time to show how long.
         after = 20.0
-        look = f'stroke="{_COLOURS[hue]}" stroke-width="3" stroke-dasharray="1.5 4.5" stroke-linecap="round"'
+        look = f'stroke="{colour(hue)}" stroke-width="3" stroke-dasharray="1.5 4.5" stroke-linecap="round"'
         drawn = f'{_bar(at, y, width, _outlined(s))}<path d="M{_n(at + width + 4)} {_n(y)}h{_n(after - 4)}" {look}/>'
     elif s.end is None and row is not None and status == "running" and row.progress is not None:
-        so_far = _bar(at, y, max(1.0, width * min(1.0, row.progress)), fill)
-        drawn = _bar(at, y, width, f'{fill} fill-opacity="0.35" stroke="{_COLOURS[hue]}"') + so_far
+        so_far = _bar(at, y, max(1.0, width * min(1.0, row.progress)), filled)
+        drawn = _bar(at, y, width, f'{filled} fill-opacity="0.35" stroke="{colour(hue)}"') + so_far
     elif s.outcome in ("ok", "running"):
-        drawn = _bar(at, y, width, f"{fill}{faint}")
+        drawn = _bar(at, y, width, f"{filled}{faint}")
     else:
         after = 4.0
-        look = f'fill="{_fill("bad", remote=s.remote)}" fill-opacity="0.5" stroke="{_COLOURS["bad"]}"{faint}'
+        look = f'fill="{fill("badhatch" if s.remote else "bad")}" fill-opacity="0.5" stroke="{COLOURS["bad"]}"{faint}'
         cross = f'<path d="M{_n(at + width - 4)} {_n(y - 4)}l8 8m0 -8l-8 8" stroke="#b3263e" stroke-width="1.8"/>'
         drawn = _bar(at, y, width, look) + cross
     return [*marks, _Mark(at, width + after, drawn)]
@@ -376,7 +358,7 @@ def _segment(  # noqa: PLR0913, PLR0917  where, what, and in which colour
 
 def _outlined(place: Row | Segment) -> str:
     kind = paint(place)
-    return f'fill="{_fill(kind, remote=place.remote)}" fill-opacity="0.22" stroke="{_COLOURS[kind]}"'
+    return f'fill="{fill(kind)}" fill-opacity="0.22" stroke="{colour(kind)}"'
 
 
 def _bar(x: float, y: float, width: float, look: str) -> str:

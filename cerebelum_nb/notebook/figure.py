@@ -6,11 +6,10 @@ from typing import Any, Final
 
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.view import Header, Row, Segment
-from cerebelum_nb.notebook.wording import lasted, paint
+from cerebelum_nb.notebook.palette import COLOURS, colour, look, paint
+from cerebelum_nb.notebook.wording import lasted
 
-_COLOURS: Final = {"local": "#009E73", "dist": "#0072B2", "other": "#b8560b"}
-_PATTERNS: Final = {"local": "", "dist": "/", "other": "\\"}
-_BAD: Final = "#d1435b"
+_SHAPES: Final = {"": "", "hatch": "/", "dots": ".", "lattice": "x", "bars": "|", "grid": "+"}
 
 
 def figure(header: Header, rows: Sequence[Row]) -> Any:
@@ -35,8 +34,10 @@ def figure(header: Header, rows: Sequence[Row]) -> Any:
             base=[s.start for _, s in bars],
             x=[_end(s, header) - (s.start or 0.0) for _, s in bars],
             marker={
-                "color": [_BAD if s.outcome in ("error", "timeout", "lost") else _COLOURS[kind] for _, s in bars],
-                "pattern": {"shape": _PATTERNS[kind], "fgcolor": "rgba(255,255,255,.45)", "size": 6},
+                "color": [
+                    COLOURS["bad"] if s.outcome in ("error", "timeout", "lost") else colour(kind) for _, s in bars
+                ],
+                "pattern": {"shape": _SHAPES[look(kind)], "fgcolor": "rgba(255,255,255,.45)", "size": 6},
             },
             hovertext=[_told(row, s, header) for row, s in bars],
             hoverinfo="text",

@@ -5,8 +5,9 @@ import reprlib
 from typing import Any, Final
 
 from cerebelum_nb.model.lines import duration, time_left
-from cerebelum_nb.model.view import Row, Segment
+from cerebelum_nb.model.view import Row
 from cerebelum_nb.notebook.outline import Whole
+from cerebelum_nb.notebook.palette import is_pool, paint
 
 NO_LIMIT: Final = 500
 _MOST_TOLD: Final = 4000  # characters of what a question is about
@@ -41,7 +42,7 @@ def words(row: Row, now: float, most: int = _MOST_DOING) -> tuple[list[str], lis
     elif last is not None:
         begun = last.queued if last.start is None else last.start
         said.append(lasted(max(0.0, (now if last.end is None else last.end) - begun) * 1e3))
-    extra = [row.where] if paint(row) == "other" else []
+    extra = [row.where] if is_pool(paint(row)) else []
     if row.worker and row.status in ("running", "succeeded"):
         extra.append(f"worker {row.worker}" if row.worker.isdigit() else row.worker)
     return said, extra
@@ -64,13 +65,6 @@ def words_of_whole(whole: Whole, now: float) -> list[str]:
     if whole.begin is not None:
         words.append(lasted(((now if whole.end is None else whole.end) - whole.begin) * 1e3))
     return words
-
-
-def paint(place: Row | Segment) -> str:
-    """The colour of a place: local, dist, or other; remote ones are hatched too."""
-    if not place.remote:
-        return "local"
-    return "dist" if place.where == "distributed" else "other"
 
 
 def lasted(ms: float) -> str:

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.model.events import AnyEvent, RunFinished
 from cerebelum_nb.runtime.scheduler import Scheduler
-from cerebelum_nb.store.database import is_damaged, may_pass
-from cerebelum_nb.store.journal import About, Journal, set_aside
+from cerebelum_nb.store.database import is_damaged, may_pass, set_aside
+from cerebelum_nb.store.journal import About, Journal
 
 TICK_S: Final = 0.02
 RETRY_S: Final = 1.0  # how often a held run's events are tried to be written

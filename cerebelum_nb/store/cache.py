@@ -25,7 +25,7 @@ import msgspec
 from cerebelum_nb import codec, seal
 from cerebelum_nb.errors import PayloadRejected
 from cerebelum_nb.identity.cachekey import Carrier, Parts
-from cerebelum_nb.store.database import connected, is_damaged, may_pass, transaction, use_wal
+from cerebelum_nb.store.database import connected, file_number, is_damaged, may_pass, set_aside, transaction, use_wal
 from cerebelum_nb.store.memory import IN_MEMORY, INLINE_NBYTES, Found, Memory, found_in
 
 _log = logging.getLogger(__name__)
@@ -229,10 +229,7 @@ class Cache:
             self._stop_reading()
         self._stop_writing()
         path = self._folder / NAME
-        aside = path.with_name(f"{NAME}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}")
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(NAME + suffix).rename(aside.with_name(aside.name + suffix))
+        aside = set_aside(path, file_number(path))
         _log.warning("the cache %s cannot be read (%s); it was set aside as %s", path, why, aside.name)
 
     def _stop_writing(self) -> None:

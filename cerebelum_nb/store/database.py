@@ -102,6 +102,32 @@ def use_wal(db: sqlite3.Connection) -> None:
             return
 
 
+def set_aside(path: Path, file: int) -> Path:
+    """Rename a damaged database, if it is still that file: another kernel may have been at it.
+
+    Returns:
+        What it is called now.
+    """
+    stamp, count = time.strftime("%Y%m%d-%H%M%S"), 0
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    while aside.exists():
+        count += 1
+        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{count}")
+    if file_number(path) == file:
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def file_number(path: Path) -> int:
+    """Which file is at a path; 0 for none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A database that is looked at and not changed.

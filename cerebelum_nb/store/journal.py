@@ -20,7 +20,17 @@ import msgspec
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.model.events import AnyEvent, RunFinished, RunStarted, decode_lines, encode_lines
 from cerebelum_nb.rules.once import Ran
-from cerebelum_nb.store.database import check, connected, has_no_room, is_damaged, reading, transaction, use_wal
+from cerebelum_nb.store.database import (
+    check,
+    connected,
+    file_number,
+    has_no_room,
+    is_damaged,
+    reading,
+    set_aside,
+    transaction,
+    use_wal,
+)
 
 CHUNK: Final = 8192  # encoding one holds the GIL for 0.8 ms; every write lets go of it and may wait 5 ms for it
 CHECKED_NBYTES: Final = 8 << 20  # a larger file is looked through only where its last writer was cut off
@@ -192,7 +202,7 @@ def open_or_set_aside(path: Path) -> tuple[Journal, str]:
         OSError: There is no room for one just now.
         sqlite3.Error: The same, or another program holds it.
     """
-    before = _file(path)
+    before = file_number(path)
     try:
         return Journal(path), ""
     except (OSError, NewerJournal, sqlite3.Error) as exc:
@@ -204,31 +214,6 @@ def open_or_set_aside(path: Path) -> tuple[Journal, str]:
         spare = Path(tempfile.mkdtemp(prefix="cerebelum-")) / path.name
         listed = "; earlier runs can be looked at" if isinstance(exc, NewerJournal) else ""
         return Journal(spare), f"the journal {path} cannot be used ({exc}); runs are kept in {spare}{listed}"
-
-
-def set_aside(path: Path, file: int) -> Path:
-    """Rename a damaged journal, if it is still that file: another kernel may have been at it.
-
-    Returns:
-        What it is called now.
-    """
-    stamp, count = time.strftime("%Y%m%d-%H%M%S"), 0
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
-    while aside.exists():
-        count += 1
-        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{count}")
-    if _file(path) == file:
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    return aside
-
-
-def _file(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return 0
 
 
 # -- reading

@@ -27,7 +27,7 @@ import msgspec
 from cerebelum_nb import codec, seal
 from cerebelum_nb.errors import CerebelumError, ExecutorError, PayloadRejected
 from cerebelum_nb.identity.code import code_digest
-from cerebelum_nb.store.database import connected, has_no_room, reading, use_wal
+from cerebelum_nb.store.database import connected, file_number, has_no_room, is_damaged, reading, set_aside, use_wal
 from cerebelum_nb.store.journal import forget
 
 _log = logging.getLogger(__name__)
@@ -142,18 +142,35 @@ class Archive:
             return
         path = self._folder / "results.db"
         try:
-            if self._db is not None and not path.exists():  # somebody removed the folder
-                self._db.close()
-                self._db = None
-            if self._db is None:
-                self._db = _opened(path)
-            self._db.execute(f"pragma synchronous={'full' if lasting else 'normal'}")
-            self._db.execute("insert into results values(?,?,?)", (run, last, _encode(stored)))
+            try:
+                self._insert(path, run, last, stored, lasting=lasting)
+            except sqlite3.Error as exc:
+                if not is_damaged(exc):
+                    raise
+                self._set_aside(path, exc)
+                self._insert(path, run, last, stored, lasting=lasting)
         except (OSError, sqlite3.Error) as exc:
             if has_no_room(exc):
                 raise
             self._keep = False
             _log.warning("results are not kept from here on: %s: %s", path, exc)
+
+    def _insert(self, path: Path, run: str, last: int, stored: Sequence[Stored], *, lasting: bool) -> None:
+        if self._db is not None and not path.exists():  # somebody removed the folder
+            self._db.close()
+            self._db = None
+        if self._db is None:
+            self._db = _opened(path)
+        self._db.execute(f"pragma synchronous={'full' if lasting else 'normal'}")
+        self._db.execute("insert into results values(?,?,?)", (run, last, _encode(stored)))
+
+    def _set_aside(self, path: Path, why: Exception) -> None:
+        file = file_number(path)
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        aside = set_aside(path, file)
+        _log.warning("the results in %s cannot be read (%s); the file was set aside as %s", path, why, aside.name)
 
     def close(self) -> None:
         """Close the file."""
@@ -188,8 +205,12 @@ class Archive:
         path = self._folder / "results.db"
         if not path.exists():
             return {}
-        with reading(path) as db:
-            rows = db.execute("select body from results where run=? order by last", (run,)).fetchall()
+        try:
+            with reading(path) as db:
+                rows = db.execute("select body from results where run=? order by last", (run,)).fetchall()
+        except ExecutorError as exc:  # the run can be looked at without
+            _log.warning("%s", exc)
+            return {}
         found: dict[int, Stored] = {}
         for stored in (one for (body,) in rows for one in _decode(body)):
             found[stored.task] = stored

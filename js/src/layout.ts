@@ -138,8 +138,10 @@ function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: 
   // A saved picture of an older version does not say since when it rests.
   const end = rests ? Math.max(segment.start, row.since ?? segment.start) : (segment.end ?? now) - fetch;
   const bar = clipped(f, segment.start, end, rests ? 0 : 3);
-  if (!bar) return marks;
   const look = { paint: paintOf(row, segment), past };
+  marks.push(...wayMarks(f, begun, segment.start, "send", bar, look));
+  const fetched = wayMarks(f, end, end + fetch, "fetch", bar, look);
+  if (!bar) return [...marks, ...fetched];
   if (rests) {
     if (end > segment.start && bar.width > 1) marks.push({ kind: "bar", ...bar, ...look });
     return marks;
@@ -150,28 +152,29 @@ function segmentMarks(f: Frame, row: Row, segment: Segment, past: boolean, now: 
     if (width >= 1) marks.push({ kind: "fill", x: bar.x, width, ...look });
     return marks;
   }
-  const sent = send > 0 ? clipped(f, begun, segment.start, 0) : null;
-  const fetched = fetch > 0 ? clipped(f, end, end + fetch, 0) : null;
-  // Beside a bar that is seen as one, they are seen too, however quick; a queue too short to be drawn makes room.
-  const least = bar.width >= LEAST_WAYS ? 3 : 0;
-  const there = Math.max(sent?.width ?? 0, sent ? least : 0);
-  const back = Math.max(fetched?.width ?? 0, fetched ? least : 0);
-  if (sent && there >= 1) {
-    const x = bar.x - there;
-    if (queue && x < queue.x + queue.width) marks.splice(0, 1, ...shorter(marks[0], x));
-    marks.push({ kind: "send", x, width: there, ...look });
-  }
-  marks.push({ kind: "bar", ...bar, ...look });
-  if (fetched && back >= 1) marks.push({ kind: "fetch", x: bar.x + bar.width, width: back, ...look });
+  marks.push({ kind: "bar", ...bar, ...look }, ...fetched);
   if (segment.end !== null && !["ok", "running", "cancelled"].includes(segment.outcome)) {
-    marks.push({ kind: "cross", x: bar.x + bar.width + (back >= 1 ? back : 0), width: 0, paint: "bad", past: false });
+    const x = bar.x + bar.width + (fetched[0]?.width ?? 0);
+    marks.push({ kind: "cross", x, width: 0, paint: "bad", past: false });
   }
   return marks;
 }
 
-/** A queue up to where its attempt's way is drawn from. */
-function shorter(queue: Mark | undefined, to: number): Mark[] {
-  return queue && to - queue.x >= 3 ? [{ ...queue, width: to - queue.x }] : [];
+/** The way to a bar or from it. Beside one that is seen as a bar it is seen too, however quick it was. */
+function wayMarks(
+  f: Frame,
+  from: number,
+  to: number,
+  kind: "send" | "fetch",
+  bar: { x: number; width: number } | null,
+  look: Pick<Mark, "paint" | "past">,
+): Mark[] {
+  const least = bar && bar.width >= LEAST_WAYS ? 3 : 0;
+  const place = to > from ? clipped(f, from, to, 0) : null;
+  if (!place || (!least && position(f, to) - position(f, from) < 1)) return [];
+  const width = Math.max(place.width, least);
+  const x = kind === "send" ? place.x + place.width - width : Math.max(place.x, bar ? bar.x + bar.width : 0);
+  return [{ kind, x, width, ...look }];
 }
 
 function pauses(row: Row): boolean {

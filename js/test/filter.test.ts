@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import looksOf from "../fixtures/looks.json" with { type: "json" };
 import { many } from "../fixtures/snapshots.mjs";
 import { type Filter, isFiltered, NO_FILTER, toggled, wanted } from "../src/filter";
 import type { Group, Row } from "../src/model";
@@ -87,6 +88,7 @@ test("a pool keeps its look, and few pools share one", () => {
   expect(new Set(looks).size).toBe(20);
   expect(new Set(["gpu-worker-pool", "cpu-eu", "spark"].map(poolPaint)).size).toBe(3);
   expect(poolPaint("gpu-worker-pool")).toBe("pool-1-1"); // saved pictures are compared with new ones
+  for (const [name, look] of Object.entries(looksOf)) expect(poolPaint(name)).toBe(look); // tests/notebook/test_palette.py
   expect(paintClass("pool-3-2")).toBe("cb-p-pool cb-pool-3");
   expect([paint({ where: "x", remote: false }), paint({ where: "distributed", remote: true })]).toEqual([
     "local",

@@ -115,7 +115,12 @@ test("a decision, a question and progress are spoken", () => {
 });
 
 test("time is told as waiting and running", () => {
-  expect(times(fixture("finished").rows[1] as Row, 1)).toBe("queued 5 ms, ran 200 ms");
+  const told = (name: string, id: number): string => times(fixture(name).rows[id] as Row, 0.43);
+
+  expect(told("finished", 1)).toBe("queue 3.8, send 1.2, run 199.6, fetch 0.4 ms");
+  expect(told("finished", 0)).toBe("run 5 ms");
+  expect(told("running", 3)).toBe("queue 3, run 214 ms");
+  expect(told("pools", 4)).toBe("queue 1.48 s, send 900 ms, run 4.50 s, fetch 1.60 s");
 });
 
 test("shares of the work are told in percent, and not before there was any", () => {

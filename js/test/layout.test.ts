@@ -16,8 +16,32 @@ function marks(name: string, step: string): string[] {
   );
 }
 
-test("a finished step is one bar, with its queue before it", () => {
-  expect(marks("finished", "check_inventory")).toEqual(["queue dist 107+5", "bar dist 112+200"]);
+test("a finished step is one bar, its queue before it, and thin ends for its ways there and back", () => {
+  expect(marks("finished", "check_inventory")).toEqual([
+    "queue dist 107+4",
+    "send dist 109+3",
+    "bar dist 112+200",
+    "fetch dist 312+3",
+  ]);
+});
+
+test("ways are as long as they took where that can be seen, and left out beside a bar that is hardly one", () => {
+  const row = fixture("pools").rows[4] as Row;
+  const at = (to: number): string[] =>
+    picture({ ...WIDE, to }, row, 20, () => undefined).marks.map(
+      (m) => `${m.kind} ${Math.round(m.x)}+${Math.round(m.width)}`,
+    );
+
+  expect(at(16)).toEqual(["queue 256+74", "send 330+45", "bar 375+225", "fetch 600+80"]);
+  expect(at(4000)).toEqual(["bar 101+3"]);
+});
+
+test("ways that lie outside the time that is looked at are not drawn", () => {
+  const row = fixture("pools").rows[4] as Row;
+  const at = (from: number, to: number): string[] =>
+    picture({ ...WIDE, from, to }, row, 20, () => undefined).marks.map((m) => m.kind);
+
+  expect([at(6, 9), at(0, 5), at(10.5, 20)]).toEqual([["bar"], ["queue", "send", "bar"], ["fetch"]]);
 });
 
 test("a running bar ends now", () => {

@@ -8,8 +8,8 @@ from cerebelum_nb.model.compare import Comparison, Pair, Told, Took, Whole, comp
 from cerebelum_nb.model.view import Header, Row, Segment
 
 
-def segment(queued, start, end, where="local", attempt=1, outcome="ok"):
-    return Segment(attempt, where, where != "local", queued, start, end, outcome)
+def segment(queued, start, end, where="local", attempt=1, outcome="ok", **more):
+    return Segment(attempt, where, where != "local", queued, start, end, outcome, **more)
 
 
 def row(step, *segments, status="succeeded", where="local", **more):
@@ -49,17 +49,17 @@ def test_each_step_has_its_place_and_times_in_both_runs_and_what_only_one_has_is
             Pair(
                 "load",
                 "step",
-                Took("reused", "local", False, 0, None, None, "reused from run 1"),
-                Took("succeeded", "local", False, 1, 0.1, 0.0),
+                Took("reused", "local", False, 0, None, None, None, "reused from run 1"),
+                Took("succeeded", "local", False, 1, 0.1, 0.0, 0.0),
             ),
             Pair(
                 "train",
                 "step",
-                Took("succeeded", "distributed", True, 1, 0.35 - 0.04, 0.35 - (0.35 - 0.04)),
-                Took("succeeded", "local", False, 1, 2.1 - 0.1, 0.0),
+                Took("succeeded", "distributed", True, 1, 0.35 - 0.04, 0.35 - (0.35 - 0.04), 0.0),
+                Took("succeeded", "local", False, 1, 2.1 - 0.1, 0.0, 0.0),
             ),
-            Pair("plot", "step", Took("succeeded", "local", False, 1, 0.5 - 0.4, 0.0), None),
-            Pair("mail", "step", None, Took("succeeded", "local", False, 0, None, None)),
+            Pair("plot", "step", Took("succeeded", "local", False, 1, 0.5 - 0.4, 0.0, 0.0), None),
+            Pair("mail", "step", None, Took("succeeded", "local", False, 0, None, None, None)),
         ),
     )
     assert (made.only_this, made.only_other) == (("plot",), ("mail",))
@@ -84,6 +84,14 @@ def test_all_attempts_of_a_step_count_and_one_that_still_runs_has_no_time():
     assert model.took(live).seconds is None
 
 
+def test_the_way_there_and_back_is_told_beside_the_time_that_a_step_ran():
+    found = model.took(row("a", segment(0.0, 0.5, 1.0, "distributed", send=0.2, fetch=0.1), where="distributed"))
+
+    assert (found.run_s, found.queue_s, found.transfer_s) == tuple(map(pytest.approx, (0.4, 0.3, 0.3)))
+    assert found.seconds == pytest.approx(1.0)
+    assert str(found) == "distributed 400 ms + 300 ms queued + 300 ms on the way"
+
+
 def test_a_run_that_is_not_over_has_no_whole_difference():
     made = compare(told("run 2", [], status="running"), BEFORE)
 
@@ -93,12 +101,12 @@ def test_a_run_that_is_not_over_has_no_whole_difference():
 
 def test_as_text_it_is_one_table():
     assert repr(compare(AFTER, BEFORE)).splitlines() == [
-        "run 2 of orders beside run 1: 1.30 s after 2.50 s, -1.20 s (-48 %)",
-        "Note: run 2 took over 1 step from before; only in run 1: mail; only in run 2: plot.",
+        "run 2 of orders beside run 1: 1.30 s against 2.50 s, -1.20 s (-48 %)",
+        "Note: run 2 reuses 1 step; only in run 1: mail; only in run 2: plot.",
         "",
         "step   run 1         run 2                              difference",
         "load   local 100 ms  reused",
-        "train  local 2.00 s  distributed 310 ms + 40 ms queued    -1.65 s",
+        "train  local 2.00 s  distributed 310 ms + 40 ms queued     -1.65 s",
         "plot   not in it     local 100 ms",
         "mail   succeeded     not in it",
     ]

@@ -118,7 +118,7 @@ def test_moving_a_finished_task_takes_it_and_all_below_back_and_keeps_the_old_at
     assert state.unfinished == 3
     assert state.past == {
         0: (PastAttempt(1, "local", False, 10.1, 10.2, "ok"),),
-        1: (PastAttempt(1, "distributed", True, 10.4, 10.5, "cancelled"),),
+        1: (PastAttempt(1, "distributed", True, 10.4, 10.5, "cancelled", 10.3),),
     }
     assert list(state.ready["core"]) == [0]
 

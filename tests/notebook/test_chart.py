@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cerebelum_nb.model.view import Header, Row
-from cerebelum_nb.notebook import chart
+from cerebelum_nb.notebook import chart, palette
 from cerebelum_nb.notebook.wording import told
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "js" / "fixtures"
@@ -174,13 +174,13 @@ def test_a_remote_bar_is_hatched_and_a_local_one_is_plain():
     drawn = chart.svg(*fixture("finished"))
 
     assert re.findall(r'height="15" rx="[\d.]+" fill="([^"]+)"', drawn) == [
-        "#009E73",
+        palette.COLOURS["local"],
         "none",  # the queue before it
         "url(#dist)",
-        "#009E73",
+        palette.COLOURS["local"],
         "none",
         "url(#dist)",
-        "#009E73",
+        palette.COLOURS["local"],
     ]
 
 

@@ -485,3 +485,29 @@ def test_a_result_whose_row_is_gone_is_lost_and_never_none(tmp_path):
 
     assert (loaded.lost, loaded.outputs) == ({0, 2}, {"s1": None})
     second.close()
+
+
+@pytest.mark.parametrize("damage", [b"no database at all" * 100, b""], ids=["junk", "empty"])
+def test_results_that_are_damaged_are_lost_set_aside_and_new_ones_are_kept(tmp_path, damage):
+    one = step(name="one")(lambda context: [5])
+    two = step(name="two")(lambda context, one: one + [6])
+    pair = workflow(name="damaged_pair")(lambda wf: wf.timeline(one >> two))
+    first = Session(Settings(home=tmp_path))
+    run = first.run(pair)
+    run.result(DEADLINE)
+    first.close()
+    for file in tmp_path.glob("results.db*"):
+        file.unlink()
+    (tmp_path / "results.db").write_bytes(damage)
+
+    second = Session(Settings(home=tmp_path))
+    loaded = second.load(run.id)
+    assert (loaded.status, loaded.outputs, loaded.lost) == ("succeeded", {}, {0, 1})
+    again = second.run(pair)
+    again.result(DEADLINE)
+    second.close()
+
+    third = Session(Settings(home=tmp_path))
+    assert third.load(again.id).outputs == {"one": [5], "two": [5, 6]}
+    assert bool(list(tmp_path.glob("results.db.corrupt-*"))) == bool(damage)
+    third.close()
