@@ -91,6 +91,12 @@ def test_a_remote_steps_life_is_told_in_order_and_folds_to_the_live_state(sessio
 
     assert pay == [AttemptSubmitted, AttemptStarted, AttemptFinished, TaskFinished]
     assert state == run.state
+    assert state.transfer_s.keys() == {1, 3}  # what ran remotely
+    for task in state.transfer_s:
+        (segment,) = run.rows([task])[0].segments
+        assert min(segment.send, segment.fetch) > 0
+        times = [segment.queued, segment.start - segment.send, segment.start, segment.end - segment.fetch, segment.end]
+        assert times == sorted(times)
 
 
 def test_a_remote_exception_carries_its_type_message_and_own_lines(session):

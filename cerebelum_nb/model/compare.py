@@ -1,8 +1,8 @@
 """Two runs beside each other, step by step: where each ran, how long it took, and the difference. Pure.
 
 A step's time is what a person waits for it: from when it was handed over to its end, over all attempts. That is what
-moving it elsewhere changes; the time that it ran is told beside it. A result that was taken over took no time, and has
-no difference.
+moving it elsewhere changes; the time that it ran is told beside it. Only steps that succeeded in both runs have a
+difference: a result that was taken over took no time, and what failed early was not faster.
 """
 
 import html
@@ -17,6 +17,8 @@ from cerebelum_nb.model.view import Header, Row
 ALIKE_S: Final = 0.001  # less than this between two times is no news,
 ALIKE: Final = 0.02  # nor is less than this part of the longer one
 TAKEN_OVER: Final = ("reused", "cached")
+DONE: Final = ("succeeded", "undone")  # it had ended well before it was undone
+_OVER: Final = (*DONE, "failed", "cancelled")
 _MINUS: Final = "\N{MINUS SIGN}"
 _NAMES_LIMIT: Final = 5
 
@@ -72,7 +74,7 @@ class Pair(msgspec.Struct, frozen=True):
 
     @property
     def difference_s(self) -> float | None:
-        """How much longer it took in this run than in the other; None where it did not run to its end in both."""
+        """How much longer it took in this run than in the other; None where it did not succeed in both."""
         return difference(self.this, self.other)
 
 
@@ -178,7 +180,7 @@ def took(row: Row) -> Took:
     """How long a step took in the run that a row is of."""
     run_s = queue_s = transfer_s = None
     ended = [s for s in row.segments if s.end is not None]
-    if ended and len(ended) == len(row.segments) and row.status not in TAKEN_OVER:
+    if ended and len(ended) == len(row.segments) and row.status in _OVER:
         whole = sum((s.end or 0.0) - s.queued for s in ended)
         run_s = sum((s.end or 0.0) - s.fetch - s.start for s in ended if s.start is not None)
         transfer_s = sum(s.send + s.fetch for s in ended)
@@ -187,10 +189,14 @@ def took(row: Row) -> Took:
 
 
 def difference(this: Took | None, other: Took | None) -> float | None:
-    """Seconds that a step took longer; None where it did not run to its end in both."""
-    if this is None or other is None or this.seconds is None or other.seconds is None:
-        return None
-    return this.seconds - other.seconds
+    """Seconds that a step took longer; None where it did not succeed in both."""
+    both = comparable_s(this), comparable_s(other)
+    return None if both[0] is None or both[1] is None else both[0] - both[1]
+
+
+def comparable_s(took: Took | None) -> float | None:
+    """The seconds of a step that succeeded."""
+    return took.seconds if took is not None and took.status in DONE else None
 
 
 def are_alike(this_s: float, other_s: float) -> bool:
@@ -227,9 +233,8 @@ def _cells(pair: Pair, minus: str) -> tuple[str, str, str, str]:
     this, other = pair.this, pair.other
     if pair.kind == "decision":
         return pair.step, _way(other), _way(this), "another way"
-    told = ""
-    if this is not None and other is not None and this.seconds is not None and other.seconds is not None:
-        told = signed(this.seconds, other.seconds, minus)
+    now, before = comparable_s(this), comparable_s(other)
+    told = "" if now is None or before is None else signed(now, before, minus)
     return pair.step, "not in it" if other is None else str(other), "not in it" if this is None else str(this), told
 
 

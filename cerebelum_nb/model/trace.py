@@ -47,13 +47,17 @@ class _Drawn:
         process = self._places.setdefault(segment.where, len(self._places) + 1)
         end = self._now if segment.end is None else segment.end
         begin = end if segment.start is None else segment.start
-        if begin - segment.queued > 0:
-            name = {"name": f"{row.step} (queue)", "cat": "queue", "id": f"{row.id}.{segment.attempt}"}
-            where = {"pid": process, "tid": 0}
-            self.events.append({**name, **where, "ph": "b", "ts": _us(segment.queued)})
-            self.events.append({**name, **where, "ph": "e", "ts": _us(begin)})
+        ran = end - segment.fetch
+        waits = ("queue", segment.queued, begin - segment.send), ("send", begin - segment.send, begin)
+        for what, since, until in (*waits, ("fetch", ran, end)):
+            if until > since:
+                name = {"name": f"{row.step} ({what})", "cat": what, "id": f"{row.id}.{segment.attempt}"}
+                where = {"pid": process, "tid": 0}
+                self.events.append({**name, **where, "ph": "b", "ts": _us(since)})
+                self.events.append({**name, **where, "ph": "e", "ts": _us(until)})
         if segment.start is None:
             return
+        end = ran
         thread = self._thread(process, worker, begin, end)
         told = {"status": row.status, "attempt": segment.attempt, "outcome": segment.outcome, "why here": row.reason}
         place = {"pid": process, "tid": thread, "ts": _us(begin), "dur": max(1, _us(end) - _us(begin))}

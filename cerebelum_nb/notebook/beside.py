@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from cerebelum_nb.errors import PlanError
-from cerebelum_nb.model.compare import compare, took
+from cerebelum_nb.model.compare import comparable_s, compare, took
 from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.view import Header, Row
 from cerebelum_nb.runtime.compared import told
@@ -67,6 +67,6 @@ def _row(row: Row) -> dict[str, Any]:
         "kind": row.kind,
         "group": row.group,
         "note": row.note,
-        "seconds": took(row).seconds,
+        "seconds": comparable_s(took(row)),
         "segments": msgspec.to_builtins(row.segments),
     }

@@ -119,13 +119,17 @@ class RunWidget(anywidget.AnyWidget):
             "executors": list(self._executors),
         }
 
+    def _send_snapshot(self) -> None:
+        # As `send_state` does, without its search for binary values: there are none among thousands of rows.
+        self._send({"method": "update", "state": self.get_state("snapshot"), "buffer_paths": []})
+
     def _follow(self, run: Run) -> None:
         self._leave()
         with self._sending:
             self._run = run
             self._number += 1
             self._ended.clear()
-            self.send_state("snapshot")
+            self._send_snapshot()
         # It may have ended meanwhile; being told so is then the first thing that happens.
         self._leave = self._feeds.follow(run, self._on_rows)
 
@@ -140,7 +144,7 @@ class RunWidget(anywidget.AnyWidget):
                 rows = msgspec.to_builtins(run.rows(seen[start : start + ROWS_LIMIT]))
                 self.send({"kind": "patch", "run": run.id, "seq": self._number, "header": header, "rows": rows})
             if ended:
-                self.send_state("snapshot")
+                self._send_snapshot()
         if ended:
             self._ended.set()
             self._on_end(self, run)

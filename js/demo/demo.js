@@ -1,5 +1,6 @@
 // A fake kernel in the page. ?case=NAME of fixtures/, or many[&theme=light|dark][&n=10000][&silent]
 
+import { beside, others } from "/fixtures/beside.mjs";
 import { more } from "/fixtures/more.mjs";
 import { fixtures, many } from "/fixtures/snapshots.mjs";
 import create from "/widget.js";
@@ -46,6 +47,8 @@ function answer({ kind, request, step, executor }) {
       text: "",
     });
   }
+  if (kind === "others") tell(others(snapshot, request));
+  if (kind === "compare") tell(beside(snapshot, request));
   if (kind === "apply")
     tell({ kind: "ack", request, ok: true, text: `${step} goes to ${executor ?? "where it was"}.` });
   if (kind === "approve" || kind === "reject")

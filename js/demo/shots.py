@@ -77,6 +77,12 @@ def zoomed(page: Page, step: str) -> None:
         page.keyboard.press(key)
 
 
+def compared(page: Page) -> None:
+    """Choose an earlier run to look at it behind this one."""
+    page.select_option(".cb-select", index=1)
+    page.wait_for_selector(".cb-earlier")
+
+
 def turned(page: Page) -> None:
     """A page that is read from right to left."""
     page.evaluate("() => { document.documentElement.dir = 'rtl'; }")
@@ -122,6 +128,13 @@ def main(out: pathlib.Path) -> None:
         ("gaps-dark", "case=overnight&theme=dark", 1100, None),
         ("names-light", "case=names&theme=light", 1100, None),
         ("names-rtl", "case=names&theme=dark", 800, turned),
+        ("compare-light", "case=finished&theme=light", 1100, compared),
+        ("compare-dark", "case=finished&theme=dark", 1100, compared),
+        ("compare-live", "case=running&theme=light", 1100, compared),
+        ("compare-pools", "case=pools&theme=dark", 1100, compared),
+        ("compare-folded", "case=folded&theme=light", 1100, compared),
+        ("compare-undone", "case=undone&theme=dark", 800, compared),
+        ("compare-narrow", "case=finished&theme=light", 524, compared),
         ("zoomed-light", "case=finished&theme=light", 1100, lambda p: zoomed(p, "check_inventory")),
         ("plain-dark", "case=finished", 900, None),
         ("empty", "case=finished&theme=light&silent&empty", 700, None),

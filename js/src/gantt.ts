@@ -44,7 +44,7 @@ export class Gantt {
   private longest: { of: unknown; count: number; px: number } = { of: null, count: 0, px: 0 };
   private kin: { of: readonly unknown[]; ids: ReadonlySet<number> | null } = { of: [], ids: null };
   private held: { of: unknown; ids: ReadonlySet<number> } = { of: null, ids: new Set() };
-  private squeeze: { of: unknown; at: number; made: Squeeze | null } = { of: null, at: 0, made: null };
+  private squeeze: { of: unknown; with?: unknown; at: number; made: Squeeze | null } = { of: null, at: 0, made: null };
   private wordy = false;
   private fresh = true; // the scroll of an earlier visit is to be taken up
   private frameAsked = 0;
@@ -179,7 +179,7 @@ export class Gantt {
 
   /** The last second there is to look at. */
   private get end(): number {
-    return Math.max(this.store.now(), 0.001);
+    return Math.max(this.store.now(), this.state.compared?.end ?? 0, 0.001);
   }
 
   private get groups(): readonly Group[] {
@@ -229,13 +229,14 @@ export class Gantt {
 
   private squeezed(now: number): Squeeze | null {
     const { store, squeeze, state } = this;
+    const { compared } = state;
     if (this.fresh && !state.gaps) return null;
     const at = performance.now();
     const often = state.gaps ? CUT_MS : 5 * CUT_MS;
     const stale = squeeze.of !== store.snapshot && (!store.running || at - squeeze.at >= often);
-    if (stale || squeeze.of === null) {
-      const found = cuts(store.rows, now);
-      this.squeeze = { of: store.snapshot, at, made: found.length ? new Squeeze(found) : null };
+    if (stale || squeeze.of === null || squeeze.with !== compared) {
+      const found = cuts([...store.rows, ...(compared?.answer.rows ?? [])], Math.max(now, compared?.end ?? 0));
+      this.squeeze = { of: store.snapshot, with: compared, at, made: found.length ? new Squeeze(found) : null };
     }
     state.idle = this.squeeze.made !== null;
     return state.gaps ? this.squeeze.made : null;
@@ -257,7 +258,8 @@ export class Gantt {
     this.drawnAt = now;
     const squeeze = this.squeezed(now);
     const wordy = this.wordy && running;
-    const view = { zoom: state.zoom, now, running, wordy, finish, squeeze };
+    const beyond = state.compared?.end ?? 0;
+    const view = { zoom: state.zoom, now, running, wordy, finish, squeeze, beyond };
     const f = frame(width, this.longest.px, view);
     this.f = f;
     this.whole = wholeOf(view);
@@ -277,9 +279,9 @@ export class Gantt {
     attr(this.sheet, "width", width);
     attr(this.sheet, "height", tall);
     this.time.draw(f, now, running, finish, tall);
-    const { folds, active, selected, filter } = state;
+    const { folds, active, selected, filter, compared } = state;
     const filtered = isFiltered(filter);
-    this.rows.draw({ f, now, outline, sight, folds, filtered, active, selected, relatives: kin, critical });
+    this.rows.draw({ f, now, outline, sight, folds, filtered, active, selected, relatives: kin, critical, compared });
     const curves = drawnCurves(f, store, outline, sight, selected, kin, critical);
     for (const kind of ["thin", "near", "critical", "lit"] as const) attr(this.paths[kind], "d", curves[kind]);
     this.map.draw(store, outline, seen, now, performance.now(), !first);
@@ -348,7 +350,8 @@ export class Gantt {
   private onHover(event: Event): void {
     const line = this.lineOf(event);
     const row = line && this.store.row(line.id);
-    if (row) this.rows.view(row.id)?.hover(history(row, this.store.now()));
+    const told = row ? [history(row, this.store.now()), this.state.compared?.told(row)] : [];
+    if (row) this.rows.view(row.id)?.hover(told.filter(Boolean).join("\n"));
   }
 
   private onKey(event: KeyboardEvent): void {

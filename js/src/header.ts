@@ -1,5 +1,6 @@
 /** The line above the chart: the run as a whole. */
 
+import { Comparing } from "./comparing";
 import { button, html, show, text } from "./dom";
 import { duration, ending, split, statusName, timeOfDay } from "./format";
 import type { Store } from "./model";
@@ -13,10 +14,12 @@ export interface Acts {
   cancel(): void;
   zoom(factor: number): void;
   fit(): void;
+  say(what: string): void;
 }
 
 export class HeaderBar {
   readonly root = html("div", "cb-head");
+  readonly comparing: Comparing;
   private readonly name = html("b", "cb-title");
   private readonly run = html("span", "cb-mut");
   private readonly status = html("span", "cb-pill");
@@ -36,9 +39,11 @@ export class HeaderBar {
     this.asks = button("cb-button cb-asks", "", () => acts.answer());
     this.rerun = button("cb-button cb-rerun", "Re-run…", () => acts.rerun());
     this.cancel = button("cb-button cb-cancel", "Cancel", () => acts.cancel());
+    this.comparing = new Comparing(store, state, (what) => acts.say(what));
     const end = html("span", "cb-end");
     end.append(this.split, this.rerun, this.cancel);
-    this.root.append(this.name, this.run, this.status, this.elapsed, this.ends, this.asks, end, this.note);
+    const words = [this.name, this.run, this.status, this.elapsed, this.ends, this.asks];
+    this.root.append(...words, end, this.note, this.comparing.root);
   }
 
   draw(): void {
@@ -58,6 +63,7 @@ export class HeaderBar {
     this.ends.title = header.finish_from ? `as known from ${header.finish_from}` : "";
     text(this.note, header.note);
     show(this.note, header.note !== "");
+    this.comparing.draw();
     this.tick();
   }
 

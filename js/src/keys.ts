@@ -1,4 +1,4 @@
-/** Which key does what in the chart. */
+/** What keys do in the chart: from line to line as in every tree, and through time. */
 
 import type { Line } from "./outline";
 
@@ -6,17 +6,23 @@ const ZOOM = 0.625; // of the time that is seen, by one key
 const PAN = 0.2; // of the chart's width
 const PAGE = 10; // lines
 
+/** The chart as keys know it. A place counts lines from the top, as they are shown. */
 export interface KeyHost {
   /** Place of the last line. */
   readonly last: number;
   place(line: Line): number;
+  /** Undefined for what is not shown. */
   placeOf(id: number): number | undefined;
+  /** Give the focus to the line at a place. */
   go(place: number): void;
+  /** As a click on it. */
   press(line: Line): void;
-  opened(line: Line): boolean;
-  fold(line: Line, open: boolean): void;
-  /** False where there is nothing to leave. */
+  /** Whether a group's lines are shown. */
+  opened(group: Line): boolean;
+  fold(group: Line, open: boolean): void;
+  /** Close the panel, else show all lines; false where there is nothing to leave. */
   leave(): boolean;
+  /** To so much of the time that is seen. */
   zoom(factor: number): void;
   /** By a part of the chart's width. */
   pan(part: number): void;
@@ -24,12 +30,13 @@ export interface KeyHost {
   search(): void;
 }
 
-/** Do what a key asks for on a line; false for a key that means nothing here. */
+/** Do what a key asks for on a line. False for one that means nothing here: it goes on to the notebook. */
 export function pressed(chart: KeyHost, line: Line, event: KeyboardEvent): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey) return false;
   return onPicture(chart, event) || (!event.shiftKey && onLine(chart, line, event.key));
 }
 
+/** Through time, and to the search: the same on every line. Some keyboards need Shift for these signs. */
 function onPicture(chart: KeyHost, { key, shiftKey }: KeyboardEvent): boolean {
   if (key === "+" || key === "=") chart.zoom(ZOOM);
   else if (key === "-" || key === "_") chart.zoom(1 / ZOOM);
@@ -41,6 +48,7 @@ function onPicture(chart: KeyHost, { key, shiftKey }: KeyboardEvent): boolean {
   return true;
 }
 
+/** From line to line, and what can be done with one. */
 function onLine(chart: KeyHost, line: Line, key: string): boolean {
   if (key === "Enter" || key === " ") {
     chart.press(line);
@@ -62,13 +70,14 @@ function onLine(chart: KeyHost, line: Line, key: string): boolean {
   return true;
 }
 
-/** As in every tree: right opens and then goes in, left closes and then goes out. */
+/** As in every tree: right opens and then goes in, left closes and then goes out. Where to go, if anywhere. */
 function sideways(chart: KeyHost, line: Line, key: string): number | undefined {
   if (key !== "ArrowRight" && key !== "ArrowLeft") return undefined;
-  const open = line.id < 0 && chart.opened(line);
+  const group = line.id < 0;
+  const open = group && chart.opened(line);
   if (key === "ArrowRight" && open) return chart.place(line) + 1;
   if (key === "ArrowLeft" && !open) return line.parent ? chart.placeOf(line.parent) : undefined;
-  if (line.id >= 0) return undefined;
+  if (!group) return undefined;
   chart.fold(line, key === "ArrowRight");
-  return undefined;
+  return chart.place(line); // it stays here, and the notebook need not know of the key
 }

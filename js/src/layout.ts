@@ -13,11 +13,12 @@ const LABEL_CHAR = 6.2; // px of an average character at 11px
 /**
  * bar: an attempt's code, send and fetch: its way there and back; track: one that says how far it is, and fill: so far; pause: one that rests, and tail: how long it
  * will; ghost: a result of before; strike: through what was undone; slack: how much later it could have ended; critical:
- * it held the run up; choice: the moment of a decision; span: a nested workflow; lane: the work in it.
+ * it held the run up; choice: the moment of a decision; span: a nested workflow; lane: the work in it; earlier and
+ * earlierqueue: how it went in the run that this one is compared with.
  */
 export type MarkKind =
   | ("bar" | "track" | "fill" | "pause" | "tail" | "ghost" | "strike" | "slack" | "critical")
-  | ("queue" | "send" | "fetch" | "cross" | "dot" | "choice" | "span" | "lane");
+  | ("queue" | "send" | "fetch" | "cross" | "dot" | "choice" | "span" | "lane" | "earlier" | "earlierqueue");
 
 export interface Mark {
   kind: MarkKind;
@@ -47,6 +48,7 @@ export interface Weight {
   critical: boolean;
   slack: number | null; // seconds; null: not known
   leader: boolean; // whether slack is drawn, or only said
+  difference?: string; // to another run
 }
 
 export const NO_WEIGHT: Weight = { critical: false, slack: null, leader: false };
@@ -71,12 +73,13 @@ export interface View {
   running: boolean;
   wordy?: boolean; // steps say what they do, which takes more room after the bars
   finish?: number | null; // where it is known to end
+  beyond?: number; // where the run ended that it is compared with
   squeeze?: Squeeze | null;
 }
 
 /** Where the axis of the whole run ends. */
-export function wholeOf({ now, running, finish = null }: View): number {
-  return running ? headroom(Math.max(now, finish ?? 0)) : Math.max(now, 0.001);
+export function wholeOf({ now, running, finish = null, beyond = 0 }: View): number {
+  return running ? headroom(Math.max(now, finish ?? 0, beyond)) : Math.max(now, beyond, 0.001);
 }
 
 /** `longest` is the widest name, in px. */
@@ -115,7 +118,7 @@ function own(row: Row, place: Row | Segment): Paint {
   return row.kind === "undo" ? "undo" : paint(place);
 }
 
-function clipped(f: Frame, from: number, to: number, least: number): { x: number; width: number } | null {
+export function clipped(f: Frame, from: number, to: number, least: number): { x: number; width: number } | null {
   const a = position(f, from);
   const b = Math.max(position(f, to), a + least);
   const limit = f.width + 4;
@@ -298,6 +301,7 @@ export function picture(
   const track = marks.find((mark) => mark.kind === "track");
   const roomy = track !== undefined && track.width >= INNER_ROOM && row.progress !== null;
   const words = barLabel(row, now, !roomy);
+  if (weight.difference) words.parts.push(weight.difference);
   if (!weight.critical && telling(row, weight, now)) words.extra.push(`slack ${duration((weight.slack ?? 0) * 1000)}`);
   return {
     marks,
@@ -320,7 +324,14 @@ function waitingDot(f: Frame, now: number): Mark {
 }
 
 /** A nested workflow as one line: from its first start to its last end, and while closed, the work inside. */
-export function groupPicture(f: Frame, summary: Summary, open: boolean, now: number, at: number): Picture {
+export function groupPicture(
+  f: Frame,
+  summary: Summary,
+  open: boolean,
+  now: number,
+  at: number,
+  difference = "",
+): Picture {
   const { status, from, to, done, total } = summary;
   const marks: Mark[] = [];
   const bad = status === "failed" || status === "cancelled";
@@ -349,5 +360,6 @@ export function groupPicture(f: Frame, summary: Summary, open: boolean, now: num
   if (status !== "succeeded" && status !== "waiting") words.push(statusName(status));
   if (status !== "skipped") words.push(`${done} of ${total}`);
   if (from !== null) words.push(duration(((to ?? now) - from) * 1000));
+  if (difference) words.push(difference);
   return { marks, label: labelAt(f, marks, { parts: words, told: "", extra: [] }), inner: null };
 }

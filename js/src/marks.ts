@@ -48,6 +48,10 @@ function shape(mark: Mark, middle: number, half: number): string {
     case "send":
     case "fetch":
       return box(x, middle - 2.5, w, 5, 0.5);
+    case "earlier": // above: below is the line of the critical path
+      return box(x, middle - half - 5.5, w, 4, 1);
+    case "earlierqueue":
+      return `M${n(x)} ${n(middle - half - 3.5)}h${n(w)}`;
     case "critical":
       return `M${n(x)} ${n(middle + half + 2.5)}h${n(w)}`;
     case "tail":

@@ -153,6 +153,47 @@ export interface Keep {
   done?: boolean;
 }
 
+/** Runs that this one may be compared with, newest first. */
+export interface Others {
+  kind: "others";
+  request: number;
+  /** The run that was asked about. */
+  of: string;
+  runs: readonly { run: string; name: string; told: string }[];
+  /** The run that it was started from; empty for none. */
+  parent: string;
+}
+
+/** One step of another run. */
+export interface EarlierRow {
+  step: string;
+  status: string;
+  where: string;
+  remote: boolean;
+  kind: Row["kind"];
+  group: string;
+  note: string;
+  /** From when it was handed over to its end, all attempts together; null: it did not succeed. */
+  seconds: number | null;
+  segments: readonly Segment[];
+}
+
+/** How the run went that this one is compared with. */
+export interface Beside {
+  kind: "compare";
+  request: number;
+  of: string;
+  run: string;
+  name: string;
+  status: string;
+  seconds: number;
+  /** Seconds that this run took more; null while it runs. */
+  difference: number | null;
+  /** What makes the whole times unlike, as words. */
+  note: string;
+  rows: readonly EarlierRow[];
+}
+
 export interface SavedFile {
   kind: "file";
   request: number;
@@ -180,7 +221,7 @@ export interface Details {
   asked: string;
 }
 
-export type Answer = Preview | Ack | Details | Look | Choices | Keep | SavedFile;
+export type Answer = Preview | Ack | Details | Look | Choices | Keep | SavedFile | Others | Beside;
 
 /** How much runs again: a step and what depends on it, that step alone, or all. */
 export type Scope = "from" | "this" | "all";
@@ -199,6 +240,8 @@ export type Command =
       confirmed: boolean;
     }
   | { kind: "file"; what: "svg" | "trace" | "html" }
+  | { kind: "others" }
+  | { kind: "compare"; with: string }
   | { kind: "details"; step: string }
   | { kind: "approve"; step: string; value: null }
   | { kind: "reject"; step: string; reason: string }

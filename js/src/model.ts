@@ -36,8 +36,9 @@ function isPatch(value: Record<string, unknown>): value is Record<string, unknow
 
 function isAnswer(value: Record<string, unknown>): value is Record<string, unknown> & Answer {
   return (
-    ["preview", "ack", "details", "look", "choices", "keep", "file"].includes(String(value.kind)) &&
-    typeof value.request === "number"
+    ["preview", "ack", "details", "look", "choices", "keep", "file", "others", "compare"].includes(
+      String(value.kind),
+    ) && typeof value.request === "number"
   );
 }
 

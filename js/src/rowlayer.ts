@@ -1,5 +1,6 @@
 /** The rows that are in sight: their views come and go, and are used again. */
 
+import { type Compared, earlierMarks } from "./compare";
 import { svg } from "./dom";
 import { begin, groupPicture, picture } from "./layout";
 import type { Group, Row, Store } from "./model";
@@ -32,6 +33,7 @@ export interface Scene {
   selected: number | null;
   relatives: ReadonlySet<number> | null;
   critical: ReadonlySet<number>;
+  compared: Compared | null;
 }
 
 export class RowLayer {
@@ -82,14 +84,18 @@ export class RowLayer {
     const known = this.views.get(line.id);
     const view = known instanceof RowView ? known : (this.spareRows.pop() ?? new RowView());
     this.views.set(line.id, view);
-    const { f, now, critical, outline } = scene;
+    const { f, now, critical, outline, compared } = scene;
+    const beside = compared?.beside(row) ?? null;
     const weight = {
       critical: critical.has(row.id),
       slack: this.store.header?.slack[row.id] ?? null,
       leader: outline.lines.length <= LEADERS_UP_TO,
+      difference: beside?.difference ?? "",
     };
     const drawn = picture(f, row, now, (id) => this.store.row(id), weight);
-    view.update(row, drawn, this.look(scene, line, shortName(row.step, row.group)), weight.critical);
+    if (beside) drawn.marks.unshift(...earlierMarks(f, beside.earlier));
+    const look = this.look(scene, line, shortName(row.step, row.group));
+    view.update(row, drawn, look, weight.critical, beside?.spoken);
     return view;
   }
 
@@ -104,10 +110,12 @@ export class RowLayer {
     this.summaries.set(line.id, summary);
     const open = isOpen(group, scene.folds, scene.filtered);
     const at = rows[0] ? begin(rows[0], (id) => this.store.row(id)) : 0;
-    const drawn = groupPicture(scene.f, summary, open, scene.now, at);
+    const beside = open ? null : scene.compared?.group(group[0], summary, rows);
+    const drawn = groupPicture(scene.f, summary, open, scene.now, at, beside?.difference);
+    if (beside) drawn.marks.unshift(...earlierMarks(scene.f, beside.earlier));
     const look = this.look(scene, line, shortName(group[0], groupAround(group[0], this.groups)));
     const dim = scene.relatives !== null && !rows.some((row) => scene.relatives?.has(row.id));
-    view.update(line.id, group, summary, open, drawn, { ...look, dim });
+    view.update(line.id, group, summary, open, drawn, { ...look, dim }, beside?.spoken);
     return view;
   }
 

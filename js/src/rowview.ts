@@ -78,10 +78,13 @@ export class RowView extends LineView {
   private critical = false;
   private words = "";
 
-  update(row: Row, picture: Picture, look: Look, critical: boolean): void {
+  /** `more` is said after all that is seen. */
+  update(row: Row, picture: Picture, look: Look, critical: boolean, more = ""): void {
     const seen = seenIn(picture, look);
-    const words = seenWords(seen);
-    if (row !== this.row || critical !== this.critical || words !== this.words) this.say(spoken(row, seen, critical));
+    const words = `${seenWords(seen)}, ${more}`;
+    if (row !== this.row || critical !== this.critical || words !== this.words) {
+      this.say([spoken(row, seen, critical), more].filter(Boolean).join(", "));
+    }
     if (row !== this.row) this.describe(row);
     [this.row, this.critical, this.words] = [row, critical, words];
     this.place(picture, look);
@@ -108,12 +111,12 @@ export class GroupView extends LineView {
     this.name.before(this.twisty);
   }
 
-  update(id: number, group: Group, summary: Summary, open: boolean, picture: Picture, look: Look): void {
+  update(id: number, group: Group, summary: Summary, open: boolean, picture: Picture, look: Look, told = ""): void {
     const { status, done, total } = summary;
     const seen = seenIn(picture, look);
     const more = [group[0], statusName(status), `${done} of ${total}`];
     const unsaid = more.filter((words) => words !== look.name && !seen[1].split(" · ").includes(words));
-    this.say([seenWords(seen), ...unsaid].join(", "));
+    this.say([seenWords(seen), ...unsaid, told].filter(Boolean).join(", "));
     attr(this.root, "aria-expanded", String(open));
     attr(this.root, "data-group", group[0]);
     attr(this.root, "data-status", status);

@@ -79,7 +79,7 @@ export function timeAt(f: Frame, x: number): number {
 }
 
 /** The gaps worth cutting: nothing was queued or running, and it took long beside all that did. */
-export function cuts(rows: Iterable<Row>, now: number): Cut[] {
+export function cuts(rows: Iterable<Pick<Row, "segments"> & { since?: number | null }>, now: number): Cut[] {
   const busy: [number, number][] = [];
   for (const row of rows) {
     row.segments.forEach((segment, i) => {

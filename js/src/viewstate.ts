@@ -1,5 +1,6 @@
 /** What one view shows of a run. It never leaves the browser. */
 
+import type { Compared } from "./compare";
 import { type Filter, NO_FILTER } from "./filter";
 import { keep, kept } from "./memory";
 import type { Preview, Scope } from "./model";
@@ -17,7 +18,7 @@ export interface Plan {
   preview: Preview | null;
 }
 
-type Shown = "selected" | "active" | "zoom" | "folds" | "filter" | "gaps" | "plan" | "message";
+type Shown = "selected" | "active" | "zoom" | "folds" | "filter" | "gaps" | "plan" | "compared" | "message";
 
 export class ViewState {
   selected: number | null = null;
@@ -32,6 +33,8 @@ export class ViewState {
   /** px; set from memory, taken by the chart once it has a size. */
   scroll = 0;
   plan: Plan | null = null;
+  /** The run that is drawn behind this one. */
+  compared: Compared | null = null;
   /** The last thing the kernel said, or did not say. */
   message = "";
   /** How many steps the filter lets through; null where there is none. The chart knows. */

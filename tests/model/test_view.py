@@ -1,11 +1,14 @@
 """What a person sees of a run, from events alone."""
 
+import msgspec
+
 from cerebelum_nb.model import view
 from cerebelum_nb.model.critical import outlook
 from cerebelum_nb.model.events import (
     AttemptFinished,
     AttemptOutput,
     AttemptStarted,
+    AttemptSubmitted,
     Placement,
     RunCompensating,
     RunFinished,
@@ -14,6 +17,9 @@ from cerebelum_nb.model.events import (
     TaskLookedUp,
     TaskPaused,
     TaskResumed,
+    TaskRetrying,
+    decode_lines,
+    encode_lines,
 )
 from cerebelum_nb.model.state import RunState
 
@@ -113,3 +119,65 @@ def test_the_header_tells_what_holds_the_run_up():
     header = shown(state, outlook=outlook(state, 12.0))
 
     assert (header.critical, header.slack, header.finish) == ((0, 1), (0.0, None), None)
+
+
+CORE = Placement("core", "core", "distributed", True, "decorator", "the step says so")
+
+
+def on_core(*attempt):
+    """One attempt at Core, as its events say."""
+    placed = RunStarted, 10.0, "r", "w", ("a",), ((),), (CORE,), (0,), {}
+    return fold(placed, (AttemptSubmitted, 11.0, 0, 1), *attempt)
+
+
+def test_a_remote_attempt_is_divided_into_queue_send_run_and_fetch_by_durations():
+    state = on_core(
+        (AttemptStarted, 13.9, 0, 1, "worker 1"), (AttemptFinished, 14.0, 0, 1, "ok", None, 1.5, (0.25, 0.5))
+    )
+    (segment,) = view.row(state, 0).segments
+
+    assert (segment.queued, segment.start, segment.end) == (1.0, 2.0, 4.0)
+    assert (segment.send, segment.fetch) == (0.25, 0.5)
+    assert view.row(state, 0).ms == 1500.0
+
+
+def test_durations_that_do_not_fit_between_the_kernels_times_are_cut_and_never_negative():
+    for times in [(5.0, (5.0, 5.0)), (0.5, (9.0, 0.1)), (0.5, (0.1, 9.0)), (1e-9, (1.0, 0.0))]:
+        for ended in (11.0, 11.3, 12.0):
+            state = on_core(
+                (AttemptStarted, 11.0, 0, 1, "w"), (AttemptFinished, ended, 0, 1, "error", None, *times)
+            )  # fmt: skip
+            (segment,) = view.row(state, 0).segments
+            queue = segment.start - segment.send - segment.queued
+            ran = segment.end - segment.fetch - segment.start
+
+            assert min(queue, segment.send, ran, segment.fetch) >= -1e-9
+            assert queue + segment.send + ran + segment.fetch <= ended - 11.0 + 1e-9
+
+
+def test_an_earlier_attempt_keeps_its_ways():
+    state = on_core(
+        (AttemptStarted, 13.9, 0, 1, "worker 1"),
+        (AttemptFinished, 14.0, 0, 1, "error", None, 1.5, (0.25, 0.5)),
+        (TaskRetrying, 14.0, 0, 1, 14.0, "attempt 2"),
+    )
+    (segment,) = view.row(state, 0).segments
+
+    assert (segment.queued, segment.start, segment.send, segment.fetch) == (1.0, 2.0, 0.25, 0.5)
+    assert state.transfer_s == {}
+
+
+def test_a_local_attempt_says_nothing_of_ways_not_even_in_what_is_saved():
+    state = fold(started("a"), (AttemptStarted, 10.5, 0, 1, "kernel"), (AttemptFinished, 11.0, 0, 1, "ok"))
+    (segment,) = view.row(state, 0).segments
+
+    assert (segment.send, segment.fetch, state.transfer_s) == (0.0, 0.0, {})
+    assert not {"send", "fetch"} & msgspec.to_builtins(segment).keys()
+
+
+def test_a_journal_of_before_reads_and_a_new_one_folds_to_the_same():
+    (old,) = decode_lines(b'["attempt.finished",3,14.0,0,1,"ok",null,1.5]')
+    new = AttemptFinished(3, 14.0, 0, 1, "ok", None, 1.5, (0.25, 0.5))
+
+    assert old == AttemptFinished(3, 14.0, 0, 1, "ok", None, 1.5)
+    assert decode_lines(encode_lines([new])) == [new]

@@ -490,7 +490,7 @@ def test_a_result_whose_row_is_gone_is_lost_and_never_none(tmp_path):
 @pytest.mark.parametrize("damage", [b"no database at all" * 100, b""], ids=["junk", "empty"])
 def test_results_that_are_damaged_are_lost_set_aside_and_new_ones_are_kept(tmp_path, damage):
     one = step(name="one")(lambda context: [5])
-    two = step(name="two")(lambda context, one: one + [6])
+    two = step(name="two")(lambda context, one: [*one, 6])
     pair = workflow(name="damaged_pair")(lambda wf: wf.timeline(one >> two))
     first = Session(Settings(home=tmp_path))
     run = first.run(pair)

@@ -114,6 +114,26 @@ def test_it_runs_what_it_is_sent_and_keeps_the_function(line):
     assert [value(line.hear()) for _ in range(3)] == [2, 3, 4]
 
 
+def test_it_measures_reading_running_and_what_follows_apart(line):
+    read = function("import time\ndef step(x): return None")
+    slow = function("import time\nclass Slow:\n    def __reduce__(self): time.sleep(0.1); return str, ()\n"
+                    "def step(x):\n    time.sleep(0.2)\n    return Slow()")  # fmt: skip
+    line.send(code(read), submit(1, read, bytes(20_000_000)), code(slow), submit(2, slow, 1))
+    large, late = line.hear(), line.hear()
+
+    assert large.decode_s > large.run_s > 0
+    assert 0.2 <= late.run_s < 0.3 > 0.1 <= late.encode_s
+    assert 0 < late.decode_s < 0.1
+
+
+def test_what_an_attempt_fails_with_is_measured_too(line):
+    shipped = function("import time\ndef step():\n    time.sleep(0.05)\n    raise ValueError('no')")
+    line.send(code(shipped), submit(1, shipped))
+    failed = line.hear()
+
+    assert (failed.codec, failed.run_s >= 0.05, failed.decode_s > 0, failed.encode_s > 0) == ("error", True, True, True)
+
+
 def test_a_flipped_byte_in_arguments_or_function_is_refused_and_nothing_runs(line, tmp_path):
     shipped = function(f"def step(): open({str(tmp_path / 'ran')!r}, 'w')")
     good = submit(1, shipped)
