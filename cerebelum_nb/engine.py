@@ -134,6 +134,7 @@ class Engine:
             parent=parent,
         )
         run.keys, job.crash, run.ran_before = keys, run.crash, asked.ran
+        run.left_over = asked.left_over
         scheduler.ran_before = {made.number_of(name): ran for name, ran in asked.ran.items() if name in made.names}
         lanes.serve(job)
         run.on_end.append(lambda _: self._ended(job, results))

@@ -47,6 +47,7 @@ class Attempt:
         kwargs: Keyword arguments; the context may be here under `context_key`.
         fields: What a `Context` is made from, the inputs included: see `cerebelum_nb.context.Context`.
         once: It must never run twice: once it is on its way, it counts as begun.
+        undo: What undoes the step, if anything: it must be able to follow the step to where that runs.
     """
 
     run: str
@@ -60,6 +61,7 @@ class Attempt:
     context_at: int | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     once: bool = False
+    undo: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

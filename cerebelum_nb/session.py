@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,15 +28,15 @@ from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.rules import planner
 from cerebelum_nb.rules.given import check_given, who_reads
 from cerebelum_nb.rules.inherited import NOTHING, check_to_undo, inherited
-from cerebelum_nb.rules.kept import Changed, Kept, Steps, check_changed, kept, listed_steps
-from cerebelum_nb.rules.once import Force, Verb, check_results, ran_before, refusal
+from cerebelum_nb.rules.kept import Changed, Kept, Steps, as_arguments, check_changed, kept, listed_steps
+from cerebelum_nb.rules.once import Force, Ran, Verb, check_results, ran_before, refusal
 from cerebelum_nb.rules.placement import Wishes, place
 from cerebelum_nb.rules.planner import checked
-from cerebelum_nb.rules.undoing import Line, line_of
 from cerebelum_nb.runtime.answers import ExecutionResult
 from cerebelum_nb.runtime.asked import ORDINARY, Asked
 from cerebelum_nb.runtime.history import latest, latest_ended
 from cerebelum_nb.runtime.host import opens_with
+from cerebelum_nb.runtime.lineage import Lineage
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.store.results import ResultRef
 
@@ -120,19 +120,25 @@ class Session(Engine):
             on_failure=on_failure,
         )
 
-    def try_step(self, step: StepMetadata, inputs: Any = None) -> Run:
+    def try_step(self, step: StepMetadata, inputs: Any = None, *, force: bool = False) -> Run:
         """Run one step on the latest results of what it reads.
 
         Args:
             inputs: None for those of the run that the newest of these results comes from.
+            force: Also a step with ``effects="once"`` that has begun in the runs that these results come from.
 
         Raises:
-            PlanError: What it reads has no result yet.
+            PlanError: What it reads has no result yet, or it has begun there and never runs twice.
         """
         found, source = latest({p.name for p in step.definition.parameters if p.kind == "step"}, step.name, self.runs)
         workflow = alone(step, found, registry)
         given = source.plan.inputs if inputs is None and source is not None else checked(inputs)
-        return self._start(workflow, given, self._wishes(workflow, {}), Asked(given=found))
+        ran, told = dict[str, Ran](), {why for _, why in found.values()}
+        for run in (run for run in self.runs if f"result of run {run.number}" in told):
+            steps, earlier = run.plan.steps, run.ran_before
+            ran |= ran_before(run.plan, run.state, steps, earlier, (step.name,))
+        asked = Asked(given=found, ran=ran, force=force, code="force=True")
+        return self._start(workflow, given, self._wishes(workflow, {}), asked)
 
     def plan(self, workflow: Workflow, *, strategy: Mapping[str, str] | None = None) -> Plan:
         """Check a workflow and place its steps without running it.
@@ -151,12 +157,28 @@ class Session(Engine):
         """Entered by whoever blocks until a run ends: it may be a step."""
         return self._local.waiting()
 
-    def rerun(
-        self, run: Run, step: Steps | None, executor: str | None, *, until: str | None = None, force: Force = False
+    def rerun(  # noqa: PLR0913  as `Run.rerun`
+        self,
+        run: Run,
+        step: Steps | None,
+        executor: str | None,
+        *,
+        until: str | None = None,
+        force: Force = False,
+        code: str = "",
     ) -> Run:
-        """A new run of the same workflow that reuses what is not affected; see `Run.rerun`."""
+        """A new run of the same workflow that reuses what is not affected; see `Run.rerun`.
+
+        Args:
+            code: The same as a line of Python that insists.
+        """
         wishes = self._wishes_again(run, step, executor)
-        asked = Asked(parent=run, again=step, until=until, force=force)
+        asked = Asked(parent=run, again=step, until=until, force=force, code=code)
+        if asked.goes_on and run.state.status != "succeeded":
+            made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places)
+            if made.undo or run.plan.undo:  # what it did is undone once: a line of runs has no branches
+                with self.history.going_on(self._lineage.end(run)) as new:
+                    return self._start(run.definition, run.plan.inputs, wishes, replace(asked, run_id=new))
         return self._start(run.definition, run.plan.inputs, wishes, asked)
 
     def resume(
@@ -192,25 +214,17 @@ class Session(Engine):
         """A new run that only undoes what an earlier one did; see `Run.compensate`."""
         wishes = self._wishes_again(run, None, None)
         made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places)
-        check_to_undo(made, self.line(run), run.plan, f"run {run.number} of {run.workflow}")
+        lineage = self._lineage
+        line = lineage.line(run)
+        check_to_undo(made, line, run.plan, f"run {run.number} of {run.workflow}")
+        lineage.check_not_taken(run, line, [made.names[task] for task in made.undo])
         with self.history.going_on(run.id) as new:
             asked = Asked(parent=run, run_id=new, undo_now=f"compensation of run {run.number}")
             return self._start(run.definition, run.plan.inputs, wishes, asked)
 
-    def line(self, run: Run) -> Line:
-        """What a run and those it goes on from have done."""
-        states, whole = [run.state], True
-        while states[0].run != run.root and states[0].parent:
-            wanted = states[0].parent
-            known = next((r.state for r in self.runs if r.id == wanted), None)
-            if known is None:
-                with contextlib.suppress(PlanError):
-                    known = self.history.load(wanted).scheduler.state
-            if known is None:  # purged
-                whole = False
-                break
-            states.insert(0, known)
-        return line_of(states, whole=whole)
+    @property
+    def _lineage(self) -> Lineage:
+        return Lineage(self.runs, self.history)
 
     def _result(self, run: str, task: int) -> Any:
         """A result of a run that was gone on from; what stands for it where it is not kept."""
@@ -220,13 +234,16 @@ class Session(Engine):
             return self._archive.if_kept(value) if isinstance(value, ResultRef) else value
         return self._archive.if_kept(self._archive.ref(run, task))
 
-    def would_rerun(self, run: Run, step: Steps | None, executor: str | None, *, until: str | None = None) -> Kept:
+    def would_rerun(
+        self, run: Run, step: Steps | None, executor: str | None, *, until: str | None = None, code: str = ""
+    ) -> Kept:
         """What `rerun` would run and reuse, with the definitions as they are now."""
         wishes = self._wishes_again(run, step, executor)
         made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places, until=until)
-        found = kept(made, run.plan, run.state, step, run.lost)
-        ran = ran_before(made, run.state, run.plan.steps, run.ran_before)
-        why = refusal(made, found.runs, lambda t: ran.get(made.names[t]), force=False, verb="rerun")
+        undone = self._lineage.undone_tasks(run)
+        found = kept(made, run.plan, run.state, step, run.lost | undone)
+        ran = ran_before(made, run.state, run.plan.steps, run.ran_before, undone=undone)
+        why = refusal(made, found.runs, lambda t: ran.get(made.names[t]), force=False, verb="rerun", code=code)
         return msgspec.structs.replace(found, refused=why)
 
     def _wishes_again(self, run: Run, step: Steps | None, executor: str | None) -> Wishes:
@@ -256,33 +273,46 @@ class Session(Engine):
         if parent is not None and parent.without_inputs and inputs is parent.plan.inputs:
             raise PlanError(f"the inputs of run {parent.number} are not known any more: {parent.without_inputs}")
         made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=asked.until)
+        undone = self._lineage.undone_tasks(parent) if parent is not None else set[int]()
         if parent is not None:
-            ran = ran_before(made, parent.state, parent.plan.steps, parent.ran_before)
+            ran = ran_before(made, parent.state, parent.plan.steps, parent.ran_before, undone=undone)
             asked = replace(asked, ran=ran)
         if self._stops(workflow, asked):
             made = msgspec.structs.replace(made, undone_if=False)
         if asked.undo_now:
-            return self._undo(made, workflow, wishes, asked)
+            return self._undo(made, workflow, wishes, asked, undone)
         inherits = NOTHING
         reused = {t: given[name] for t, name in enumerate(made.names) if name in given} if given else {}
         origin: dict[int, tuple[str, int]] = {}
         if parent is not None:
             old = {name: t for t, name in enumerate(parent.plan.names)}
-            stands = parent.plan, parent.state, asked.again, parent.lost
+            stands = parent.plan, parent.state, asked.again, parent.lost | undone
             found = kept(made, *stands, keep_edited=asked.keep_edited, stated=given)
             check_results(made, parent.state, parent.plan.steps, given)
-            verb: Verb = "resume" if asked.goes_on and asked.run_id else "rerun"
-            code = f"runs[{parent.number}].rerun(...)"
-            if why := refusal(made, found.runs, lambda t: asked.ran.get(made.names[t]), asked.force, verb, code):
-                raise PlanError(why)
+            self._check_once(made, found.runs, asked)
+            asked = replace(asked, left_over=self._lineage.left_over(parent, [made.names[t] for t in found.runs]))
             origin = {t: (parent.id, old[made.names[t]]) for t in found.reuses}
             why = f"reused from run {parent.number}"
             reused |= {t: (parent.results[there], why) for t, (_, there) in origin.items()}
             if asked.goes_on and (made.undo or parent.plan.undo):
-                inherits = inherited(made, self.line(parent), parent.state, reused, self._result)
+                inherits = inherited(made, self._lineage.line(parent), parent.state, reused, self._result)
+        else:
+            self._check_once(made, range(made.steps), asked)
         return self.begin(made, workflow, wishes, self, asked, reused, origin, inherits)
 
-    def _undo(self, made: Plan, workflow: Workflow, wishes: Wishes, asked: Asked) -> Run:
+    @staticmethod
+    def _check_once(made: Plan, runs: Iterable[int], asked: Asked) -> None:
+        """Refuse what has begun and never runs twice."""
+        if not asked.ran:
+            return
+        resumes = asked.goes_on and bool(asked.run_id) and not asked.code
+        parent = f"runs[{asked.parent.number}]" if asked.parent else ""
+        code = parent if resumes else asked.code or f"{parent}.rerun({as_arguments(asked.again)}force=True)"
+        verb: Verb = "resume" if resumes else "rerun"
+        if why := refusal(made, runs, lambda t: asked.ran.get(made.names[t]), asked.force, verb, code):
+            raise PlanError(why)
+
+    def _undo(self, made: Plan, workflow: Workflow, wishes: Wishes, asked: Asked, undone: Collection[int]) -> Run:
         """A run that only undoes: all that its parent has is reused, but for what is undone already."""
         parent = asked.parent
         assert parent is not None
@@ -291,11 +321,11 @@ class Session(Engine):
         found = [
             (at[name], t)
             for t, name in enumerate(state.names[: parent.plan.steps])
-            if state.phase[t] == SUCCEEDED and t not in state.undone and name in at
+            if state.phase[t] == SUCCEEDED and t not in undone and name in at
         ]
         reused = {t: (self._result(parent.id, there), f"reused from run {parent.number}") for t, there in found}
         origin = {t: (parent.id, there) for t, there in found}
-        inherits = inherited(made, self.line(parent), state, reused, self._result)
+        inherits = inherited(made, self._lineage.line(parent), state, reused, self._result)
         return self.begin(made, workflow, wishes, self, asked, reused, origin, inherits)
 
     @staticmethod
@@ -322,7 +352,7 @@ class Session(Engine):
         with self._lock:
             run = self.history.recall(run_id, len(self.runs) + 1, self, lambda name: Recalled(name, registry))
             if run.state.undo and run.root != run.id:
-                run.keys = self.line(run).keys
+                run.keys = self._lineage.line(run).keys
             self.runs.append(run)
         return run
 

@@ -1,6 +1,7 @@
 """``cerebelum``: run a file's or a notebook's workflow in a terminal or in CI."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -181,7 +182,7 @@ def purge(names: tuple[str, ...], older: int | None, *, everything: bool, cache:
     count = f"{len(chosen)} run{'s' if len(chosen) != 1 else ''}"
     if chosen and not yes:
         click.confirm(f"Remove {count}, with results and prints, for good?", abort=True)
-    project.history.purge(chosen)
+    project.purge(chosen)
     click.echo(f"{count} removed.")
 
 
@@ -214,6 +215,7 @@ def reject(run_id: str, step: str, reason: str) -> None:
 
 
 def _through(where: Target, verb: str, asked: Request, **options: Any) -> int:
+    asked = asked._replace(file=os.path.relpath(where.path))
     marks = lines.marks_for(sys.stdout.encoding)
     if where.is_notebook:
         from cerebelum_nb.cli.kernel import through_kernel  # noqa: PLC0415  loads Jupyter's client

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import shlex
 import sys
 import threading
@@ -24,6 +25,7 @@ from cerebelum_nb.model.events import (
     TaskRetrying,
 )
 from cerebelum_nb.rules.kept import as_options
+from cerebelum_nb.runtime.onward import asked_first
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import current, existing
 
@@ -170,7 +172,7 @@ def _resumed(workflow: str, request: Request) -> Run:
         else:
             made = before.resume(inputs=request.inputs or None, changed=changed, force=request.force)
     except PlanError as exc:
-        raise Refused(as_options(str(exc))) from None
+        raise Refused(as_options(in_shell(str(exc), before, request))) from None
     if made.undoes_only and not request.undo:
         _write(sys.stdout, f"Run {before.id} was cut off while it was undone: that goes on.\n")
     return made
@@ -202,12 +204,12 @@ def _through(  # noqa: PLR0913  what the two verbs differ in
         try:
             teller.follow()
         except KeyboardInterrupt:
-            return _interrupted(going)
+            return _interrupted(going, request)
         if summed:
             _write(sys.stdout, "\n" + "\n".join(lines.summary(going.header(), going.rows(_asked(going)))) + "\n")
         failure = going.error()
         if failure is not None:
-            _write(sys.stderr, _failed(failure, name_places))
+            _write(sys.stderr, in_shell(_failed(failure, name_places) + _how_to_go_on(going), going, request))
             return 1
         if not live and not going.undoes_only:
             _write(sys.stdout, f"{_value(going, request.until)!r}\n")
@@ -221,7 +223,7 @@ def _through(  # noqa: PLR0913  what the two verbs differ in
                 session.close()
 
 
-def _interrupted(going: Run) -> int:
+def _interrupted(going: Run, request: Request) -> int:
     """Cancel a run, and say so in one line; what it did is undone before we end, unless somebody insists."""
     ended = threading.Event()
     going.watch(lambda is_end: ended.set() if is_end else None)
@@ -239,7 +241,8 @@ def _interrupted(going: Run) -> int:
             ended.wait(STOP_S if going.state.compensating else 0.0)
     failure = going.error()
     notes = _notes(failure) if failure is not None else ""
-    _write(sys.stderr, f"Cancelled: {failure or 'the run is being stopped'}\n{notes}")
+    told = f"Cancelled: {failure or 'the run is being stopped'}\n{notes}{_how_to_go_on(going)}"
+    _write(sys.stderr, in_shell(told, going, request))
     return 1
 
 
@@ -263,6 +266,28 @@ def _failed(failure: ExecutionError, name_places: NamePlaces) -> str:
 def _notes(failure: ExecutionError) -> str:
     """What was undone, and what may be left; not where it failed, which is told already."""
     return "".join(f"{note[0].upper()}{note[1:]}\n" for note in failure.notes)
+
+
+def _how_to_go_on(going: Run) -> str:
+    """The run's id, and what goes on from it; `in_shell` makes commands of that."""
+    handle = f"runs[{going.number}]"
+    if going.done and going.status == "compensation_failed":
+        return f"This is run {going.id}; {handle}.compensate() tries again\n"
+    return f"This is run {going.id}; {asked_first(going) or f'{handle}.resume() goes on'}\n"
+
+
+def in_shell(text: str, run: Run, request: Request) -> str:
+    """Lines of Python about a run, as they are typed in a terminal."""
+    where = f"{shlex.quote(f'{request.file}:{run.workflow}')} {run.id}"
+
+    def typed(found: re.Match[str]) -> str:
+        verb, given = found.groups()
+        if given.startswith("results="):
+            return f'in Python Run.load("{run.id}").resume({given})'
+        named = re.fullmatch(r'force=\["(.*)"\]', given)
+        return f"`cerebelum {verb} {where}{f' --force {shlex.quote(named[1])}' if named else ''}`"
+
+    return re.sub(rf"runs\[{run.number}\]\.(resume|compensate)\((.*?)\)(?= |$)", typed, text, flags=re.MULTILINE)
 
 
 def _write(out: TextIO, text: str) -> None:

@@ -43,10 +43,10 @@ def answer(said: str, names: dict[str, Any]) -> int:
     request = Request(*(asked[name] for name in Request._fields))
     marks = lines.ASCII if asked["ascii"] else lines.Marks()
     held = {value.name: value for value in names.values() if isinstance(value, Workflow)}
-    places = Places(names, asked["file"], {int(count): number for count, number in asked["cells"].items()})
+    places = Places(names, asked["notebook"], {int(count): number for count, number in asked["cells"].items()})
     mine = {n: w for n, w in registry.workflows.items() if w.__module__ == "__main__"} | held
     try:
-        workflow = choose(asked["workflow"], asked["file"], mine, names)
+        workflow = choose(asked["workflow"], asked["notebook"], mine, names)
         if asked["verb"] == "dev":
             return follow.dev(workflow, request, marks, telemetry=asked["telemetry"], name_places=places.named)
         return follow.run(workflow, request, marks, name_places=places.named)

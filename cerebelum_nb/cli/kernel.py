@@ -72,11 +72,11 @@ def through_kernel(target: Target, verb: str, request: Request, **options: Any) 
             }
             said = json.dumps(
                 {
-                    "file": file,
+                    **request._asdict(),
+                    "notebook": file,
                     "workflow": target.workflow,
                     "verb": verb,
                     "cells": numbers,
-                    **request._asdict(),
                     **options,
                 }
             )

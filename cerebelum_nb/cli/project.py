@@ -1,11 +1,12 @@
 """The runs of the project in this folder, as the command line sees them: from the journal, beside a live kernel."""
 
+import contextlib
 import datetime as dt
 import json
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,18 @@ from cerebelum_nb.store import cache
 from cerebelum_nb.store.journal import read
 from cerebelum_nb.store.mailbox import Mailbox
 from cerebelum_nb.store.results import Archive
+
+
+@contextlib.contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Around what reads or writes a project's files: what is wrong with them is told and is no traceback of ours."""
+    try:
+        yield
+    except CerebelumError as exc:
+        raise Refused(str(exc)) from None
+    except (OSError, UnicodeError, sqlite3.Error) as exc:
+        raise Refused(f"{what}: {exc}") from None
+
 
 TAKEN_S: Final = 5.0  # how long an answer waits to be taken before somebody is told
 LOOK_S: Final = 0.05
@@ -44,6 +57,7 @@ class Project:
         """Where its events are."""
         return self.home / "journal.db"
 
+    @_in_one_line("the runs cannot be read")
     def listed(self, most: int) -> list[tuple[str, ...]]:
         """The newest runs as rows of text, newest first, under a head."""
         rows: list[tuple[str, ...]] = [("run", "workflow", "status", "started")]
@@ -52,40 +66,45 @@ class Project:
             rows.append((entry.run, entry.workflow, entry.status, at))
         return rows
 
+    @_in_one_line("the runs cannot be read")
     def chosen(self, names: Sequence[str], older: int | None, *, everything: bool) -> list[str]:
         """The ids of runs that are over, as they were asked for.
 
         Raises:
-            Refused: Nothing was asked for, or a run that is not there or still runs.
+            Refused: Nothing was asked for, a run that is not there or still runs, or they cannot be read.
         """
-        running = {e.run for e in self.history.entries() if e.status == "running"}
+        running = {e.run for e in self.history.entries(sys.maxsize) if e.status == "running"}
         if everything:
             return [e.run for e in self.history.entries() if e.run not in running]
         if older is not None:
             return self.history.outdated(older, sys.maxsize, time.time())
         if not names:
             raise Refused("which runs? Name them, or say --older DAYS or --all")
-        try:
-            found = [self.history.find(name) for name in names]
-        except CerebelumError as exc:
-            raise Refused(str(exc)) from None
+        found = [self.history.find(name) for name in names]
         if wrong := running.intersection(found):
             raise Refused(f"run {min(wrong)} still runs")
         return found
 
+    def purge(self, runs: Sequence[str]) -> None:
+        """Remove runs for good.
+
+        Raises:
+            Refused: The files cannot be written.
+        """
+        with _in_one_line(f"runs cannot be removed from {self.home}"):
+            self.history.purge(runs)
+
+    @_in_one_line("the runs cannot be read")
     def compared(self, name: str, other: str | None) -> Comparison:
         """A run beside another one: by default the one that it was started from, else the one before it.
 
         Raises:
             Refused: There is no such run, or none before it.
         """
-        try:
-            run = self.history.find(name)
-            parent = self._folded(run)[0].parent
-            before = self.history.find(other) if other is not None else parent or self._before(run)
-            return compare(self._told(run), self._told(before))
-        except CerebelumError as exc:
-            raise Refused(str(exc)) from None
+        run = self.history.find(name)
+        parent = self._folded(run)[0].parent
+        before = self.history.find(other) if other is not None else parent or self._before(run)
+        return compare(self._told(run), self._told(before))
 
     def _before(self, run: str) -> str:
         entries = self.history.entries()
@@ -129,6 +148,7 @@ class Project:
         except sqlite3.Error as exc:
             raise Refused(f"the cache in {self.home} cannot be emptied: {exc}") from None
 
+    @_in_one_line("the run cannot be answered")
     def answer(self, name: str, step: str, answer: Answer) -> str:
         """Answer a step that waits in some kernel, and wait until that has heard it.
 
@@ -138,10 +158,7 @@ class Project:
         Raises:
             Refused: That step does not wait, or nobody takes the answer.
         """
-        try:
-            run = self.history.find(name)
-        except CerebelumError as exc:
-            raise Refused(str(exc)) from None
+        run = self.history.find(name)
         waiting = self._waiting(run)
         if step not in waiting:
             raise Refused(

@@ -43,6 +43,7 @@ class Request(NamedTuple):
     force: tuple[str, ...] = ()  # steps that run again although they never run twice
     on_failure: str | None = None  # "compensate" or "stop"
     undo: bool = False  # only undo what that run did
+    file: str = ""  # where the workflow is, as it was typed
 
 
 def target(text: str) -> Target:

@@ -300,7 +300,7 @@ def _worker_lost(slot: Slot, how: str, submit: Submit) -> ErrorInfo:
     return ErrorInfo(
         "WorkerLost",
         f"worker {slot.number} (pid {slot.pid}) {how} while running step {submit.step!r} (attempt {submit.number}). "
-        f"A new worker has taken its place. Where running the step twice does no harm, run.rerun() goes on from there.",
+        "A new worker has taken its place.",
     )
 
 

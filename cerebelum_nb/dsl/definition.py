@@ -276,6 +276,12 @@ def _way(way: tuple[RawWay, list[_Node], _Node | None], at: dict[_Node, _Numbere
 def _inner(workflow: "Workflow", sub: SubWorkflow, path: tuple[str, ...]) -> WorkflowDef:
     """The definition of a nested workflow, its steps named after it, with its own wishes in them."""
     inner = sub.workflow.define(path)
+    said, whole = sub.workflow.on_failure, workflow.on_failure or "compensate"
+    if said not in (None, whole) and any(step.undo is not None for step in inner.steps):
+        raise PlanError(
+            f"nested workflow {sub.name!r} says on_failure={said!r}, but runs of {workflow.name!r} go by "
+            f"{whole!r}, its steps too: say on_failure={said!r} there, or take it away here"
+        )
     strategy = workflow.execution_strategy
     steps = []
     for step in inner.steps:

@@ -16,7 +16,7 @@ import msgspec
 from cerebelum_nb.attempt import printable
 from cerebelum_nb.capture import LOUD_NBYTES, Shipped, Shipper, what_weighs
 from cerebelum_nb.codec import Encoded, decode, encode, one_line
-from cerebelum_nb.errors import PayloadRejected, WireError
+from cerebelum_nb.errors import CaptureError, PayloadRejected, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread, place
 from cerebelum_nb.executors.skew import Skew
 from cerebelum_nb.model.events import ErrorInfo
@@ -99,13 +99,14 @@ class Link:
         """Have one attempt run; see `protocols.Executor.run`.
 
         Raises:
-            CaptureError: The step closes over something that cannot be sent, or over too much.
+            CaptureError: The step, or what undoes it, closes over something that cannot be sent, or over too much.
             WireError: An argument cannot be sent or is too large.
         """
         if not self.alive:
             return _core_lost(self.process.pid, "ended", attempt, delivered=False)
         began = perf_counter()
         shipped = self._shipper.ship(attempt.function, attempt.step)
+        self._check_undo(attempt)
         inputs = [list(attempt.args), dict(attempt.kwargs), dict(attempt.fields), attempt.context_at]
         body = encode(inputs, f"the input of step {attempt.step!r}")
         check_size(f"the input of step {attempt.step!r}", body.nbytes)
@@ -170,6 +171,21 @@ class Link:
             await self._task
 
     # sending -------------------------------------------------------------------------------------------------------
+
+    def _check_undo(self, attempt: Attempt) -> None:
+        """What undoes a step must be able to follow it: found only when it is needed, it would be too late."""
+        if attempt.undo is None:
+            return
+        called = f"undo {attempt.step}"
+        try:
+            self._shipper.ship(attempt.undo, called)
+        except CaptureError as exc:
+            why = str(exc).removeprefix(f"step {called!r} ").partition(". ")[0].rstrip(".")
+            why = why.removesuffix(", which cannot be sent to a worker")
+            raise CaptureError(
+                f"what undoes step {attempt.step!r} cannot be sent to a worker, so the step did not begin: it {why}. "
+                "Define it without that, or run the step locally."
+            ) from exc
 
     def _submit(self, number: int, attempt: Attempt, shipped: Shipped, body: Encoded) -> None:
         if (now := place()) != self._place:  # a cell may have said %cd or sys.path.insert
@@ -344,10 +360,7 @@ def _tell(signal: Callable[..., None], *args: Any) -> None:
 def _core_lost(pid: int, how: str, attempt: Attempt, *, delivered: bool) -> Outcome:
     text = f"Core (pid {pid}) {how} while it had step {attempt.step!r} (attempt {attempt.number}). "
     if delivered:
-        text += (
-            "A new Core starts with the next attempt. Where running the step twice does no harm, run.rerun() goes on "
-            "from there."
-        )
+        text += "A new Core starts with the next attempt."
     else:
         text += "No worker had got it."
     return Outcome("lost", error=ErrorInfo("CoreLost", text), delivered=delivered)

@@ -62,6 +62,14 @@ class Lanes:
         """How many workers a lane leads to; see `elsewhere.Reach`. From any thread."""
         return self._courier(lane).workers
 
+    def still_runs(self, task: int, attempts: int) -> str:
+        """What still runs of a task though it was stopped; see `elsewhere.Reach`. From any thread."""
+        assert self._job is not None
+        keys = [(task, number) for number in range(1, attempts + 1)]
+        if any(courier.carries(key) for courier in list(self._couriers.values()) for key in keys):
+            return "it still runs on a worker"
+        return self._local.still_runs(self._job, task, attempts)
+
     def _poke_of(self, name: str) -> Callable[[], object]:
         if name in INLINE:
             return lambda: self._inline[name]()  # noqa: PLW0108  it is there only once a run is served

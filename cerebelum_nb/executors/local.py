@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import itertools
 import logging
-import queue
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any, Final
 
 from cerebelum_nb.attempt import describe, enter, enter_capture, leave_capture
 from cerebelum_nb.errors import PlanError
+from cerebelum_nb.executors.threads import Threads
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.runtime.careful import NOT_BEGUN, not_to_begin, not_to_begin_here
@@ -72,55 +72,6 @@ class _Loop:
         self.loop.call_soon_threadsafe(self.loop.stop)
 
 
-class _Threads:
-    """Daemon threads, made when needed: one that is stuck in a step holds up neither the next run nor the exit."""
-
-    def __init__(self, size: int) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._size, self._alive, self._idle = size, 0, 0
-        self._lock = threading.Lock()
-        self._number = itertools.count(1)
-        self._mine = threading.local()
-
-    def is_mine(self) -> bool:
-        """The calling thread is one of these."""
-        return getattr(self._mine, "here", False)
-
-    def submit(self, call: Callable[[], None]) -> None:
-        with self._lock:
-            self._work.put(call)
-            self._grow()
-
-    def _grow(self) -> None:
-        if self._idle < self._work.qsize() and self._alive < self._size:
-            self._alive += 1
-            name = f"cerebelum-step-thread-{next(self._number)}"
-            threading.Thread(target=self._main, name=name, daemon=True).start()
-
-    def allow(self, more: int) -> None:
-        """Allow more threads, since some wait or are left behind in steps that do not stop; or fewer again."""
-        with self._lock:
-            self._size += more
-            self._grow()  # what waits may begin
-
-    def close(self) -> None:
-        with self._lock:
-            for _ in range(self._alive):
-                self._work.put(None)
-
-    def _main(self) -> None:
-        self._mine.here = True
-        while True:
-            with self._lock:
-                self._idle += 1
-            call = self._work.get()
-            with self._lock:
-                self._idle -= 1
-            if call is None:
-                return
-            call()
-
-
 class LocalExecutor:
     """Runs steps in the kernel's own process."""
 
@@ -131,11 +82,12 @@ class LocalExecutor:
         self._number = itertools.count(1)
         self._loop: _Loop | None = None
         self._old: list[_Loop] = []
-        self._threads = _Threads(threads)
+        self._threads = Threads(threads)
         self._waiting: dict[tuple[str, int, int], asyncio.Task[Any]] = {}  # the lane suspended in an attempt
         self._in_thread: set[tuple[str, int, int]] = set()
         self._stopped: set[tuple[str, int, int]] = set()  # attempts that we cancelled; a step may cancel itself too
         self._given_up: set[tuple[str, int, int]] = set()  # of those in threads: another thread is allowed instead
+        self._left: dict[tuple[str, int, int], tuple[str, str]] = {}  # attempts that outlive their run -> line, step
         self._lanes: set[asyncio.Task[None]] = set()
 
     def serve(self, job: Job) -> dict[str, Callable[[], object]]:
@@ -154,8 +106,12 @@ class LocalExecutor:
     def leave(self, job: Job) -> None:
         """The run has ended; what is still stuck in its steps is left behind."""
         leave_capture()
-        for key in [key for key in list(self._in_thread) if key[0] == job.run]:
-            self._give_up(key)
+        still = [key for key in (*list(self._in_thread), *list(self._waiting)) if key[0] == job.run]
+        for key in still:
+            if key in self._in_thread:
+                self._give_up(key)
+        self._left = {key: mine for key, mine in self._left.items() if self._is_at_work(key)}
+        self._left |= {key: (job.root, job.plan.names[key[1]]) for key in still}
         for old in [o for o in self._old if o.holding is None]:
             self._old.remove(old)
             old.stop()
@@ -169,6 +125,20 @@ class LocalExecutor:
         for here in (self._loop, *self._old):
             if here is not None:
                 here.loop.call_soon_threadsafe(self._cancel, key)
+
+    def still_runs(self, job: Job, task: int, attempts: int) -> str:
+        """What still runs of a step though it was stopped; see `elsewhere.Reach`. From any thread."""
+        mine = job.root, job.plan.names[task]
+        keys = [(job.run, task, number) for number in range(1, attempts + 1)]
+        keys += [key for key, line in list(self._left.items()) if line == mine]
+        if any(key in self._in_thread for key in keys):
+            return "its thread still runs here"
+        holding = [here.holding for here in (self._loop, *self._old) if here is not None]
+        held = [(by[0].root, by[0].plan.names[by[1].task]) for by in holding if by is not None]
+        return "it still runs here" if mine in held or any(key in self._waiting for key in keys) else ""
+
+    def _is_at_work(self, key: tuple[str, int, int]) -> bool:
+        return key in self._in_thread or key in self._waiting
 
     def _give_up(self, key: tuple[str, int, int]) -> None:
         if key not in self._given_up:

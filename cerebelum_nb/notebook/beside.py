@@ -11,7 +11,7 @@ import msgspec
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.compare import comparable_s, compare, took
 from cerebelum_nb.model.lines import duration
-from cerebelum_nb.model.view import Header, Row
+from cerebelum_nb.model.view import Row
 from cerebelum_nb.runtime.compared import told
 from cerebelum_nb.runtime.run import Run
 
@@ -20,8 +20,8 @@ OTHERS_LIMIT: Final = 50
 
 def others(run: Run) -> dict[str, Any]:
     """The runs that this one may be compared with, newest first, each with its name and a word about it."""
-    found = [(other, other.header()) for other in run.earlier()[:OTHERS_LIMIT]]
-    runs = [{"run": other.id, "name": f"run {other.number}", "told": _told(header)} for other, header in found]
+    found = run.earlier()[:OTHERS_LIMIT]
+    runs = [{"run": other.id, "name": f"run {other.number}", "told": _told(other)} for other in found]
     return {"of": run.id, "runs": runs, "parent": run.parent.id if run.parent is not None else ""}
 
 
@@ -53,9 +53,10 @@ def beside(run: Run, content: Mapping[str, Any], most: int) -> dict[str, Any]:
     }
 
 
-def _told(header: Header) -> str:
-    time = duration(header.now * 1e3, " ")
-    return time if header.status == "succeeded" else f"{time}, {header.status.replace('_', ' ')}"
+def _told(run: Run) -> str:
+    state = run.state  # a header of each of them would be a lot to make
+    time = duration(max(0.0, state.ended_at - state.started_at) * 1e3, " ")
+    return time if run.status == "succeeded" else f"{time}, {run.status.replace('_', ' ')}"
 
 
 def _row(row: Row) -> dict[str, Any]:

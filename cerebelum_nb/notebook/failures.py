@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 from cerebelum_nb.errors import CerebelumError, CompensationFailed, ExecutionError
 from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.notebook.stale import old_classes
+from cerebelum_nb.runtime.onward import asked_first, onward
 
 _FRAME: Final = re.compile(r'^(\s*)File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
 SOON_S: Final = 0.3  # a step that has not stopped by then is left to itself
@@ -85,7 +86,9 @@ def after_interrupt(run: Any) -> str:
         how = f"runs[{run.number}].wait() waits for it, runs[{run.number}].cancel() stops it"
         return f"run {run.number} is stopped, and what it did is undone in the background; {how}."
     said = "cancelled" if run.done else "is being cancelled, a step has not stopped yet"
-    go_on = f"%cerebelum_run {run.workflow} --from {state.names[left[0]]} continues."
+    first = asked_first(run)
+    continues = f"%cerebelum_run {run.workflow} --from {state.names[left[0]]} continues."
+    go_on = f"{first[0].upper()}{first[1:]}." if first else continues
     undone = f" and what it did undone: {', '.join(run.undone)}" if run.undone else ""
     return f"run {run.number} {said}{undone}; {done} of {run.plan.steps} steps had finished. {go_on}"
 
@@ -100,16 +103,22 @@ def lines_of(error: CerebelumError, ip: Any) -> list[str]:
         lines += [f"{note[0].upper()}{note[1:]}" for note in error.notes]
     if isinstance(error, CompensationFailed):
         cause, only = error.__cause__, error.run is not None and error.run.undoes_only
-        return [*(lines_of(cause, ip) if isinstance(cause, ExecutionError) and not only else ()), *lines]
+        mine = [f"This is runs[{error.run.number}]."] if error.run is not None else []
+        return [*(_of_its_cause(cause, ip) if not only else ()), *lines, *mine]
     if isinstance(error, ExecutionError) and error.step_name is not None:
         lines += _step_frames(error.traceback, ip)
         if error.run is not None:
             lines += old_classes(error.run, ip.user_ns)
-            lines.append(
-                f"This is runs[{error.run.number}]; with the step mended, runs[{error.run.number}].rerun() goes on."
-            )
+            lines.append(f"This is runs[{error.run.number}]; {onward(error.run)}.")
         return lines
     return [*_cell_frames(error.__traceback__, ip), *lines]
+
+
+def _of_its_cause(cause: BaseException | None, ip: Any) -> list[str]:
+    """Why the run was to be undone; how to go on is said once, by what came of that."""
+    if not isinstance(cause, ExecutionError):
+        return []
+    return [line for line in lines_of(cause, ip) if not line.startswith("This is runs[")]
 
 
 def _step_frames(text: str, ip: Any) -> list[str]:
@@ -167,6 +176,11 @@ def _cell_frames(tb: TracebackType | None, ip: Any) -> list[str]:
 def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int]]:
     for frame, line in traceback.walk_tb(tb):
         yield frame.f_code.co_filename, line
+
+
+def line_in(exc: BaseException, filename: str) -> int:
+    """The innermost line of a cell that an error comes from; 0 for none."""
+    return next((line for name, line in reversed(list(_frames(exc.__traceback__))) if filename and name == filename), 0)
 
 
 def folded(exc: BaseException, filename: str, ip: Any) -> BaseException:

@@ -23,6 +23,8 @@ STEP_OPTIONS: Final = (
     Option("--depends", "names"),
     Option("--run", "flag"),
     Option("--inputs"),
+    Option("--force", "flag"),
+    Option("--effects"),
     Option("--retries"),
     Option("--timeout"),
     Option("--fallback", "names"),
@@ -77,6 +79,8 @@ class CerebelumMagics(Magics):
             return None
         if "--inputs" in args.text and "--run" not in args.flags:
             raise UsageError(f"--inputs are for --run: add it, or leave them out.\n{manual.usage('step')}")
+        if "--force" in args.flags and "--run" not in args.flags:
+            raise UsageError(f"--force is for --run: add it, or leave it out.\n{manual.usage('step')}")
         name = args.words[0] if args.words else None
         source = self.notebook.source("cerebelum_step", line, cell)
         if (undone := args.text.get("--compensates")) is not None:
@@ -88,7 +92,9 @@ class CerebelumMagics(Magics):
             source, name, args.text.get("--executor"), args.names.get("--depends"), _step_options(args)
         )
         print(said)  # noqa: T201
-        return self.notebook.try_step(step, args.text.get("--inputs", "")) if "--run" in args.flags else None
+        if "--run" not in args.flags:
+            return None
+        return self.notebook.try_step(step, args.text.get("--inputs", ""), force="--force" in args.flags)
 
     @no_var_expand
     @cell_magic
@@ -152,6 +158,7 @@ def _step_options(args: Arguments) -> dict[str, Any]:
         "timeout": seconds("--timeout", args.text.get("--timeout"), usage),
         "cache": True if "--cache" in args.flags else None,
         "version": args.text.get("--version"),
+        "effects": args.text.get("--effects"),
         "fallback": args.names.get("--fallback"),
         "labels": list(args.names["--label"]) if "--label" in args.names else None,
     }

@@ -5,8 +5,8 @@ from typing import Final
 _MAGICS: Final = {
     "step": (
         (
-            "%%cerebelum_step [NAME] [--executor E] [--depends A,B] [--run] [--inputs EXPR] [--retries N] "
-            "[--timeout S] [--fallback E,E] [--cache] [--version TEXT] [--label L] "
+            "%%cerebelum_step [NAME] [--executor E] [--depends A,B] [--run] [--inputs EXPR] [--force] "
+            "[--retries N] [--timeout S] [--effects none|once] [--fallback E,E] [--cache] [--version TEXT] [--label L] "
             "[--compensates STEP]"
         ),
         """\
@@ -17,8 +17,9 @@ The cell holds functions: the last one is the step, the others are helpers. What
 Or the cell holds plain statements, and NAME says how the step is called: the names of steps it uses become what it
 depends on, `inputs` and `context` are given, and its value is the last expression, or what it returns. `await` works.
 --cache uses an earlier result again where code, values and inputs are the same; --version, any text, makes it others.
---run runs the step at once on the latest results of what it needs, and its value is the cell's. Running the cell again
-replaces the step; without the step, the cell takes it away.
+--run runs the step at once on the latest results of what it needs, and its value is the cell's. --effects once says
+that it must never run twice; --run --force runs it all the same. Running the cell again replaces the step; without the
+step, the cell takes it away.
 --compensates STEP makes no step of it: what the cell says undoes STEP when a run fails after it. There `result` is what
 STEP gave, and `outcome` "completed", or "unknown" where nobody knows.
 """,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.typed import listed
+from cerebelum_nb.runtime.onward import asked_first
 
 LOOK_S: Final = 0.02  # what a look at a run's steps may take; what is not seen then stays unknown
 Digests = dict[str, str]
@@ -95,7 +96,9 @@ def _about(run: Any, session: Any, seen: Seen, registry: Any, names: Mapping[str
         edited = _edited_meanwhile(run, functions)
         return [f"{called}: edited since it began, and it keeps the old code: {listed(edited)}"] if edited else []
     lines = [f"{called} ({run.status}): " + (f"changed since: {listed(why)}" if why else "nothing has changed since")]
-    if again:
+    if again and found.refused:
+        lines.append(f"    {asked_first(run) or found.refused}")
+    elif again:
         reuses = [found.names[task] for task in found.reuses]
         tail = f" and reuses {listed(reuses)}" if reuses else ""
         lines.append(f"    runs[{run.number}].rerun() runs {listed(again)}{tail}")

@@ -146,8 +146,10 @@ def _purge(args: Arguments, notebook: Notebook) -> None:
         _purge_cache(args, notebook, usage)
         return
     live = {run.id for run in session.runs if not run.done}
+    if "--all" in args.flags or args.words:  # also what runs in other kernels
+        live |= {entry.run for entry in session.history.entries(sys.maxsize) if entry.status == "running"}
     if "--all" in args.flags:
-        chosen = [e.run for e in session.history.entries() if e.run not in live and e.status != "running"]
+        chosen = [entry.run for entry in session.history.entries() if entry.run not in live]
     elif "--older" in args.text:
         days = whole("--older", args.text["--older"], usage) or 0
         chosen = session.history.outdated(days, sys.maxsize, time.time())
@@ -190,6 +192,8 @@ def _rerun(args: Arguments, notebook: Notebook) -> Run:
         made = run.rerun(step, executor=executor, force="--force" in args.flags)
     except PlanError as exc:
         raise PlanError(as_options(str(exc))) from None
+    if made.left_over:
+        print(made.left_over)  # noqa: T201
     notebook.show(made)
     return made
 
@@ -199,9 +203,10 @@ def _compare(args: Arguments, notebook: Notebook) -> Comparison:
     if not args.words:
         raise UsageError(f"which run? `%cerebelum runs` lists them.\n{usage}")
     session = notebook.session
+    # A number is never meant as a part of an id, which "9" mostly is.
     this, *others = (
         _find(name, session.runs)
-        if name == "last" or any(name in (str(run.number), run.id) for run in session.runs)
+        if name == "last" or (name.isdecimal() and len(name) <= _DIGITS)
         else session.load(name)
         for name in args.words
     )
@@ -270,6 +275,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> 
 
 
 _ANY: Final = 1_000  # words
+_DIGITS: Final = 5  # of a run's number; an id's date has more
 _EARLIER: Final = 10  # runs of earlier kernels that are listed
 _Do = Callable[[Arguments, Notebook], Any]
 _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function, options, most words

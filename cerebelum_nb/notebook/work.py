@@ -17,9 +17,10 @@ from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.notebook.cell import GIVEN, StepCell, read_cell
 from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.display import Displays
-from cerebelum_nb.notebook.failures import cell_number, folded, refuse_syntax
+from cerebelum_nb.notebook.failures import cell_number, folded, line_in, refuse_syntax
 from cerebelum_nb.notebook.stale import Seen
 from cerebelum_nb.notebook.workflow_cell import describe, make_workflow, read_timeline, timeline
+from cerebelum_nb.rules.kept import as_options
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import Session, current
 
@@ -234,17 +235,21 @@ class Notebook:
                 f"there is no executor {name!r}.{nearest(name, places.known)} Known here: {', '.join(places.labels)}."
             ) from None
 
-    def try_step(self, step: StepMetadata, inputs: str = "") -> Any:
+    def try_step(self, step: StepMetadata, inputs: str = "", *, force: bool = False) -> Any:
         """Run one step on the latest results of what it needs, show the run, and give the step's value.
 
         Args:
             inputs: A Python expression; empty for the inputs of the run that the results come from.
+            force: Also where it has begun before and never runs twice.
 
         Raises:
-            PlanError: Something that it needs has no result yet; nothing has run.
+            PlanError: Something that it needs has no result yet, or it never runs twice; nothing has run.
             ExecutionError: The step failed.
         """
-        run = self.session.try_step(step, self.inputs_of_line(step.name, inputs))
+        try:
+            run = self.session.try_step(step, self.inputs_of_line(step.name, inputs), force=force)
+        except PlanError as exc:
+            raise PlanError(as_options(str(exc))) from None
         self.show(run)
         *given, mine = run.rows()
         sources = "".join(f", {row.step} is the {row.note}" for row in given)
@@ -347,7 +352,7 @@ class Notebook:
         except Exception as exc:
             own = [name for name in self.names if name not in self._ip.user_ns_hidden]
             hint = nearest(exc.name or "", own) if isinstance(exc, NameError) else ""
-            line = _line_in(exc, filename)
+            line = line_in(exc, filename)
             at = f" (line {line})" if line else ""
             raise PlanError(f"the inputs of {workflow} give {type(exc).__name__}: {exc}{at}.{hint}") from exc
 
@@ -387,12 +392,3 @@ class Notebook:
             self.displays.show(run)
         else:
             self.displays.wait(run)
-
-
-def _line_in(exc: BaseException, filename: str) -> int:
-    tb, line = exc.__traceback__, 0
-    while tb is not None:
-        if filename and tb.tb_frame.f_code.co_filename == filename:
-            line = tb.tb_lineno
-        tb = tb.tb_next
-    return line

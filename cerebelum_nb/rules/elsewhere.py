@@ -29,6 +29,12 @@ class Reach(Protocol):
     def workers(self, lane: str) -> int:
         """How many workers there are."""
 
+    def still_runs(self, task: int, attempts: int) -> str:
+        """What still runs of a task's first so many attempts though they were stopped, as a sentence; empty for none.
+
+        It counts also what an earlier run of the same line has left behind here.
+        """
+
 
 class Unreachable:
     """Nobody to ask: for runs that are over, and for tests."""
@@ -43,6 +49,10 @@ class Unreachable:
     def workers(self, lane: str) -> int:  # noqa: ARG002  see `Reach`
         """There are none."""
         return 0
+
+    def still_runs(self, task: int, attempts: int) -> str:  # noqa: ARG002  see `Reach`
+        """Nothing is known."""
+        return ""
 
 
 def places_for(executor: str, declared: Sequence[Placement]) -> tuple[Placement, ...]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -106,4 +106,20 @@ def check_changed(found: Kept, gone: Sequence[str], changed: Changed) -> None:
 def as_options(text: str) -> str:
     """What `check_changed` says, as it is typed on a line: ``--changed run``."""
     text = text.replace("changed='run'", "--changed run").replace("changed='keep'", "--changed keep")
-    return re.sub(r"force=\['([^']*)'\]", r"--force \1", text).replace("force=True", "--force")
+    text = re.sub(r'runs\[(\d+)\]\.resume\(force=\["([^"]*)"\]\)', r"%cerebelum resume \1 --force \2", text)
+    return _RERUN.sub(_rerun_line, text).replace("force=True", "--force")
+
+
+def _rerun_line(found: re.Match[str]) -> str:
+    number, step, executor = found.groups()
+    placed = ["--executor", executor] if executor else []
+    return " ".join(["%cerebelum rerun", number, *([step] if step else []), *placed, "--force"])
+
+
+_RERUN: Final = re.compile(r'runs\[(\d+)\]\.rerun\((?:"([^"]+)", )?(?:executor="([^"]+)", )?force=True\)')
+
+
+def as_arguments(steps: Steps | None) -> str:
+    """Steps as the first argument of a call, with what parts it from the next."""
+    names = [f'"{name}"' for name in listed_steps(steps)]
+    return "" if not names else f"{names[0]}, " if len(names) == 1 else f"[{', '.join(names)}], "

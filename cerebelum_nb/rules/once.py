@@ -1,7 +1,8 @@
 """Steps that never run twice: what is known of those that have begun, and why one is not run again. Pure."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -42,8 +43,14 @@ def has_begun(state: RunState, task: int) -> Ran | None:
     return None
 
 
-def ran_before(
-    made: Plan, state: RunState, steps: int, earlier: Mapping[str, Ran], again: Iterable[str] = ()
+def ran_before(  # noqa: PLR0913  all that is known
+    made: Plan,
+    state: RunState,
+    steps: int,
+    earlier: Mapping[str, Ran],
+    again: Iterable[str] = (),
+    *,
+    undone: Collection[int] = (),
 ) -> dict[str, Ran]:
     """Which steps of a new run that run once have begun in the one that it goes on from, or before that.
 
@@ -51,11 +58,12 @@ def ran_before(
         state: How that run stands, and `steps` how many steps it has.
         earlier: What is known of the runs before it.
         again: Further steps to keep in mind.
+        undone: Tasks that another run has undone.
     """
     once = {made.names[t] for t, asked in made.options.items() if asked.effects == "once" and t < made.steps}
     found = {name: ran for name, ran in earlier.items() if name in once or name not in made.names[: made.steps]}
     for task, name in enumerate(state.names[:steps]):
-        if task in state.undone:
+        if task in state.undone or task in undone:
             found.pop(name, None)
         elif name in once or name in again:
             ran = has_begun(state, task)
@@ -71,7 +79,7 @@ def refusal(  # noqa: PLR0913, PLR0917  whom, what is known, and who asks
 
     Args:
         known: What there is to know of a task.
-        code: How a person would say it, up to its last argument.
+        code: What runs it again all the same; for ``resume`` how the earlier run is called, as in ``runs[3]``.
     """
     named = (force,) if isinstance(force, str) else force if not isinstance(force, bool) else ()
     for task in tasks if force is not True else ():
@@ -81,11 +89,33 @@ def refusal(  # noqa: PLR0913, PLR0917  whom, what is known, and who asks
         what = f'step {name!r} says effects="once" and {_told(ran)}'
         if verb == "resume":
             look = "look whether it did; " if ran.how != "succeeded" else ""
-            return (
-                f"{what}: {look}resume with force=[{name!r}] runs it again, or give its result: "
-                f"run.resume(results={{{name!r}: value}})"
-            )
-        return f"{what}: {code or verb} with force=True runs it again"
+            return f"{what}: {look}{how_to_go_on(name, code or 'run')}"
+        return f"{what}: {code or f'{verb} with force=True'} runs it again"
+    return ""
+
+
+def how_to_go_on(name: str, run: str) -> str:
+    """What a person may say of a step that has begun and never runs twice.
+
+    Args:
+        run: The run as it is called: ``runs[3]``.
+    """
+    quoted = json.dumps(name, ensure_ascii=False)
+    return f"{run}.resume(force=[{quoted}]) runs it, {run}.resume(results={{{quoted}: ...}}) states its result"
+
+
+def in_the_way(plan: Plan, state: RunState, earlier: Mapping[str, Ran]) -> str:
+    """The first step without a result that has begun and never runs twice: a run is not simply gone on from then.
+
+    Args:
+        earlier: What is known of the runs before it.
+    """
+    for task, asked in sorted(plan.options.items()):
+        if asked.effects != "once" or task >= plan.steps or task in plan.left_out or task in state.passed:
+            continue
+        name = plan.names[task]
+        if state.phase[task] != SUCCEEDED and (has_begun(state, task) or name in earlier):
+            return name
     return ""
 
 

@@ -18,7 +18,7 @@ _HOPELESS: Final = frozenset(
 _NEVER: Final = frozenset(
     {
         *("UnserializableResult", "UnreadableResult", "ResultLost", "CaptureError", "PayloadRejected", "WireError"),
-        *("NoRoute", "LoopLimit", "PoisonStep"),
+        *("NoRoute", "LoopLimit", "PoisonStep", "StillRuns"),
     }
 )
 

@@ -1,11 +1,12 @@
 """What is undone when a run has failed, and in which order. Pure.
 
 A step is undone after everything that depends on it, directly or not; what does not depend on each other is undone side
-by side. Only what has completed is undone, and what is not known where its step says so. Of a step that completed
-several times, since the run went back to it or somebody moved it, the last completion is undone, once: all of them had
-the same idempotency key.
+by side. Only what has completed is undone, and what is not known where its step says so: also a step that raised may
+have had its effect. A step that completed several times, since the run went back to it or somebody moved it, is undone
+once, with its last result: all of them had the same idempotency key, and what was done under that is to be undone.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -14,9 +15,10 @@ import msgspec
 from cerebelum_nb.model.events import Placement
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
+from cerebelum_nb.rules.once import NEVER_BEGAN
 
-UNKNOWN: Final = frozenset({"lost", "timeout", "cancelled"})  # an attempt that ended so may have had its effect
-
+UNKNOWN: Final = frozenset({"lost", "timeout", "cancelled", "error"})  # how one ends that may have had its effect
+_NOT_RUN: Final = frozenset({"CaptureError", "ResultLost", "StillRuns"})  # how one fails whose code did not run
 
 WAS_CANCELLED: Final = "the run was cancelled"  # why it is undone
 
@@ -85,10 +87,18 @@ def is_unknown(state: RunState, task: int) -> bool:
     """Whether an attempt of a task had begun, and nobody knows what came of it; one that completes later settles it."""
     if state.phase[task] == SUCCEEDED:
         return False
-    last = state.outcome_of(task)
-    if state.started[task] and (last in UNKNOWN or (last == "ok" and state.ended[task])):  # ok: its result was cut off
+    last, error = state.outcome_of(task), state.errors.get(task)
+    never = error is not None and (error.type in _NOT_RUN or error.message == NEVER_BEGAN)
+    cut_off = last == "ok" and bool(state.ended[task])  # its result was
+    if state.started[task] and not never and (last in UNKNOWN or cut_off):
         return True
     return any(past.outcome in UNKNOWN and past.started for past in state.past.get(task, ()))
+
+
+def completions(state: RunState, task: int) -> int:
+    """How often a task has completed in this run."""
+    before = sum(past.outcome == "ok" for past in state.past.get(task, ()))
+    return before + (state.phase[task] == SUCCEEDED and task not in state.reused)
 
 
 def _completed_before(state: RunState, task: int) -> bool:
@@ -103,7 +113,8 @@ def was_stopped(state: RunState) -> bool:
 def is_on_request(state: RunState) -> bool:
     """Whether a run did nothing but undo what an earlier one had done."""
     steps = range(len(state.names) - len(state.undo))
-    return bool(state.compensating) and not any(state.phase[t] in (FAILED, CANCELLED) for t in steps)
+    stopped = state.why_undone == WAS_CANCELLED  # be it that all its steps had completed
+    return bool(state.compensating) and not stopped and not any(state.phase[t] in (FAILED, CANCELLED) for t in steps)
 
 
 def left_in_doubt(state: RunState) -> list[int]:
@@ -149,6 +160,10 @@ def _place(plan: Plan, state: RunState, undo: int) -> Placement:
 # over several runs --------------------------------------------------------------------------------------------------
 
 
+Undone = Mapping[tuple[str, str], float]  # a run and a step -> since when what the run has of it is undone
+_NOTHING_UNDONE: Final[Undone] = {}
+
+
 class Line(NamedTuple):
     """What a run and those it goes on from have left behind, by step.
 
@@ -165,16 +180,18 @@ class Line(NamedTuple):
     keys: dict[str, str]
 
 
-def line_of(states: Sequence[RunState], *, whole: bool = True) -> Line:
+def line_of(states: Sequence[RunState], *, whole: bool = True, undone: Undone = _NOTHING_UNDONE) -> Line:
     """Put together what runs of one line have done, the oldest first.
 
     What the oldest of them reused is another line's, and is not undone with this one.
 
     Args:
         whole: Whether the oldest is the line's first; else what it reused is taken for the line's own.
+        undone: What runs beside these have undone, such as one that only undoes the oldest.
     """
-    line = Line({}, set(), set(), {})
+    line, maybe = Line({}, set(), set(), {}), dict[str, str]()
     for i, state in enumerate(states):
+        _undone_until(state.started_at, line, maybe, undone)
         line.keys.update(dict.fromkeys(line.undone, state.run))
         for task in range(len(state.names) - len(state.undo)):
             name = state.names[task]
@@ -189,7 +206,18 @@ def line_of(states: Sequence[RunState], *, whole: bool = True) -> Line:
             elif is_unknown(state, task) and name not in line.done:
                 line.unknown.add(name)
                 line.undone.discard(name)
+                maybe[name] = state.run
+    _undone_until(math.inf, line, maybe, undone)
     return line
+
+
+def _undone_until(at: float, line: Line, maybe: Mapping[str, str], undone: Undone) -> None:
+    """What others had undone by then stands no more."""
+    for name, run in (*((n, run) for n, (run, _) in line.done.items()), *((n, maybe[n]) for n in line.unknown)):
+        if undone.get((run, name), math.inf) < at:
+            line.done.pop(name, None)
+            line.unknown.discard(name)
+            line.undone.add(name)
 
 
 def in_order(state: RunState, tasks: Iterable[int]) -> list[int]:

@@ -16,7 +16,7 @@ from cerebelum_nb.errors import (
     StepTimeoutError,
 )
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
-from cerebelum_nb.rules.undoing import WAS_CANCELLED, in_order, is_on_request, left_in_doubt
+from cerebelum_nb.rules.undoing import WAS_CANCELLED, completions, in_order, is_on_request, left_in_doubt
 
 _NONE: Final[Mapping[int, TracebackType | None]] = {}
 
@@ -72,12 +72,13 @@ class Preview:
     refused: str = ""
 
 
-def why_not(
+def why_not(  # noqa: PLR0913, PLR0917  all that an error tells
     state: RunState,
     called: str,
     tracebacks: Mapping[int, TracebackType | None] = _NONE,
     key: Callable[[str], str] = str,
     cause: ExecutionError | None = None,
+    handle: str = "run",
 ) -> ExecutionError | None:
     """Why a run that has ended did not succeed; None for one that was to undo another, and did.
 
@@ -86,13 +87,14 @@ def why_not(
         tracebacks: Frames of local steps that raised, by task.
         key: Gives a step's idempotency key.
         cause: Why that other run did not succeed.
+        handle: The run as code calls it: ``runs[3]``.
     """
     why = cause if is_on_request(state) else _why_not(state, called, tracebacks)
     if state.status == "compensation_failed":
         left = leftovers(state, key)
         errors = [_step_failed(state, t, tracebacks) for t in in_order(state, state.compensating) if t in state.errors]
         attached = ExceptionGroup("what undoes its steps failed", errors) if errors else None
-        failure = CompensationFailed(_told(called, left), left, attached)
+        failure = CompensationFailed(_told(called, left, handle), left, attached)
         failure.__cause__ = why
         _note_undone(failure, state)
         return failure
@@ -123,19 +125,30 @@ def undone(state: RunState) -> tuple[str, ...]:
     return tuple(state.names[state.undo[task]] for task in in_order(state, ended))
 
 
-def _told(called: str, left: Sequence[Leftover]) -> str:
+def _told(called: str, left: Sequence[Leftover], handle: str) -> str:
     count = "1 step" if len(left) == 1 else f"{len(left)} steps"
-    lines = [f"{called}: what {count} did could not be undone, and somebody must; compensate() on it tries again"]
+    lines = [f"{called}: what {count} did could not be undone, and somebody must; {handle}.compensate() tries again"]
     return "\n".join([*lines, *(f"  {step} (idempotency key {key}): {error}" for step, key, error in left)])
 
 
 def _note_undone(failure: ExecutionError, state: RunState) -> None:
     if names := undone(state):
         failure.add_note(f"undone: {', '.join(names)}")
+    for task in in_order(state, state.undone):
+        if (count := completions(state, task)) > 1:
+            failure.add_note(
+                f"{state.names[task]} completed {count} times, under one idempotency key: it was undone once, with its "
+                f"last result; what the earlier {count - 1} did is undone only if that goes by the key"
+            )
     for task in left_in_doubt(state):
-        how = _DOUBTS.get(state.outcome_of(task), "it was stopped while it ran")
+        last = state.outcome_of(task)
+        if last == "error":
+            told = f"{state.names[task]} raised, perhaps after it had its effect"
+            failure.add_note(f"{told}. compensate_unknown=True undoes such attempts")
+            continue
+        how = _DOUBTS.get(last, "it was stopped while it ran")
         failure.add_note(
-            f"{state.names[task]} may have had its effect: {how}. compensate_unknown=True undoes such attempts"
+            f"step {state.names[task]!r} may have had its effect: {how}. compensate_unknown=True undoes such attempts"
         )
 
 
@@ -187,6 +200,7 @@ _CLASSES: Final[dict[str, type[ExecutionError]]] = {
     "PoisonStep": StepExecutionError,
     "StepTimeout": StepTimeoutError,
     "NoWorker": StepTimeoutError,
+    "StillRuns": StepTimeoutError,
     "UnserializableResult": InvalidReturnValueError,
     "UnreadableResult": InvalidReturnValueError,
 }

@@ -23,7 +23,9 @@ class Asked:
         undo_now: Run no step, only undo what `parent` did; why, as a sentence.
         fresh: Take nothing from the cache.
         force: Steps that run again although they never run twice; True for all.
+        code: The same as a line of Python that insists.
         ran: Those of `parent`'s steps that never run twice and have begun.
+        left_over: Steps that run again though an earlier run could not undo them, in words.
         on_failure: "compensate" or "stop"; empty for what the workflow says, or `parent` was asked.
     """
 
@@ -36,7 +38,9 @@ class Asked:
     undo_now: str = ""
     fresh: bool = False
     force: Force = False
+    code: str = ""
     ran: Mapping[str, Ran] = field(default_factory=dict)
+    left_over: str = ""
     on_failure: str = ""
 
     @property

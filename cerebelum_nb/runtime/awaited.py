@@ -210,7 +210,7 @@ class Awaited(Looks):
             return None
         else:
             before = self.parent.error() if self.parent is not None and is_on_request(self.state) else None
-            found = why_not(self.state, called, self.tracebacks, self._key, before)
+            found = why_not(self.state, called, self.tracebacks, self._key, before, f"runs[{self.number}]")
             if found is None:
                 return None
             failure = found

@@ -81,6 +81,10 @@ class Courier:
         """Stop an attempt. From any thread."""
         self._loop.call_soon_threadsafe(self._cancel, (task, attempt))
 
+    def carries(self, key: tuple[int, int]) -> bool:
+        """Whether an attempt is out, or was stopped and may not have ended. From any thread."""
+        return key in self._at_work
+
     def withdraw(self, task: int, attempt: int, limit_s: float | None) -> None:
         """Take an attempt back if nobody has begun it; see `elsewhere.Reach`. From any thread."""
         self._loop.call_soon_threadsafe(self._withdraw, (task, attempt), limit_s)

@@ -1,6 +1,7 @@
 """The runs of a project, of this kernel and of those before it, as the journal has them."""
 
 import contextlib
+import itertools
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -11,6 +12,7 @@ import msgspec
 import psutil
 
 from cerebelum_nb.errors import CerebelumError, ExecutorError, PlanError
+from cerebelum_nb.model.events import AnyEvent, RunStarted
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.protocols import Answer
 from cerebelum_nb.rules.placement import Wishes
@@ -140,6 +142,28 @@ class History:
             return self.load(entry.run).scheduler.state.status == "succeeded"
         return False
 
+    def going_on_from(self, root: str) -> list[str]:
+        """All runs of one line, oldest first: those that go on from its first run, and that one.
+
+        Raises:
+            ExecutorError: The journal cannot be read.
+        """
+        path = self._journal()
+        found = read_runs(path, _MANY) if path.exists() else []
+        return [about.run for about, _ in reversed(found) if (about.root or about.run) == root]
+
+    def alike(self, workflow: str, since: str) -> list[str]:
+        """Runs of a workflow that began after another run and were made from an earlier one, oldest first.
+
+        Raises:
+            ExecutorError: The journal cannot be read.
+        """
+        path = self._journal()
+        found = [about for about, _ in (read_runs(path, _MANY) if path.exists() else []) if about.workflow == workflow]
+        at = next((about.at for about in found if about.run == since), 0.0)
+        later = [about.run for about in reversed(found) if about.at >= at]
+        return [run for run in later if any(isinstance(e, RunStarted) and e.parent for e in _first(path, run))]
+
     @contextlib.contextmanager
     def going_on(self, run: str) -> Iterator[str]:
         """Around the start of a run that goes on from another, which happens once: whoever is first does it.
@@ -248,6 +272,12 @@ class History:
                 for p in pauses
             ]
         return found
+
+
+def _first(path: Path, run: str) -> list[AnyEvent]:
+    with contextlib.suppress(ExecutorError):  # it is damaged
+        return list(itertools.islice(read(path, run), 1))
+    return []
 
 
 def _open(about: About) -> str:

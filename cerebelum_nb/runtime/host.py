@@ -44,8 +44,15 @@ class Host(Protocol):
     def placement(self, run: "Run", step: str, executor: str) -> Placement:
         """Where a step of the run goes when a person says so."""
 
-    def rerun(
-        self, run: "Run", step: Steps | None, executor: str | None, *, until: str | None = None, force: Force = False
+    def rerun(  # noqa: PLR0913  as `Run.rerun`
+        self,
+        run: "Run",
+        step: Steps | None,
+        executor: str | None,
+        *,
+        until: str | None = None,
+        force: Force = False,
+        code: str = "",
     ) -> "Run":
         """A new run of the same workflow that reuses what is not affected."""
 
@@ -66,5 +73,7 @@ class Host(Protocol):
     def waiting(self) -> contextlib.AbstractContextManager[None]:
         """Entered by whoever blocks until a run ends: it may be a step."""
 
-    def would_rerun(self, run: "Run", step: Steps | None, executor: str | None, *, until: str | None = None) -> Kept:
+    def would_rerun(
+        self, run: "Run", step: Steps | None, executor: str | None, *, until: str | None = None, code: str = ""
+    ) -> Kept:
         """What that would run and reuse."""

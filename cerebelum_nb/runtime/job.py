@@ -207,6 +207,7 @@ class Job:
             kwargs=kwargs,
             context_at=call.positional.index(CONTEXT) if CONTEXT in call.positional else None,
             once=task in plan.careful and plan.options[task].effects == "once",
+            undo=plan.functions[plan.steps + plan.undo.index(task)] if task in plan.undo else None,
             fields={
                 "inputs": self.inputs(task) if CONTEXT in sources else None,
                 "execution_id": self.run,

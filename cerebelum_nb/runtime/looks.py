@@ -40,6 +40,7 @@ class Looks:
         self._printed: list[tuple[str, str, str]] = []
         self._crashed: BaseException | None = None
         self.note = ""  # what holds it up, in words
+        self.left_over = ""  # what it does again though an earlier run could not undo it, in words
         self.outlooks = Outlooks()  # who starts a run may know an earlier one
 
     @property
@@ -62,7 +63,7 @@ class Looks:
                 now=self.scheduler.now(),
                 reused_from=reused_from,
                 total=self.plan.steps - len(self.plan.left_out),
-                note=self.note,
+                note="; ".join(filter(None, (self.note, self.left_over))),
                 outlook=self.outlooks.at(s, self.scheduler.now()),
             )
         )

@@ -7,14 +7,14 @@ only where somebody asked for it.
 import functools
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
 
-from cerebelum_nb.model.events import AttemptSubmitted, Placement, TaskMoved
+from cerebelum_nb.model.events import AttemptSubmitted, ErrorInfo, Placement, TaskMoved, TaskResumed
 from cerebelum_nb.model.plan import Plan
-from cerebelum_nb.model.state import ENDED, READY, SUBMITTED
+from cerebelum_nb.model.state import ENDED, READY, SUBMITTED, WAITING
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.rules.elsewhere import Reach, Unreachable, no_worker, places_for, poisoned, to_move, why_elsewhere
 from cerebelum_nb.runtime.steering import Poke, Steering, call_all
@@ -23,6 +23,7 @@ Later = Callable[[float, Callable[[], object]], object]
 INLINE: Final = frozenset({"local", "threads"})  # lanes whose taker runs the step at once, in this process
 LOOK_S, LOOK_MOST_S = 0.02, 0.25  # how often somebody looks at what waits
 LOOK_TASK_S: Final = 5e-6  # and not so often where there are many of them
+STOPPED_S, STOPPED_LOOK_S = 30.0, 0.05  # how long what was stopped may go on before nobody waits for it, and the looks
 
 
 class Moving(Steering):
@@ -43,6 +44,8 @@ class Moving(Steering):
         self._watched = tuple(sorted({*bounded, *(t for t, _ in limits)}))
         shortest = min([LOOK_MOST_S, *(limit / 10 for _, limit in limits), *(0.05 for _ in bounded[:1])])
         self._looks = 0
+        self._undo_waits_since = 0.0  # since when what is to be undone still runs; 0 while nobody waits for that
+        self._undo_looks = False
         self._look_s = max(LOOK_S, shortest, LOOK_TASK_S * len(self._watched))
 
     @abstractmethod
@@ -176,3 +179,60 @@ class Moving(Steering):
     def _take_back(self, task: int, number: int, lane: str, limit_s: float | None, why: str) -> None:
         self._asked[task, number] = why
         self._outside.append(functools.partial(self._reach.withdraw, lane, task, number, limit_s))
+
+    # what was stopped and goes on ------------------------------------------------------------------------------------
+
+    def _still_runs(self, task: int) -> str:
+        return self._reach.still_runs(task, self.state.attempt[task])
+
+    def _side_by_side(self, task: int, outcome: Outcome) -> bool:
+        """Whether another attempt now would run beside one that goes on, of a step that does not say it may."""
+        options = self._options[task]
+        harmless = options.idempotent or options.effects == "none"
+        return outcome.kind == "timeout" and not harmless and bool(self._still_runs(task))
+
+    def retry(self, task: int, failed: int) -> None:
+        """The pause after a failed attempt is over; the next one begins when what was stopped has ended."""
+        with self._lock:
+            state, now = self.state, self.now()
+            if state.phase[task] != WAITING or task not in state.paused or state.attempt[task] != failed:
+                return  # it was cancelled, or moved
+            waits = self._side_by_side(task, Outcome(state.past[task][-1].outcome))
+            if waits and now < state.paused[task].until + STOPPED_S:
+                again = functools.partial(self.retry, task, failed)
+                self._outside.append(functools.partial(self._later, STOPPED_LOOK_S, again))
+            else:
+                self._write(TaskResumed(state.seq + 1, now, task, failed))
+                if waits:
+                    self._write(AttemptSubmitted(state.seq + 1, now, task, failed + 1))
+                    self._settle(task, failed + 1, None, _beside(failed, self._still_runs(task)), now)
+            pokes = self._after()
+        call_all(pokes)
+
+    def _undo_waits(self, tasks: Iterable[int]) -> bool:
+        """Whether something that is to be undone still runs, though it was stopped: its effect would come after."""
+        if not any(self._still_runs(task) for task in tasks):
+            return False
+        now = self.now()
+        self._undo_waits_since = self._undo_waits_since or now
+        if now - self._undo_waits_since >= STOPPED_S:
+            return False
+        if not self._undo_looks:
+            self._undo_looks = True
+            self._outside.append(functools.partial(self._later, STOPPED_LOOK_S, self._look_to_undo))
+        return True
+
+    def _look_to_undo(self) -> None:
+        with self._lock:
+            self._undo_looks = False
+            pokes = self._after()
+        call_all(pokes)
+
+
+def _beside(failed: int, why: str) -> Outcome:
+    """How an attempt ends that would run beside one that does not stop."""
+    text = (
+        f"attempt {failed} took too long, and {STOPPED_S:g} s later {why}, so it is not tried again beside that: "
+        "give what it calls a timeout of its own, make it async, or say idempotent=True"
+    )
+    return Outcome("error", error=ErrorInfo("StillRuns", text))

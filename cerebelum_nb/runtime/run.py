@@ -112,6 +112,7 @@ class Run(Compared, Exports):
             PlanError: No such step, this run has not ended, `only` with anything but one step, or a step that has begun
                 never runs twice.
         """
+        names = listed_steps(step)
         step, until = self._asked_for(step, only=only, everything=everything)
         if not self._done.is_set():
             named = next(iter(listed_steps(step)), "STEP")
@@ -119,7 +120,8 @@ class Run(Compared, Exports):
                 f"run {self.number} of {self.workflow} still runs. Move a step in it, runs[{self.number}].move("
                 f"{named!r}, {executor or 'local'!r}), stop it with .cancel(), or wait with .result()"
             )
-        return self._host.rerun(self, step, executor, until=until, force=force)
+        insists = self._line("rerun", names, executor, only=only, everything=everything, force=True)
+        return self._host.rerun(self, step, executor, until=until, force=force, code=insists)
 
     def _asked_for(self, step: Steps | None, *, only: bool, everything: bool) -> tuple[Steps | None, str | None]:
         """The steps to run again, and the step after which the run ends."""
@@ -232,7 +234,8 @@ class Run(Compared, Exports):
         if not self._done.is_set() and not only and not everything:
             return self._would_move(names, executor)
         again, until = self._asked_for(step, only=only, everything=everything)
-        found = self._host.would_rerun(self, again, executor, until=until)
+        insists = self._line("rerun", names, executor, only=only, everything=everything, force=True)
+        found = self._host.would_rerun(self, again, executor, until=until, code=insists)
         definition = self.plan
         edited, lost = set(found.edited), {definition.names[t] for t in self.lost}
         known = {
@@ -282,8 +285,15 @@ class Run(Compared, Exports):
             refused=self.scheduler.refused(*tasks.values()),
         )
 
-    def _line(
-        self, verb: str, steps: tuple[str, ...], executor: str | None, *, only: bool = False, everything: bool = False
+    def _line(  # noqa: PLR0913  as `rerun`
+        self,
+        verb: str,
+        steps: tuple[str, ...],
+        executor: str | None,
+        *,
+        only: bool = False,
+        everything: bool = False,
+        force: bool = False,
     ) -> str:
         """The same as a line of Python."""
         quoted = [f'"{name}"' for name in steps]
@@ -292,6 +302,7 @@ class Run(Compared, Exports):
             given.append(f'"{executor}"' if verb == "move" else f'executor="{executor}"')
         given += ["only=True"] if only else []
         given += ["everything=True"] if everything else []
+        given += ["force=True"] if force else []
         return f"runs[{self.number}].{verb}({', '.join(given)})"
 
     def __repr__(self) -> str:

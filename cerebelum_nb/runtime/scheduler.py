@@ -23,7 +23,6 @@ from cerebelum_nb.model.events import (
     RunFinished,
     RunStarted,
     TaskFinished,
-    TaskResumed,
     TaskRetrying,
 )
 from cerebelum_nb.model.plan import Plan
@@ -44,7 +43,7 @@ from cerebelum_nb.rules.retrying import pause_s
 from cerebelum_nb.rules.returned import LOOK_AT, looked_at
 from cerebelum_nb.rules.undoing import NOTHING_STANDS, WAS_CANCELLED, Stands, no_return, to_undo
 from cerebelum_nb.rules.ways import passed_by, too_often
-from cerebelum_nb.runtime.moving import INLINE, Later, Moving
+from cerebelum_nb.runtime.moving import INLINE, STOPPED_LOOK_S, Later, Moving
 from cerebelum_nb.runtime.steering import Poke, call_all
 
 Ticket = AttemptSubmitted | AttemptStarted
@@ -191,16 +190,6 @@ class Scheduler(Moving):
             pokes = self._after()
         call_all(pokes)
 
-    def retry(self, task: int, failed: int) -> None:
-        """The pause after a failed attempt is over."""
-        with self._lock:
-            state = self.state
-            if state.phase[task] != WAITING or task not in state.paused or state.attempt[task] != failed:
-                return  # it was cancelled, or moved
-            self._write(TaskResumed(state.seq + 1, self.now(), task, failed))
-            pokes = self._after()
-        call_all(pokes)
-
     def hurry(self, seq: int, call: Callable[[bool], object]) -> None:
         """Write the log down at once, and tell somebody when an event of it is there to stay; see `when_on_disk`."""
         self.when_on_disk(seq, call)
@@ -302,6 +291,8 @@ class Scheduler(Moving):
         wait = pause_s(options, tried, outcome)
         if wait is None:
             return False
+        if self._side_by_side(task, outcome):
+            wait = max(wait, STOPPED_LOOK_S)
         why = outcome.error.type if outcome.error is not None else outcome.kind
         text = f"attempt {tried + 2} of {options.retries + 1} after {why}"
         self._write(TaskRetrying(self.state.seq + 1, now, task, number, now + wait, text))
@@ -353,6 +344,10 @@ class Scheduler(Moving):
         found = to_undo(self.plan, state, self.stands)
         if not found.tasks:
             return False
+        undone = [state.undo[task] for task in found.tasks]
+        if self._undo_waits(undone):
+            return True
+        stuck = [(undo, why) for undo, task in zip(found.tasks, undone, strict=True) if (why := self._still_runs(task))]
         for task, value in self._last.items():
             if state.phase[task] != SUCCEEDED:
                 self.values[task] = value
@@ -362,8 +357,10 @@ class Scheduler(Moving):
         failed = next((self.plan.names[t] for t, phase in enumerate(state.phase) if phase == FAILED), "")
         why = self.undo_now or (f"{failed} failed" if failed and not self._cancelled else WAS_CANCELLED)
         self._write(RunCompensating(state.seq + 1, self.now(), why, found.tasks, found.needs, found.places))
+        for task, why in stuck:
+            self._write(TaskFinished(state.seq + 1, self.now(), task, "failed", "rule", why))
         self._halted = False
-        return True
+        return bool(state.unfinished)
 
     def _final_status(self) -> Any:
         phase = self.state.phase

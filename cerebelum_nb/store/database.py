@@ -146,7 +146,11 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             db = _copied(path)
         yield db
     except sqlite3.DatabaseError as exc:
-        raise ExecutorError(f"{path} cannot be read ({exc}); the next run sets it aside and begins another") from None
+        now = " just now" if may_pass(exc) else ""
+        more = "; the next run sets it aside and begins another" if is_damaged(exc) else ""
+        raise ExecutorError(f"{path} cannot be read{now} ({exc}){more}") from None
+    except OSError as exc:  # its copy found no room
+        raise ExecutorError(f"{path} cannot be read just now ({exc})") from None
     finally:
         db.close()
 

@@ -270,7 +270,7 @@ def read_runs(path: Path, most: int = 1000) -> list[tuple[About, str]]:
 def _decoded(body: bytes) -> About | None:
     try:
         return _about.decode(body)
-    except msgspec.DecodeError:  # damaged, or of a later version: the others can still be listed
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError):  # damaged, or of a later version: others can be listed
         return None
 
 

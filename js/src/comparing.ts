@@ -111,7 +111,7 @@ export class Comparing {
 
   private fill(): void {
     const options = (this.others?.runs ?? []).map(({ run, name, told }) => {
-      const option = html("option", "", `${name}, ${told}`);
+      const option = html("option", "", `${name} · ${told}`);
       option.value = run;
       return option;
     });

@@ -95,7 +95,7 @@ test("the control is there where there are earlier runs, and only there", () => 
   expect([alone, still, waiting].map((made) => one(made.cb, ".cb-compare").hidden)).toEqual([true, true, true]);
   expect(one(cb, ".cb-compare").hidden).toBe(false);
   const select = one(cb, ".cb-select") as HTMLSelectElement;
-  expect([...select.options].map((o) => o.textContent)).toEqual(["none", "run 6, 1.02 s", "run 5, 310 ms, failed"]);
+  expect([...select.options].map((o) => o.textContent)).toEqual(["none", "run 6 · 1.02 s", "run 5 · 310 ms, failed"]);
   expect([select.value, select.labels?.[0]?.firstChild?.textContent]).toEqual(["", "compare with "]);
 });
 

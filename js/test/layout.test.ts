@@ -49,10 +49,10 @@ test("words over a bar leave the name alone: what the bar shows itself goes firs
   const row = { ...(rows.find((r) => r.step === "process_payment") as Row), status: "running", ms: 300 };
   const label = (room: number) =>
     picture({ ...WIDE, width: 100 + room, right: 60 + room, to: 0.5 }, row, header.now, () => undefined).label;
-  const wide = label(900);
+  const wide = label(600);
   const narrow = label(130);
 
-  expect([wide.text, wide.inside]).toEqual(["attempt 2 · running · 300 ms · worker 1", false]);
+  expect(wide.text).toBe("attempt 2 · running · 300 ms");
   expect([narrow.text, narrow.inside]).toEqual(["running", true]);
   expect(narrow.x - narrow.text.length * 6.2).toBeGreaterThanOrEqual(100);
 });

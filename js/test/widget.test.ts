@@ -40,12 +40,14 @@ test("what is seen of a row is how its spoken name begins, in every state", () =
   for (const name of ["running", "failed", "rerun", "paused", "folded", "pools", "undone", "names"]) {
     const { cb } = shown(fixture(name));
     const seen = [...cb.querySelectorAll(".cb-row")].map((node) =>
-      [...node.querySelectorAll("text")].flatMap((text) => (text.textContent ?? "").replace(/^‹ | ›$/g, "").split(" · ")),
+      [...node.querySelectorAll("text")].flatMap((text) =>
+        (text.textContent ?? "").replace(/^‹ | ›$/g, "").split(" · "),
+      ),
     );
     const said = [...cb.querySelectorAll(".cb-row")].map((node) => node.getAttribute("aria-label") ?? "");
 
     expect(seen.length).toBeGreaterThan(4);
-    seen.forEach((words, i) => expect(said[i]?.startsWith(words.filter(Boolean).join(", "))).toBe(true));
+    for (const [i, words] of seen.entries()) expect(said[i]?.startsWith(words.filter(Boolean).join(", "))).toBe(true);
   }
 });
 

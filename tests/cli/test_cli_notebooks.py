@@ -1,5 +1,6 @@
 """`cerebelum run NOTEBOOK.ipynb:WORKFLOW`, with a real kernel."""
 
+import re
 import signal
 
 import nbformat
@@ -98,7 +99,9 @@ def test_an_interrupt_cancels_the_run_in_the_kernel_and_nothing_is_left(cli, not
         _, err = process.communicate(timeout=30)
 
     assert process.returncode == 1
-    assert err == "Cancelled: run 1 of napping was cancelled while nap ran; 0 of 1 steps had finished\n"
+    cancelled, onward = err.splitlines(keepends=True)
+    assert cancelled == "Cancelled: run 1 of napping was cancelled while nap ran; 0 of 1 steps had finished\n"
+    assert re.fullmatch(r"This is run (\S+); `cerebelum resume \S+ \1` goes on\n", onward)
     assert not alive(int(line.split("|")[1]))
 
 

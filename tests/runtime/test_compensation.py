@@ -246,7 +246,7 @@ def test_an_async_step_that_runs_is_stopped_before_anything_is_undone(session, l
     assert [row.status for row in run.rows()][:3] == ["undone", "cancelled", "failed"]
     assert notes(run.error()) == [
         "undone: a",
-        "beside may have had its effect: it was stopped while it ran. compensate_unknown=True undoes such attempts",
+        "step 'beside' may have had its effect: it was stopped while it ran. compensate_unknown=True undoes such attempts",
     ]
 
 
@@ -613,7 +613,7 @@ def test_a_step_whose_worker_was_lost_is_undone_only_where_it_says_so(session, t
     else:
         assert (run.status, log.exists()) == ("failed", False)
         assert notes(run.error()) == [
-            "pay may have had its effect: its worker was lost. compensate_unknown=True undoes such attempts"
+            "step 'pay' may have had its effect: its worker was lost. compensate_unknown=True undoes such attempts"
         ]
 
 
