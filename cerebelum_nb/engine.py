@@ -189,7 +189,7 @@ class Engine:
     def _open_journal(self) -> Journal:
         journal, said = open_or_set_aside(self._home / "journal.db")
         if said:
-            warnings.warn(said, stacklevel=2)
+            warnings.warn_explicit(said, UserWarning, "cerebelum_nb", 1)  # no line of ours is of use to anybody
         self.history.tidy(self.settings.keep_days, self.settings.keep_mib << 20)
         return journal
 

@@ -29,7 +29,7 @@ from cerebelum_nb.rules import planner
 from cerebelum_nb.rules.given import check_given, who_reads
 from cerebelum_nb.rules.inherited import NOTHING, check_to_undo, inherited
 from cerebelum_nb.rules.kept import Changed, Kept, Steps, as_arguments, check_changed, kept, listed_steps
-from cerebelum_nb.rules.once import Force, Ran, Verb, check_results, ran_before, refusal
+from cerebelum_nb.rules.once import Force, Ran, Verb, check_force, check_results, ran_before, refusal
 from cerebelum_nb.rules.placement import Wishes, place
 from cerebelum_nb.rules.planner import checked
 from cerebelum_nb.runtime.answers import ExecutionResult
@@ -69,7 +69,8 @@ class Session(Engine):
             start_at: Run this step and what depends on it; reuse the latest run's results for the rest.
             everywhere: One executor for all steps, whatever they say.
             fresh: Take nothing from the cache; what steps with ``cache=True`` give is kept anew.
-            on_failure: ``compensate`` or ``stop``; None for what the workflow says.
+            on_failure: ``compensate``, where a failure stops the steps that still run and what is done is undone, or
+                ``stop``; None for what the workflow says.
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
@@ -135,8 +136,8 @@ class Session(Engine):
         given = source.plan.inputs if inputs is None and source is not None else checked(inputs)
         ran, told = dict[str, Ran](), {why for _, why in found.values()}
         for run in (run for run in self.runs if f"result of run {run.number}" in told):
-            steps, earlier = run.plan.steps, run.ran_before
-            ran |= ran_before(run.plan, run.state, steps, earlier, (step.name,))
+            undone = self._lineage.undone_tasks(run)
+            ran |= ran_before(run.plan, run.state, run.plan.steps, run.ran_before, (step.name,), undone=undone)
         asked = Asked(given=found, ran=ran, force=force, code="force=True")
         return self._start(workflow, given, self._wishes(workflow, {}), asked)
 
@@ -273,6 +274,7 @@ class Session(Engine):
         if parent is not None and parent.without_inputs and inputs is parent.plan.inputs:
             raise PlanError(f"the inputs of run {parent.number} are not known any more: {parent.without_inputs}")
         made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=asked.until)
+        check_force(made, asked.force)
         undone = self._lineage.undone_tasks(parent) if parent is not None else set[int]()
         if parent is not None:
             ran = ran_before(made, parent.state, parent.plan.steps, parent.ran_before, undone=undone)
@@ -341,12 +343,17 @@ class Session(Engine):
         """A run from the journal, also one of an earlier kernel: look at it, read its results, run parts of it again.
 
         Args:
-            name: Its id, or a part of it that only it has.
+            name: Its id, a part of it that only it has, or ``last`` for the newest.
 
         Raises:
             PlanError: There is no such run, or another kernel runs it just now.
         """
-        run_id = self.history.find(name)
+        if not isinstance(name, str):
+            raise PlanError(f"a run is loaded by its id, a part of that, or 'last'; not by {name!r:.60}")
+        if name == "last" and self.runs:
+            return self.runs[-1]
+        newest = self.history.entries(1) if name == "last" else []
+        run_id = newest[0].run if newest else self.history.find(name)
         if known := [run for run in self.runs if run.id == run_id]:
             return known[0]
         with self._lock:

@@ -341,7 +341,9 @@ def test_a_kernel_that_was_killed_in_it_leaves_it_unknown_and_asks(tmp_path, pat
     assert first.returncode != 0
     assert "step 'charge' says effects=\"once\" and began at" in first.stderr
     assert "nobody knows its end: look whether it did; " in first.stderr
-    assert re.search(r"`cerebelum resume orders.py:orders \S+ --force charge` runs it, in Python Run.load", first.stderr)
+    assert re.search(
+        r"`cerebelum resume orders.py:orders \S+ --force charge` runs it, in Python Run.load", first.stderr
+    )
     assert effects(path) == 1
 
     session = Session(Settings(home=tmp_path / "home"))
@@ -412,3 +414,20 @@ def test_the_command_line_has_it_too():
 def test_an_error_is_still_the_steps_own(session, path):
     with pytest.raises(ExecutionError, match="perhaps it was charged"):
         session.run(flow(charge(path, "fails"))).result(DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("force", "told"),
+    [
+        (5, "force is True, or the names of steps that run again, like ['pay']; not 5"),
+        ([1], "force is True, or the names of steps that run again, like ['pay']; not [1]"),
+        ("charg", "force names 'charg', which is not a step of workflow 'w'. Did you mean 'charge'?"),
+    ],
+)
+def test_what_is_forced_is_a_step_of_the_workflow(session, path, force, told):
+    run = session.run(flow(charge(path, "fails")))
+    run.wait(DEADLINE)
+    for again in (lambda: run.rerun(force=force), lambda: run.resume(force=force)):
+        with pytest.raises(PlanError, match=re.escape(told)):
+            again()
+    assert effects(path) == 1

@@ -721,3 +721,31 @@ def test_the_first_event_says_what_was_placed_where(session):
     assert first.names == ("load", "double", "triple", "total")
     assert [first.places[i].lane for i in first.place] == ["local", "threads", "local", "local"]
     assert {e.outcome for e in rest if type(e) is AttemptFinished} == {"ok"}
+
+
+def test_runs_are_loaded_by_name_or_as_the_newest(session):
+    one = step(name="one")(lambda context: 1)
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline(one)))
+    run.result(DEADLINE)
+
+    assert session.load("last") is run
+    with pytest.raises(PlanError, match=r"a run is loaded by its id, a part of that, or 'last'; not by \[\]"):
+        session.load([])
+
+
+def test_a_nested_workflow_runs_again_as_all_its_steps(session):
+    ran = []
+    inner = [step(name=name)(lambda context, name=name: ran.append(name)) for name in ("a", "b")]
+    nested = workflow(name="n1")(lambda wf: wf.timeline(inner[0] >> inner[1]))
+    first, last = step(name="first")(lambda context: 1), step(name="last")(lambda context: 2)
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline(first >> nested.as_step() >> last)))
+    run.result(DEADLINE)
+
+    again = run.rerun("n1")
+    again.result(DEADLINE)
+    assert {row.step: row.status for row in again.rows()} == {
+        "first": "reused",
+        "n1/a": "succeeded",
+        "n1/b": "succeeded",
+        "last": "succeeded",
+    }

@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 
 from cerebelum_nb.cli.target import Refused, Request
 from cerebelum_nb.dsl.workflow import Workflow
-from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError, PlanError
+from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError, PlanError, RunCancelled
 from cerebelum_nb.model import lines
 from cerebelum_nb.model.events import (
     AttemptOutput,
@@ -128,7 +128,7 @@ class Teller:
         error = ""
         if row.status == "failed":
             details = self._run.details(row.step)
-            error = f"{details.error_type}: {details.error}" if details.error_type else ""
+            error = ": ".join(part for part in (details.error_type, details.error) if part)
         self._say(lines.ended(row, self._marks, error))
 
     @staticmethod
@@ -162,7 +162,8 @@ def start(workflow: Workflow, request: Request) -> Run:
 def _resumed(workflow: str, request: Request) -> Run:
     session = current()
     last = request.resume == "last"
-    before = session.load(session.history.unfinished(workflow) if last else request.resume)
+    to_be = "undone" if request.undo else "resumed"
+    before = session.load(session.history.unfinished(workflow, to_be=to_be) if last else request.resume)
     if before.workflow != workflow:
         raise Refused(f"run {before.id} is one of {before.workflow!r}, not of {workflow!r}")
     changed: Any = request.changed
@@ -241,7 +242,10 @@ def _interrupted(going: Run, request: Request) -> int:
             ended.wait(STOP_S if going.state.compensating else 0.0)
     failure = going.error()
     notes = _notes(failure) if failure is not None else ""
-    told = f"Cancelled: {failure or 'the run is being stopped'}\n{notes}{_how_to_go_on(going)}"
+    cause = failure.__cause__ if failure is not None else None
+    had_failed = isinstance(cause, ExecutionError) and not isinstance(cause, RunCancelled)
+    first = f"Error: {getattr(cause, 'told', cause)}\n" if had_failed else ""
+    told = f"{first}Cancelled: {failure or 'the run is being stopped'}\n{notes}{_how_to_go_on(going)}"
     _write(sys.stderr, in_shell(told, going, request))
     return 1
 

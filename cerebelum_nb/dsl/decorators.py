@@ -65,7 +65,8 @@ def step(
         name: Its name, if not the function's.
         executor: ``local`` runs it in this process, ``distributed`` on a worker, ``auto`` leaves it to the workflow.
         depends_on: Steps it must follow without reading their results; a function with ``**kwargs`` gets these too.
-        retries: How often it is tried again after an error.
+        retries: How often it is tried again after an error. A try that took too long and does not stop is awaited
+            first, for up to 30 s, unless running twice does no harm.
         backoff: Pause between tries: seconds, or (first, factor, longest).
         retry_on: Errors after which it is tried again; without it, any that can pass.
         timeout: How long one try may take.
@@ -76,10 +77,14 @@ def step(
         effects: ``none`` for a step that changes nothing outside, ``once`` for one that must never run twice.
         compensate: The function that undoes it, called when the run fails after it: it takes any of ``context``,
             ``result``, ``inputs``, ``outcome`` and results of steps before it. It runs at least once, so it must do no
-            harm twice. Of a step that ran several times the last completion is undone.
+            harm twice. Of a step that completed several times, since a way led back to it, it is called once, with
+            the last result: all had the same ``context.idempotency_key``, and what was done under that is to be undone.
+            The run's error says how often it had completed. With one such step anywhere in a workflow, a failure stops
+            the run's other steps that still run.
         compensate_retries: How often that is tried again; 3 unless said.
         compensate_timeout: How long one try of it may take.
-        compensate_unknown: Undo it also where nobody knows whether it did anything; ``outcome`` is then ``unknown``.
+        compensate_unknown: Undo it also where nobody knows whether it did anything, since it raised, took too long,
+            was stopped or lost its worker; ``outcome`` is then ``unknown``. What still runs is awaited for up to 30 s.
         point_of_no_return: Once it has completed, nothing of the run is undone.
         labels: What its result holds, like ``pii``.
         cost: What one run of it costs.
@@ -147,8 +152,9 @@ def workflow(  # noqa: PLR0913  the specification's, and what its runs are asked
         core_url: Kept for files written for the SDK, where it counts only for ``execute(distributed=True)``.
         fallback: Executors for steps whose own is not there, unless they say otherwise; ``error`` for none.
         max_queue: Where more than so many steps wait for an executor, those with a fallback go there.
-        on_failure: What becomes of its runs that fail or are cancelled: ``compensate`` undoes what steps with
-            ``compensate=`` did, ``stop`` leaves it. Without it, ``compensate``.
+        on_failure: What becomes of its runs that fail or are cancelled: ``compensate`` stops its other steps and undoes
+            what steps with ``compensate=`` did, ``stop`` leaves it. Without it, ``compensate``. A nested workflow goes
+            by the run's.
 
     Raises:
         DefinitionError: It is not such a function.

@@ -33,7 +33,7 @@ class Runs:
         """A run from the journal, also one of an earlier kernel; it gets a number here.
 
         Args:
-            name: Its id, or a part of it that only it has.
+            name: Its id, a part of it that only it has, or ``last`` for the newest.
 
         Raises:
             PlanError: There is no such run, or another kernel runs it just now.

@@ -101,9 +101,10 @@ class StepMetadata(Chainable, Generic[P, R]):
 
         It takes any of ``context``, ``result`` (or the step's own name), ``inputs``, ``outcome``, and results of steps
         before this one, and is called when a run fails or is cancelled after this step has completed: at least once,
-        so it must do no harm twice. ``context.idempotency_key`` is the step's own. Of a step that ran several times,
-        since the workflow went back to it, the last completion is undone. Timelines that have the step already are
-        undone so from their next run on; it holds also for the step as it is defined again.
+        so it must do no harm twice. ``context.idempotency_key`` is the step's own. Of a step that completed several
+        times, since the workflow went back to it, it is called once, with the last result: it is to undo all that was
+        done under that key. Timelines that have the step already are undone so from their next run on; it holds also
+        for the step as it is defined again.
 
         Raises:
             DefinitionError: It is no such function, or the step contradicts it.
@@ -180,7 +181,8 @@ def make_step(
     if name is None and (called is None or called == "<lambda>"):
         raise DefinitionError("this step has no name of its own: give it one, @step(name='...')")
     chosen = check_name(name if name is not None else str(called))
-    _check_yields(chosen, function)
+    if _yields(function):
+        raise DefinitionError(f"step {chosen!r} uses yield: a step returns its value once; return a list instead")
     if not isinstance(executor, str) or not executor or not executor.isprintable():
         raise DefinitionError(f"step {chosen!r}: executor={executor!r} is not a name like 'local' or 'distributed'")
     parameters = _parameters(chosen, function)
@@ -217,9 +219,15 @@ def _undo(step: str, function: Callable[..., Any] | None) -> Undo | None:
         function = function.function
     called = f"{step} (compensate)"
     _check_kind(function)
-    _check_yields(called, function)
+    if _yields(function):
+        raise DefinitionError(f"what undoes step {step!r} uses yield: write it without")
     parameters = _parameters(called, function)
     for p in inspect.signature(function).parameters.values():
+        if p.kind in (_P.VAR_POSITIONAL, _P.VAR_KEYWORD):
+            raise DefinitionError(
+                f"what undoes step {step!r} takes any of context, result, inputs, outcome and results of steps before "
+                f"it, each by its name: write them out instead of {str(p).partition(':')[0]}"
+            )
         if p.kind is _P.POSITIONAL_ONLY:
             raise DefinitionError(
                 f"step {called!r}: parameter {p.name!r} stands before '/', and all is given by name; take the '/' away"
@@ -259,10 +267,9 @@ def _check_kind(function: Any) -> None:
         raise DefinitionError(f"@step goes on a function, not on {function!r:.80}")
 
 
-def _check_yields(step: str, function: Any) -> None:
-    for code in (function, getattr(type(function), "__call__", None)):  # noqa: B004  looking for a __call__ that yields
-        if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
-            raise DefinitionError(f"step {step!r} uses yield: a step returns its value once; return a list instead")
+def _yields(function: Any) -> bool:
+    codes = (function, getattr(type(function), "__call__", None))  # noqa: B004  looking for a __call__ that yields
+    return any(inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code) for code in codes)
 
 
 def _names(step: str, depends_on: Sequence[Any]) -> list[str]:

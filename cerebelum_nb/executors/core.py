@@ -156,9 +156,7 @@ class CoreExecutor:
 
 
 def _twice(attempt: Attempt) -> str:
-    return (
-        f"Core ended twice within {TWICE_S:.0f} s, so step {attempt.step!r} was not sent to a third one."
-    )
+    return f"Core ended twice within {TWICE_S:.0f} s, so step {attempt.step!r} was not sent to a third one."
 
 
 def _load_link() -> Any:

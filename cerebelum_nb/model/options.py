@@ -247,10 +247,13 @@ def defaults(workflow: str, given: Mapping[str, Any]) -> StepOptions:
     Raises:
         DefinitionError: A value that the option does not take.
     """
-    try:
-        return StepOptions(**{name: _CHECKS[name](value) for name, value in given.items()})
-    except _Bad as bad:
-        raise DefinitionError(f"workflow {workflow!r}: fallback or max_queue: it takes {bad}") from None
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        try:
+            made[name] = _CHECKS[name](value)
+        except _Bad as bad:
+            raise DefinitionError(f"workflow {workflow!r}: {name}={_bounded(value)}: it takes {bad}") from None
+    return StepOptions(**made)
 
 
 def _words(value: Any, takes: str) -> tuple[str, ...]:

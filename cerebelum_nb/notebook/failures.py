@@ -15,9 +15,11 @@ from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from cerebelum_nb.errors import CerebelumError, CompensationFailed, ExecutionError
-from cerebelum_nb.model.state import SUCCEEDED
+from cerebelum_nb.model.state import FAILED, SUCCEEDED
+from cerebelum_nb.model.typed import listed
 from cerebelum_nb.notebook.stale import old_classes
 from cerebelum_nb.runtime.onward import asked_first, onward
+from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S
 
 _FRAME: Final = re.compile(r'^(\s*)File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
 SOON_S: Final = 0.3  # a step that has not stopped by then is left to itself
@@ -80,17 +82,27 @@ def after_interrupt(run: Any) -> str:
     state = run.state
     done = sum(phase == SUCCEEDED for phase in state.phase[: run.plan.steps])
     left = [t for t in range(run.plan.steps) if state.phase[t] != SUCCEEDED and t not in run.plan.left_out]
-    if not left:
+    if state.status == "succeeded" or (not left and not run.done and not run.scheduler.is_undoing()):
         return f"run {run.number} of {run.workflow} had just finished."
+    failed = [t for t in left if state.phase[t] == FAILED and t in state.errors]
+    why = f" ({state.names[failed[0]]} failed: {_said(state.errors[failed[0]])})" if failed else ""
     if not run.done and run.scheduler.is_undoing():
         how = f"runs[{run.number}].wait() waits for it, runs[{run.number}].cancel() stops it"
-        return f"run {run.number} is stopped, and what it did is undone in the background; {how}."
+        if running := run.scheduler.stopping():
+            named = f"step{'s' * (len(running) > 1)} {listed([repr(name) for name in running])}"
+            waits = f"waiting up to {UNDO_GRACE_S:g} s for {named} to stop, then it is undone"
+            return f"run {run.number} is being stopped{why}: {waits}; {how}, and nothing is undone."
+        return f"run {run.number} is stopped{why}, and what it did is undone in the background; {how}."
     said = "cancelled" if run.done else "is being cancelled, a step has not stopped yet"
     first = asked_first(run)
-    continues = f"%cerebelum_run {run.workflow} --from {state.names[left[0]]} continues."
+    continues = f"%cerebelum_run {run.workflow} --from {state.names[left[0]]} continues." if left else ""
     go_on = f"{first[0].upper()}{first[1:]}." if first else continues
     undone = f" and what it did undone: {', '.join(run.undone)}" if run.undone else ""
-    return f"run {run.number} {said}{undone}; {done} of {run.plan.steps} steps had finished. {go_on}"
+    return f"run {run.number} {said}{undone}; {done} of {run.plan.steps} steps had finished. {go_on}".rstrip()
+
+
+def _said(error: Any) -> str:
+    return ": ".join(part for part in (error.type, error.message) if part)
 
 
 def lines_of(error: CerebelumError, ip: Any) -> list[str]:

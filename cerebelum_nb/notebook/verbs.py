@@ -112,10 +112,11 @@ def _past(verb: str, args: Arguments, notebook: Notebook) -> Run:
     if not args.words:
         raise UsageError(f"which run? `%cerebelum runs` lists them.\n{usage}")
     name = args.words[0]
+    to_be = "undone" if verb == "compensate" else "resumed"
     if name == "last" and not session.runs:
-        name = session.history.unfinished()
+        name = session.history.unfinished(to_be=to_be)
     if name in registry.workflows:
-        name = session.history.unfinished(name)
+        name = session.history.unfinished(name, to_be=to_be)
     numbered = name == "last" or any(name in (str(run.number), run.id) for run in session.runs)
     return _find(name, session.runs) if numbered else session.load(name)
 

@@ -10,6 +10,7 @@ import msgspec
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED, RunState
+from cerebelum_nb.model.typed import nearest
 
 Force = bool | str | Sequence[str]  # the steps that run again all the same; True for all
 Verb = Literal["rerun", "move", "resume"]
@@ -92,6 +93,23 @@ def refusal(  # noqa: PLR0913, PLR0917  whom, what is known, and who asks
             return f"{what}: {look}{how_to_go_on(name, code or 'run')}"
         return f"{what}: {code or f'{verb} with force=True'} runs it again"
     return ""
+
+
+def check_force(plan: Plan, force: object) -> None:
+    """Refuse what does not say which steps run again.
+
+    Raises:
+        PlanError: It is no such value, or names a step that is not there.
+    """
+    if isinstance(force, bool):
+        return
+    names = (force,) if isinstance(force, str) else force if isinstance(force, list | tuple | set | frozenset) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise PlanError(f"force is True, or the names of steps that run again, like ['pay']; not {force!r:.60}")
+    for name in names:
+        if name not in plan.names[: plan.steps]:
+            near = nearest(name, plan.names[: plan.steps])
+            raise PlanError(f"force names {name!r}, which is not a step of workflow {plan.workflow!r}.{near}")
 
 
 def how_to_go_on(name: str, run: str) -> str:

@@ -119,7 +119,7 @@ def place(step: str, wanted: tuple[str, str, str], places: Places, *, is_async: 
 
 
 def _unknown(step: str, name: str, reason: str, places: Places) -> str:
-    near = nearest(name, places.known)
+    near = nearest(name, places.labels)
     pools = "" if near else " A pool of workers gets its name in [tool.cerebelum.pools] of pyproject.toml."
     known = f"Known here: {', '.join(places.labels)}."
     return f"step {step!r}: there is no executor {name!r} ({reason}).{near} {known}{pools}"

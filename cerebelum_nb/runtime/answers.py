@@ -114,7 +114,11 @@ def leftovers(state: RunState, key: Callable[[str], str]) -> tuple[Leftover, ...
     left = in_order(state, [t for t in state.compensating if state.phase[t] in (FAILED, CANCELLED)])
     names = [(state.names[state.undo[t]], state.errors.get(t), state.reasons.get(t, "")) for t in left]
     return tuple(
-        Leftover(name, key(name), f"{told.type}: {told.message}" if told else f"not tried: {reason or 'stopped'}")
+        Leftover(
+            name,
+            key(name),
+            ": ".join(filter(None, (told.type, told.message))) if told else f"not tried: {reason or 'stopped'}",
+        )
         for name, told, reason in names
     )
 
@@ -137,19 +141,16 @@ def _note_undone(failure: ExecutionError, state: RunState) -> None:
     for task in in_order(state, state.undone):
         if (count := completions(state, task)) > 1:
             failure.add_note(
-                f"{state.names[task]} completed {count} times, under one idempotency key: it was undone once, with its "
-                f"last result; what the earlier {count - 1} did is undone only if that goes by the key"
+                f"step {state.names[task]!r} completed {count} times, under one idempotency key: it was undone once, "
+                f"with its last result; what the earlier {count - 1} did is undone only if that goes by the key"
             )
     for task in left_in_doubt(state):
-        last = state.outcome_of(task)
+        last, error = state.outcome_of(task), state.errors.get(task)
+        how = "may have had its effect: " + _DOUBTS.get(last, "it was stopped while it ran")
         if last == "error":
-            told = f"{state.names[task]} raised, perhaps after it had its effect"
-            failure.add_note(f"{told}. compensate_unknown=True undoes such attempts")
-            continue
-        how = _DOUBTS.get(last, "it was stopped while it ran")
-        failure.add_note(
-            f"step {state.names[task]!r} may have had its effect: {how}. compensate_unknown=True undoes such attempts"
-        )
+            goes_on = error is not None and error.type == "StillRuns"
+            how = "may have its effect yet: it still ran" if goes_on else "raised, perhaps after it had its effect"
+        failure.add_note(f"step {state.names[task]!r} {how}. compensate_unknown=True undoes such attempts")
 
 
 _DOUBTS: Final = {"lost": "its worker was lost", "timeout": "it took longer than it may"}

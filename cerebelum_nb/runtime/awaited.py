@@ -227,9 +227,12 @@ class Awaited(Looks):
             return
         if before := no_return(plan, state):
             failure.add_note(f"nothing is undone: {before}, its point of no return, has completed")
-        elif not plan.undone_if:
-            again = f"runs[{self.number}].compensate() does it"
+            return
+        again = f"runs[{self.number}].compensate() does it"
+        if not plan.undone_if:
             failure.add_note(f"not undone, as on_failure='stop' says: {', '.join(names)}; {again}")
+        elif state.status in ("cancelled", "failed") and not self.is_recalled:
+            failure.add_note(f"not undone, since that was stopped: {', '.join(names)}; {again}")
 
     def _key(self, step: str) -> str:
         root = self.keys.get(step, self.root)
@@ -253,12 +256,17 @@ class Awaited(Looks):
     def cancel(self, *, undo: bool = True) -> None:
         """Stop it: what has not begun is cancelled at once, what runs is asked to stop and given a moment.
 
-        Then what its steps did is undone, as far as they say how; a further cancel, once that has begun, stops it.
+        It ends as cancelled, though what runs should complete in that moment. Then what its steps did is undone, as far
+        as they say how. A further cancel stops that: no step is waited for any more, and nothing further is undone.
 
         Args:
             undo: Undo it.
         """
-        if self._done.is_set() or (undo and self.scheduler.is_halted()):
+        if self._done.is_set():
+            return
+        if undo and self.scheduler.is_halted():
+            self.scheduler.cancel(undo=False)
+            self.scheduler.abandon(undoing=bool(self.state.compensating))
             return
         undoing = bool(self.state.compensating)
         waits = undo and self.plan.undo and self.plan.undone_if and not undoing

@@ -115,8 +115,11 @@ class History:
         made.recall(found.events, self.pauses(found), found.without_inputs)
         return made
 
-    def unfinished(self, workflow: str | None = None) -> str:
+    def unfinished(self, workflow: str | None = None, *, to_be: str = "resumed") -> str:
         """The newest run (of a workflow) that did not succeed, and that nobody runs or has gone on from.
+
+        Args:
+            to_be: What it is looked for, in words.
 
         Raises:
             PlanError: There is none.
@@ -132,7 +135,7 @@ class History:
                 and not self._only_ends(entry)
             ):
                 return entry.run
-        raise PlanError(f"no run{f' of {workflow!r}' if workflow else ''} is left to be resumed")
+        raise PlanError(f"no run{f' of {workflow!r}' if workflow else ''} is left to be {to_be}")
 
     def _only_ends(self, entry: Entry) -> bool:
         """Its kernel died when all was done, and only the last event was not on disk yet."""

@@ -125,6 +125,7 @@ class Job:
             keys: Steps that have another one, since they were undone and run again -> what it is made of instead.
         """
         self._keys = keys or {}
+        self._undoes = dict(zip(plan.undo, plan.functions[plan.steps :], strict=True)) if plan.undo else {}
         self.run, self.plan, self.scheduler, self.root = run, plan, scheduler, root or run
         self.crash: Callable[[BaseException], None] = _nobody
         self.approvals = Approvals()
@@ -207,7 +208,7 @@ class Job:
             kwargs=kwargs,
             context_at=call.positional.index(CONTEXT) if CONTEXT in call.positional else None,
             once=task in plan.careful and plan.options[task].effects == "once",
-            undo=plan.functions[plan.steps + plan.undo.index(task)] if task in plan.undo else None,
+            undo=self._undoes.get(task),
             fields={
                 "inputs": self.inputs(task) if CONTEXT in sources else None,
                 "execution_id": self.run,

@@ -46,6 +46,7 @@ class Moving(Steering):
         self._looks = 0
         self._undo_waits_since = 0.0  # since when what is to be undone still runs; 0 while nobody waits for that
         self._undo_looks = False
+        self._waited_for: tuple[str, ...] = ()
         self._look_s = max(LOOK_S, shortest, LOOK_TASK_S * len(self._watched))
 
     @abstractmethod
@@ -211,7 +212,8 @@ class Moving(Steering):
 
     def _undo_waits(self, tasks: Iterable[int]) -> bool:
         """Whether something that is to be undone still runs, though it was stopped: its effect would come after."""
-        if not any(self._still_runs(task) for task in tasks):
+        self._waited_for = tuple(self.plan.names[task] for task in tasks if self._still_runs(task))
+        if not self._waited_for:
             return False
         now = self.now()
         self._undo_waits_since = self._undo_waits_since or now
@@ -221,6 +223,12 @@ class Moving(Steering):
             self._undo_looks = True
             self._outside.append(functools.partial(self._later, STOPPED_LOOK_S, self._look_to_undo))
         return True
+
+    def stopping(self) -> tuple[str, ...]:
+        """Steps that are waited for, so that the run can be undone then."""
+        found, state = super().stopping(), self.state
+        waits = self._undoes and state.status == "running" and not state.compensating
+        return found or (self._waited_for if waits else ())
 
     def _look_to_undo(self) -> None:
         with self._lock:

@@ -101,16 +101,21 @@ class Run(Compared, Exports):
     ) -> "Run":
         """Start a new run that runs a step and what depends on it again, and reuses the other results of this one.
 
+        What has been undone by now, in whichever run, is not reused: it runs again, with another idempotency key. A run
+        with steps that can be undone, and that did not succeed, is gone on from once, by `resume` or by this without a
+        step; steps of it may be run again as often as one likes.
+
         Args:
-            step: Its name, or those of several; None reuses every result and runs only what did not succeed.
+            step: Its name, or those of several; a nested workflow's for all its steps; None reuses every result and
+                runs only what did not succeed.
             executor: Where that step runs this time; None for where it ran.
             only: Run nothing that depends on the step.
             everything: Run every step again; `step` is left out.
             force: Steps with ``effects="once"`` that run again although they have begun before; True for all.
 
         Raises:
-            PlanError: No such step, this run has not ended, `only` with anything but one step, or a step that has begun
-                never runs twice.
+            PlanError: No such step, this run has not ended, `only` with anything but one step, a step that has begun
+                never runs twice, or somebody has gone on from this run.
         """
         names = listed_steps(step)
         step, until = self._asked_for(step, only=only, everything=everything)
@@ -125,6 +130,10 @@ class Run(Compared, Exports):
 
     def _asked_for(self, step: Steps | None, *, only: bool, everything: bool) -> tuple[Steps | None, str | None]:
         """The steps to run again, and the step after which the run ends."""
+        groups = {group.name: self.plan.names[group.first : group.stop] for group in self.plan.groups}
+        inside = [() if name in self.plan.names else groups.get(name, ()) for name in listed_steps(step)]
+        if any(inside):  # a nested workflow stands for all its steps
+            step = [one for name, steps in zip(listed_steps(step), inside, strict=True) for one in steps or (name,)]
         names = listed_steps(step)
         for name in names:
             self._task(name)
@@ -178,10 +187,12 @@ class Run(Compared, Exports):
         """Undo what this run did, in a new run in which no step runs.
 
         For one that failed with ``on_failure="stop"``, was cut off by its kernel's end, or whose compensation failed or
-        was cut off. What is undone already is not undone again.
+        was cut off. What is undone already, in whichever run, is not undone again; and nothing is undone that a later
+        run goes on with.
 
         Raises:
-            PlanError: It still runs, it has succeeded, or there is nothing to undo; says why.
+            PlanError: It still runs, it has succeeded, a later run goes on from it, or there is nothing to undo; says
+                why.
         """
         called = f"run {self.number} of {self.workflow}"
         if not self._done.is_set():

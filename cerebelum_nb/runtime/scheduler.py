@@ -367,7 +367,7 @@ class Scheduler(Moving):
         if self.state.compensating:
             undone = all(phase[task] == SUCCEEDED for task in self.state.compensating)
             return "compensated" if undone else "compensation_failed"
-        if self._cancelled and (CANCELLED in phase or FAILED in phase):
+        if self._cut_short:
             return "cancelled"
         if FAILED in phase or CANCELLED in phase:
             return "failed"

@@ -36,6 +36,7 @@ class Steering(Log):
         self.values: list[Any] = [None] * len(plan.names)
         self._stop = stop
         self._cancelled = False
+        self._cut_short = False  # it was cancelled before its steps had ended: then that is how it ends
         self._halted = False  # no attempt is followed by another
         self._undoes = bool(plan.undo) and plan.undone_if
         self.ran_before: Mapping[int, Ran] = {}  # tasks that never run twice and had begun in an earlier run
@@ -52,13 +53,14 @@ class Steering(Log):
     def cancel(self, why: str = "the run was cancelled", *, undo: bool = True) -> None:
         """End what has not begun, and ask what runs to stop; `abandon` ends those that do not.
 
-        While the run is undone, this ends that.
+        The run ends as cancelled though all that runs should complete. While the run is undone, this ends that.
 
         Args:
             undo: Undo what its steps did, as far as they say how.
         """
         with self._lock:
             self._cancelled = self._halted = True
+            self._cut_short = self._cut_short or bool(self.state.unfinished)
             self._undoes = self._undoes and undo
             tasks: Sequence[int] = self.state.compensating or range(self.plan.steps)
         for i in range(0, len(tasks), SLICE):
@@ -155,6 +157,14 @@ class Steering(Log):
             state = self.state
             stopping = self._halted and self._undoes and not state.compensating
             return state.status == "running" and (stopping or (bool(state.compensating) and not self._halted))
+
+    def stopping(self) -> tuple[str, ...]:
+        """Steps that are waited for, so that the run can be undone then."""
+        with self._lock:
+            if not self._halted or not self._undoes or self.state.compensating:
+                return ()
+            names, phase = self.plan.names, self.state.phase
+            return tuple(names[task] for task in range(self.plan.steps) if SUBMITTED <= phase[task] <= RUNNING)
 
     def _running(self, tasks: Iterable[int]) -> list[tuple[str, int, int]]:
         with self._lock:

@@ -1,6 +1,8 @@
 """The runs of a project from another terminal: list them, answer a step that waits."""
 
+import contextlib
 import json
+import sqlite3
 
 import nbformat
 import pytest
@@ -174,3 +176,31 @@ def test_runs_are_removed_after_asking(cli):
     assert newest in [r["run"] for r in listed(cli)]
     assert cli("purge", "--all", "--yes")[1] == "2 runs removed.\n"
     assert cli("runs")[1] == "Nothing has run yet in this project.\n"
+
+
+@pytest.mark.parametrize("broken", ["no database", "a text that is none", "a folder"])
+def test_a_broken_journal_is_told_in_one_line_and_the_exit_code_is_2(cli, broken):
+    cli("run", "orders.py", "--until", "validate_order", "--inputs", '{"order": {"items": [1]}}')
+    journal = cli.folder / "home" / "journal.db"
+    if broken == "no database":
+        journal.write_bytes(b"what is this" * 500)
+    elif broken == "a folder":
+        journal.unlink()
+        journal.mkdir()
+    else:
+        with contextlib.closing(sqlite3.connect(journal)) as db, db:
+            db.execute("update runs set status=cast(x'ff' as text)")
+
+    for command in (("runs",), ("purge", "--all", "--yes"), ("purge", "2026", "--yes")):
+        code, out, err = cli(*command)
+        assert (code, out, len(err.splitlines()), err.startswith("Error: ")) == (2, "", 1, True), err
+        assert ("sets it aside" in err) == (broken == "no database")
+
+
+def test_a_journal_that_cannot_be_written_is_not_purged(cli):
+    cli("run", "orders.py", "--until", "validate_order", "--inputs", '{"order": {"items": [1]}}')
+    with contextlib.closing(sqlite3.connect(cli.folder / "home" / "journal.db", timeout=1)) as db:
+        db.execute("begin exclusive")
+        code, _, err = cli("purge", "--all", "--yes")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "runs cannot be removed from" in err or "cannot be read just now" in err

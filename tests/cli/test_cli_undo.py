@@ -76,7 +76,7 @@ def test_what_is_left_over_is_named_and_compensate_undoes_it(cli, program, tmp_p
     assert (code, err) == (0, "")
     assert "↶ undo charge" in out
     assert "undo reserve" not in out
-    assert cli("compensate", program)[0::2] == (2, "Error: no run of 'orders' is left to be resumed\n")
+    assert cli("compensate", program)[0::2] == (2, "Error: no run of 'orders' is left to be undone\n")
 
 
 def test_a_run_that_is_to_stop_is_left_and_can_be_undone(cli, program):

@@ -205,3 +205,19 @@ def test_a_function_with_any_keywords_reads_what_it_depends_on():
     made = total.definition
     assert [(p.name, p.keyword) for p in made.parameters] == [("context", False), ("south", False), ("north", True)]
     assert made.depends_on == ("south", "north")
+
+
+@pytest.mark.parametrize("undo", [print, lambda *a: None, lambda **kw: None])
+def test_what_undoes_a_step_names_all_that_it_takes(undo):
+    with pytest.raises(
+        DefinitionError, match="takes any of context, result, inputs, outcome and results .* instead of"
+    ):
+        step(name="pay", compensate=undo)(lambda context: 1)
+
+
+def test_what_undoes_a_step_does_not_yield():
+    def undo(context):
+        yield 1
+
+    with pytest.raises(DefinitionError, match="^what undoes step 'pay' uses yield: write it without$"):
+        step(name="pay", compensate=undo)(lambda context: 1)

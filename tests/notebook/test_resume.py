@@ -127,3 +127,39 @@ def test_purge_says_first_what_it_removes(kernel):
     assert nb("%cerebelum purge --all --yes").out == "1 run removed.\n"
     assert nb.run("%cerebelum purge").ename == "UsageError"
     assert nb("again = %cerebelum_run wf\nagain.outputs").value == "{'one': 1}"
+
+
+def test_a_run_that_runs_in_another_kernel_is_not_purged(kernel):
+    first, other = kernel(), kernel()
+    first(WAITING)
+    first("import time\nlive = %cerebelum_run nightly n=7 --detach\nwhile len(live.events) < 2: time.sleep(0.02)")
+    run = first("live.id").value.strip("'")
+
+    refused = other.run(f"%cerebelum purge {run} --yes")
+    assert (refused.ename, refused.evalue) == ("PlanError", f"run {run} still runs")
+    assert other("%cerebelum purge --all --yes").out == "0 runs removed.\n"
+    assert first("live.done, live.cancel()").value == "(False, None)"
+
+
+def test_a_step_that_never_runs_twice_is_hinted_at_and_forced_as_it_has_to_be(kernel):
+    nb = kernel()
+    nb("paid = []")
+    nb("%%cerebelum_step order\n1")
+    nb("%%cerebelum_step pay --effects once\npaid.append(order)\nlen(paid) / 0 if len(paid) == 1 else len(paid)")
+    nb("%%cerebelum_workflow shop\norder >> pay")
+    failed = nb.run("%cerebelum_run shop")
+    hint = (
+        "look whether 'pay' had its effect: runs[1].resume(force=[\"pay\"]) runs it, "
+        'runs[1].resume(results={"pay": ...}) states its result'
+    )
+    assert f"This is runs[1]; {hint}." in failed.traceback
+    status = nb("%cerebelum status").out
+    assert (hint in status, "runs[1].rerun()" in status) == (True, False)
+    rerun = nb.run("%cerebelum rerun 1 pay").evalue
+    assert rerun.endswith(": %cerebelum rerun 1 pay --force runs it again")
+
+    again = "%%cerebelum_step pay --effects once --run{}\npaid.append(order)\nlen(paid)"
+    assert nb.run(again.format("")).evalue.endswith(": --force runs it again")
+    assert nb("paid").value == "[1]"
+    assert nb(again.format(" --force")).value == "2"
+    assert nb.run("%cerebelum compensate last").ename == "PlanError"

@@ -103,3 +103,28 @@ def test_an_interrupt_while_one_waits_for_the_undoing_does_not_stop_it(kernel):
     kernel("go.set()\nlast = cerebelum_nb.runs[-1]\nlast.wait(10)")
 
     assert kernel("last.status").value == "'compensated'"
+
+
+def test_an_interrupt_says_which_step_is_waited_for_and_the_run_is_undone_though_that_completes(kernel):
+    kernel(STEPS.format("g", 0))
+    kernel("%%cerebelum_step g_ship\nprint('begun')\ntime.sleep(1.5)")
+    kernel("%%cerebelum_step unpay --compensates g_charge\nlog.append('undone')")
+    kernel("log.clear()\nimport cerebelum_nb")
+
+    answer = kernel.run("%cerebelum_run g", interrupt_at="begun")
+
+    assert "is being stopped: waiting up to 5 s for step 'g_ship' to stop, then it is undone; runs[" in answer.evalue
+    kernel("last = cerebelum_nb.runs[-1]\nlast.wait(10)")
+    assert kernel("last.status, log, last.outputs.keys() >= {'g_ship'}").value == "('compensated', ['undone'], True)"
+
+
+def test_a_line_that_runs_again_what_could_not_be_undone_says_so(kernel):
+    kernel(STEPS.format("h", 0))
+    kernel("%%cerebelum_step unbook --compensates h_charge\nraise TypeError('no way back')")
+    kernel.run("%cerebelum_run h")
+    kernel("import cerebelum_nb\nfirst = cerebelum_nb.runs[-1]\n(left,) = first.leftovers")
+
+    out = kernel.run("%cerebelum rerun last h_charge").out
+
+    told = kernel("f'h_charge is left over from run {first.number} (key {left.key})'").value
+    assert told.strip("'\"") in out.splitlines()

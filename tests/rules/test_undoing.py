@@ -515,7 +515,7 @@ def test_a_line_remembers_what_nobody_knows_until_it_is_known():
 
     assert line_of([cut]).unknown == {"s1"}
     assert line_of([cut, early]).unknown == {"s1"}
-    assert line_of([cut, done]).unknown == set()
+    assert line_of([cut, done]).unknown == {"s2"}  # which raised
 
 
 # planning -----------------------------------------------------------------------------------------------------------

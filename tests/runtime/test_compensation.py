@@ -271,6 +271,7 @@ def test_a_sync_step_that_runs_is_awaited_and_undone_with_its_result(session, lo
 
 def test_a_sync_step_that_does_not_end_is_left_behind(session, log, monkeypatch):
     monkeypatch.setattr("cerebelum_nb.runtime.scheduler.UNDO_GRACE_S", 0.2)
+    monkeypatch.setattr("cerebelum_nb.runtime.moving.STOPPED_S", 0.2)
     begun, go = threading.Event(), threading.Event()
 
     def slow(context):
@@ -281,7 +282,8 @@ def test_a_sync_step_that_does_not_end_is_left_behind(session, log, monkeypatch)
     run = ended(session.run(flow(does("a", [], compensate=None) >> [stuck, step(name="fails")(fails_after(begun))])))
     go.set()
 
-    assert (run.status, log) == ("compensated", ["unknown"])
+    assert (run.status, log) == ("compensation_failed", [])
+    assert [(left.step, left.error) for left in run.leftovers] == [("stuck", "not tried: its thread still runs here")]
 
 
 def test_a_cancelled_run_is_undone(session, log):
@@ -336,7 +338,7 @@ def test_compensate_undoes_a_run_that_was_left_as_it_was(session, log):
     assert not any(isinstance(e, AttemptStarted) and e.task < undoing.plan.steps for e in undoing.events)
     with pytest.raises(PlanError, match="run 2 of w is undone already"):
         undoing.compensate()
-    with pytest.raises(PlanError, match="was resumed before, by run .*, which is undone$"):
+    with pytest.raises(PlanError, match="nothing of run 1 of w is to be undone: what could be undone is undone$"):
         run.compensate()
 
 

@@ -96,6 +96,7 @@ class Rules:
         self.alive, self.last = {}, dict.fromkeys(range(len(plan.names)), 0)
         self.value, self.ok, self.over = {}, None, False
         self.ever_done, self.unknown = set(), set()  # by attempts, sent back since or not
+        self.began = set()
 
     def take(self, event):
         assert not self.over, "something after the last event"
@@ -104,12 +105,13 @@ class Rules:
             case AttemptSubmitted(task=task, attempt=number):
                 self.begins(task, number)
             case AttemptStarted(task=task, attempt=number):
+                self.began.add((task, number))
                 if self.alive.get(task) != number:
                     self.begins(task, number)
             case AttemptFinished(task=task, attempt=number, outcome=outcome):
                 assert self.alive.pop(task) == number
                 self.ok = (task, number) if outcome == "ok" else None
-                if outcome in ("lost", "timeout", "cancelled"):
+                if outcome != "ok" and (task, number) in self.began:
                     self.unknown.add(task)
             case TaskFinished(task=task, status="succeeded", source="attempt"):
                 assert ok is not None, "it succeeded without an attempt that did"
