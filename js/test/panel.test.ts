@@ -269,14 +269,14 @@ test("a choice is kept by a line to paste, or written to a file after a second w
   const cell = one(all.cb, ".cb-keepbox").textContent;
   click(one(all.cb, ".cb-keep-file"));
   answer(all, "keep", {
-    path: "/home/p/pyproject.toml",
+    path: "/srv/p/pyproject.toml",
     code: '[tool.cerebelum.strategy]\nx = "local"',
     text: "",
     done: false,
   });
   const written = all.model.asked("keep").map((k) => k.confirmed);
   click(one(all.cb, ".cb-keep-confirm"));
-  answer(all, "keep", { path: "/home/p/pyproject.toml", code: "x", text: "Written.", done: true });
+  answer(all, "keep", { path: "/srv/p/pyproject.toml", code: "x", text: "Written.", done: true });
 
   expect(cell).toContain(`@step(executor="local") # ${EVIL}`);
   expect(written).toEqual([false, false]);
