@@ -217,7 +217,7 @@ def test_a_second_death_in_short_order_ends_the_run_which_can_be_resumed(remote,
 
     assert failed.value.error_type == "CoreLost"
     said = [run.details(row.step).error for row in run.rows() if row.status == "failed"]
-    assert any("Core ended twice within 60 s" in text and "run.resume() goes on" in text for text in said)
+    assert any("Core ended twice within 60 s" in text for text in said)
     again = run.resume()
     assert len(again.result(DEADLINE).outputs) == 21
     assert set(written(path)) == {f"s{n}" for n in range(20)}
