@@ -1,6 +1,6 @@
 """The kernel is killed after every event of a hybrid run of twelve steps, and another one goes on from it.
 
-All points with ``make chaos`` (CEREBELUM_CHAOS=all), every third else. CEREBELUM_SEED says where to begin.
+All points with ``make chaos`` (CEREBELUM_CHAOS=all), every fifth else. CEREBELUM_SEED says where to begin.
 """
 
 import concurrent.futures
@@ -18,7 +18,7 @@ from cerebelum_nb.testing.chaos.checks import tale
 ALL = os.environ.get("CEREBELUM_CHAOS") == "all"
 SEED = int(os.environ.get("CEREBELUM_SEED") or random.randrange(1000))
 BEHIND_S = 0.05
-EVERY = 1 if ALL else 3
+EVERY = 1 if ALL else 5
 
 
 @pytest.fixture(scope="module")
