@@ -67,17 +67,15 @@ def mail_that_fails_first(tmp_path, name="mail"):
     return step(name=name)(mail)
 
 
-@pytest.mark.parametrize("executor", ["local", "distributed"])
+FAILED_THEN = "failed at {when} in run {run}, perhaps after it had its effect: look whether it did; "
+LOST_THEN = "began at {when}, and nobody knows its end: look whether it did; "
+
+
 @pytest.mark.parametrize(
-    ("how", "told"),
-    [
-        ("fails", "failed at {when} in run {run}, perhaps after it had its effect: look whether it did; "),
-        ("dies", "began at {when}, and nobody knows its end: look whether it did; "),
-    ],
+    ("executor", "how", "told"),
+    [("local", "fails", FAILED_THEN), ("distributed", "fails", FAILED_THEN), ("distributed", "dies", LOST_THEN)],
 )
 def test_a_step_that_failed_or_was_lost_is_not_run_again_by_a_resume(session, path, executor, how, told):
-    if (how, executor) == ("dies", "local"):
-        pytest.skip("it would end this process")
     run = session.run(flow(charge(path, how, executor=executor, fallback="distributed")))
     run.wait(DEADLINE)
     assert (run.status, effects(path)) == ("failed", 1)

@@ -15,9 +15,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from cerebelum_nb.errors import InternalError
+from cerebelum_nb.model.attempts import PastAttempt, Pause
 from cerebelum_nb.model.events import (
     AnyEvent,
     AttemptFinished,
@@ -28,7 +27,6 @@ from cerebelum_nb.model.events import (
     ErrorInfo,
     Group,
     OutcomeKind,
-    PauseKind,
     Placement,
     RouteTaken,
     RunCompensating,
@@ -60,29 +58,6 @@ FINAL: Final = {
     "cancelled": CANCELLED,
 }
 OUTPUT_TAIL: Final = 64 * 1024  # characters kept of what one task printed
-
-
-class PastAttempt(msgspec.Struct, frozen=True):
-    """An attempt that another one replaced."""
-
-    attempt: int
-    label: str
-    remote: bool
-    started: float  # UTC seconds; 0 where it never began
-    ended: float
-    outcome: OutcomeKind
-    waited: float = 0.0  # UTC seconds: from when on it waited at its executor, where that was told
-    run_s: float = 0.0
-    transfer_s: tuple[float, float] | None = None
-
-
-class Pause(msgspec.Struct, frozen=True):
-    """Why a running task does nothing."""
-
-    kind: PauseKind
-    since: float  # UTC seconds
-    until: float  # UTC seconds; 0 for never
-    text: str
 
 
 class RunState:

@@ -10,9 +10,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from cerebelum_nb.model.attempts import PastAttempt
 from cerebelum_nb.model.critical import Outlook
 from cerebelum_nb.model.events import Group
-from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, PastAttempt, RunState
+from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, RunState
 
 _LIVE = re.compile(b"[%c%c]" % (SUBMITTED, RUNNING))
 _SAID: Final = 160  # characters of a line of output beside a bar

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ class Exports:
     number: int
     workflow: str
 
+    @abstractmethod
     def header(self) -> view.Header:
         """The run as a whole."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, tasks: Sequence[int] | None = None) -> list[view.Row]:
         """Its tasks as drawn."""
-        raise NotImplementedError
 
     def save_html(self, path: str | Path) -> Path:
         """Save the interactive chart as one page that needs neither a kernel nor a network.

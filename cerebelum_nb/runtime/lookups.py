@@ -29,7 +29,7 @@ from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.scheduler import Ticket
 from cerebelum_nb.store.cache import LARGEST_NBYTES, Broken, Cache, Made
 from cerebelum_nb.store.memory import Found
-from cerebelum_nb.store.results import rough_nbytes
+from cerebelum_nb.store.sizes import rough_nbytes
 
 _log = logging.getLogger(__name__)
 LIGHT_NBYTES: Final = 1 << 14  # read while others wait for the loop; more is read in a thread

@@ -8,12 +8,10 @@ values are read from disk again where somebody asks.
 """
 
 import contextlib
-import itertools
 import logging
 import os
 import shutil
 import sqlite3
-import sys
 import time
 from array import array
 from collections import deque
@@ -29,6 +27,7 @@ from cerebelum_nb.errors import CerebelumError, ExecutorError, PayloadRejected
 from cerebelum_nb.identity.code import code_digest
 from cerebelum_nb.store.database import connected, file_number, has_no_room, is_damaged, reading, set_aside, use_wal
 from cerebelum_nb.store.journal import forget
+from cerebelum_nb.store.sizes import rough_nbytes
 
 _log = logging.getLogger(__name__)
 INLINE_NBYTES: Final = 256 * 1024  # a larger result gets a file of its own
@@ -37,7 +36,6 @@ NONE: Final = "none"
 SEE: Final = "see"  # kept with an earlier run: `why` is "RUN TASK"
 INPUTS_TASK: Final = -1  # what a run's inputs are stored as
 NOTHING_TASK: Final = -(1 << 40)  # what the list of tasks is stored as whose result is None
-_SAMPLE: Final = 20  # items of a container that are looked at to guess its size
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -393,19 +391,3 @@ def _make_folders(first: Path, last: Path) -> None:
     missing = [p for p in (last, *last.parents) if p.is_relative_to(first) and not p.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def rough_nbytes(value: Any, deep: int = 3) -> int:
-    """A guess at a value's size that never looks at more than a few of its items."""
-    size = getattr(value, "nbytes", None)
-    if isinstance(size, int):
-        return size
-    if isinstance(value, bytes | bytearray | str):
-        return len(value)
-    if isinstance(value, dict | list | tuple | set | frozenset) and deep:
-        items = list(itertools.islice(value.values() if isinstance(value, dict) else value, _SAMPLE))
-        return len(value) * sum(rough_nbytes(item, deep - 1) for item in items) // max(1, len(items))
-    usage = getattr(value, "memory_usage", None)
-    if hasattr(value, "columns") and callable(usage):
-        return int(usage(index=True).sum())
-    return sys.getsizeof(value)

@@ -3,6 +3,7 @@
 import pytest
 
 from cerebelum_nb.errors import InternalError
+from cerebelum_nb.model.attempts import PastAttempt, Pause
 from cerebelum_nb.model.events import (
     AttemptFinished,
     AttemptOutput,
@@ -25,7 +26,7 @@ from cerebelum_nb.model.events import (
     decode_lines,
     encode_lines,
 )
-from cerebelum_nb.model.state import OUTPUT_TAIL, PHASES, PastAttempt, Pause, RunState
+from cerebelum_nb.model.state import OUTPUT_TAIL, PHASES, RunState
 
 LOCAL = Placement("local", "local", "local", False, "session", "the default")
 CORE = Placement("core", "core", "distributed", True, "decorator", "the step says so")
