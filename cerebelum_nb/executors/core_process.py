@@ -225,7 +225,14 @@ def remove_orphans(base: Path) -> None:
     """Remove what kernels left that were killed in the moment before their Core ran, which would have done it."""
     for directory in base.glob("cerebelum-*"):
         with contextlib.suppress(OSError):  # it is somebody else's, locked, or gone
-            if abs(time.time() - directory.stat().st_mtime) > _YOUNG_S and (directory / _HANDED).exists():
+            if abs(time.time() - directory.stat().st_mtime) < _YOUNG_S:
+                continue
+            names = {path.name for path in directory.iterdir()}
+            if not names:
+                directory.rmdir()
+            elif names == {_HANDED}:
+                shutil.rmtree(directory, ignore_errors=True)
+            elif _HANDED in names:
                 with (directory / _LOG).open("rb") as log:
                     fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(directory, ignore_errors=True)

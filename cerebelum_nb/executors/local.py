@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
+import linecache
 import logging
-import sys
 import threading
 import time
-import traceback
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any, Final
@@ -55,6 +54,7 @@ class _Loop:
         self.loop = asyncio.new_event_loop()
         self._closing = False
         self.holding: tuple[Job, Ticket, float] | None = None
+        self.coro: Coroutine[Any, Any, Any] | None = None  # of the last step that had the thread
         self.named: Ticket | None = None  # the blocking step that has been named already
         self.thread = threading.Thread(target=self._main, name=f"cerebelum-steps-{number}", daemon=True)
         self.thread.start()
@@ -181,10 +181,7 @@ class LocalExecutor:
         if here.named is ticket or time.perf_counter() - since < BLOCKED_S:
             return
         here.named = ticket
-        frame = sys._current_frames().get(here.thread.ident or 0)  # noqa: SLF001  the documented way to see another thread
-        stack = traceback.extract_stack(frame) if frame is not None else []
-        own = [f for f in stack if f.name != "_lane" and not f.filename.endswith(("asyncio/events.py", "threading.py"))]
-        at = f" at line {own[-1].lineno} of {own[-1].name}: {own[-1].line}" if own else ""
+        at = _where(here.coro)
         step = job.plan.names[ticket.task]
         job.scheduler.printed(
             ticket.task,
@@ -243,7 +240,7 @@ class LocalExecutor:
             try:
                 ctx.run(enter, job.here(ticket))
                 function, args, kwargs = job.call(ticket.task, ticket.attempt)
-                coro = function(*args, **kwargs)
+                here.coro = coro = function(*args, **kwargs)
                 try:
                     waiting = ctx.run(coro.send, None)
                 except StopIteration as stop:
@@ -348,18 +345,31 @@ class _Noted:
         self._here, self._job, self._ticket, self._coro = here, job, ticket, coro
 
     def send(self, value: Any) -> Any:
-        self._here.holding = (self._job, self._ticket, time.perf_counter())
+        self._here.holding, self._here.coro = (self._job, self._ticket, time.perf_counter()), self._coro
         try:
             return self._coro.send(value)
         finally:
             self._here.holding = None
 
     def throw(self, exc: BaseException) -> Any:
-        self._here.holding = (self._job, self._ticket, time.perf_counter())
+        self._here.holding, self._here.coro = (self._job, self._ticket, time.perf_counter()), self._coro
         try:
             return self._coro.throw(exc)
         finally:
             self._here.holding = None
+
+
+def _where(coro: Any) -> str:
+    """The line of its own code that a step is at, in words.
+
+    Not by `sys._current_frames`: up to Python 3.12.3 it stops the whole process for ever when a garbage collection
+    begins in it while another thread starts or ends.
+    """
+    frame = getattr(coro, "cr_frame", None)
+    if frame is None:  # it has just ended
+        return ""
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    return f" at line {frame.f_lineno} of {frame.f_code.co_name}: {line}"
 
 
 def _cancelled() -> Outcome:

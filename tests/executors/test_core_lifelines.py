@@ -266,7 +266,7 @@ async def test_a_damaged_envelope_is_refused_on_either_side_and_nothing_in_it_is
 @pytest.mark.asyncio
 async def test_a_run_directory_that_cannot_be_used_is_refused_in_words(tmp_path):
     for place, text in (
-        (tmp_path / "missing", "No such file or directory"),
+        (tmp_path / "no", "No such file or directory"),
         (tmp_path / ("x" * 120), "at most 107 work"),
     ):
         executor = CoreExecutor(run_dir=place)

@@ -19,12 +19,17 @@ def directory(base, name, *files, age_s=60.0):
 
 
 def test_what_nobody_holds_any_more_is_removed_and_nothing_else(tmp_path):
-    orphan = directory(tmp_path, "cerebelum-orphan", "core.log", "handed")
+    orphans = [
+        directory(tmp_path, "cerebelum-orphan", "core.log", "handed"),
+        directory(tmp_path, "cerebelum-made-and-no-more"),
+        directory(tmp_path, "cerebelum-before-its-log", "handed"),
+    ]
     held = directory(tmp_path, "cerebelum-held", "core.log", "handed")
     others = [
         directory(tmp_path, "cerebelum-young", "core.log", "handed", age_s=0.0),
         directory(tmp_path, "cerebelum-journal", "journal.db"),
         directory(tmp_path, "cerebelum-of-an-earlier-version", "core.log", "core.sock"),
+        directory(tmp_path, "cerebelum-just-made", age_s=0.0),
         directory(tmp_path, "something", "core.log", "handed"),
     ]
 
@@ -32,7 +37,7 @@ def test_what_nobody_holds_any_more_is_removed_and_nothing_else(tmp_path):
         fcntl.flock(log, fcntl.LOCK_EX)
         remove_orphans(tmp_path)
 
-    assert not orphan.exists()
+    assert not any(orphan.exists() for orphan in orphans)
     assert all(other.exists() for other in (held, *others))
 
 
