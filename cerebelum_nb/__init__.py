@@ -12,6 +12,7 @@ The layers, top down; imports only go down:
 """
 
 import importlib
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors; at run time each is imported when first used, so that the import stays quick
@@ -107,7 +108,7 @@ __version__ = "0.2.0"
 def __getattr__(name: str) -> Any:
     where, called = _OTHER_NAMES.get(name) or (_WHERE.get(name), name)
     if where is None:
-        if not name.startswith("_"):
+        if not name.startswith("_") and PathFinder.find_spec(f"{__name__}.{name}", __path__) is None:
             importlib.import_module("cerebelum_nb.dsl.compat").refuse(name, "cerebelum_nb")
         raise AttributeError(f"module 'cerebelum_nb' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"cerebelum_nb.{where}"), called)

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Protocol, TextIO
 
@@ -32,6 +32,9 @@ class Here(Protocol):
 
     def progress(self, done: float, text: str) -> None:
         """The step says how far it is, 0 to 1."""
+
+    def displayed(self, bundle: Mapping[str, bytes]) -> None:
+        """The step displays something: see `rich`. An empty bundle takes back what it has shown."""
 
     async def pause(self, kind: PauseKind, seconds: float | None, text: str, asked: Any) -> Answer | None:
         """Sleep for so long, or wait so long (None: for ever) for an answer.

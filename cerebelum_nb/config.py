@@ -6,8 +6,13 @@ workers = 4
 [tool.cerebelum.strategy]                              # step, nested workflow or "default" -> executor
 process_payment = "distributed"
 
-    [tool.cerebelum.pools]                                 # more workers, under a name of their own
+    [tool.cerebelum.pools]                                 # more workers, under names of their own
     gpu-worker-pool = 1
+
+    [tool.cerebelum.pools.partner]                         # and what else is said of one: see `model.pools.Pool`
+    slots = 2
+    env = { OMP_NUM_THREADS = "1" }
+    trust = "untrusted"
 
 [tool.cerebelum.environments.production.strategy]      # where CEREBELUM_ENV=production
 default = "distributed"
@@ -16,17 +21,32 @@ default = "distributed"
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from cerebelum_nb.errors import PlanError
+from cerebelum_nb.model.pools import MOST_SLOTS, Pool, pool_of
 from cerebelum_nb.model.typed import nearest, strategy_of
 
-_TAKEN: Final = frozenset({"local", "core", "distributed", "auto", "threads", "processes", "default", "error"})
-_MOST_WORKERS: Final = 256
 _HOUR_S: Final = 3600
+
+
+@cache
+def cores() -> int:
+    """How many processors this process may use: of the machine, of its own set, and of its container."""
+    try:
+        found = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        found = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        found = min(found, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or one without a limit: "max"
+        pass
+    return min(found, MOST_SLOTS)
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -34,30 +54,50 @@ class Settings(msgspec.Struct, frozen=True):
 
     Attributes:
         home: Folder for journal and results; made when first needed, readable by its owner only.
-        workers: Worker processes of the embedded Core.
+        workers: Worker processes of the embedded Core; as many as there are processors.
+        processes: Worker processes of ``executor="processes"``; the same.
         runs_in_memory: Ended runs that keep their results in memory; those of older ones go to files.
         default_executor: Where steps run when nothing says otherwise.
         keep_results: Whether results are written to `home`, for later sessions.
         keep_days: Runs that are older are removed when a session first writes.
         keep_mib: What all kept results may take, in MiB; the oldest runs are removed first.
         cache_mib: What the results of steps with ``cache=True`` may take, in MiB; the least recently used go first.
+        large_kib: Values of more KiB are in memory that the kernel and its workers share, and are read without a copy.
+        output_mib: What is kept of all that one attempt prints, in MiB; of what follows only its end. Workers send
+            no more than 64 in full.
         strategy: Step, nested workflow or ``default`` to executor, for every workflow in this environment; weaker than
             what a run says, stronger than a step's decorator. Its ``default`` is weaker than all that names a place.
         core_silent_s: A Core that is not heard of for so many seconds is ended, and another one started.
-        pools: Name of a pool to its worker processes on this machine; a name that steps and strategies may use.
+        worker_silent_s: A worker that neither answers nor uses the processor for so many seconds is ended; its step is
+            lost. A notice comes first.
+        core_url: A Core that somebody serves, for distributed steps instead of the embedded one: ``tls://host:port``,
+            or ``grpc://host:port`` for one of Cerebelum's makers, which needs the extra ``upstream``.
+        core_pass: File with its pass; empty for core.pass in `home`.
+        pools: Name to pool, a name that steps and strategies may use; also given as a number of slots, or as a table.
     """
 
     home: Path = Path(".cerebelum")
-    workers: int = 2
+    workers: int = msgspec.field(default_factory=cores)
+    processes: int = msgspec.field(default_factory=cores)
     runs_in_memory: int = 20
     default_executor: str = "local"
     keep_results: bool = True
     keep_days: int = 30
     keep_mib: int = 2048
     cache_mib: int = 1024
+    large_kib: int = 1024
+    output_mib: int = 64
     strategy: Mapping[str, str] = {}
-    pools: Mapping[str, int] = {}
+    pools: Mapping[str, Pool] = {}
     core_silent_s: float = 20.0
+    worker_silent_s: float = 60.0
+    core_url: str = ""
+    core_pass: str = ""
+
+    def __post_init__(self) -> None:
+        if any(not isinstance(pool, Pool) for pool in self.pools.values()):
+            made = {name: pool_of(name, given, "Settings(pools=...)") for name, given in self.pools.items()}
+            msgspec.structs.force_setattr(self, "pools", made)
 
 
 def from_environment(folder: Path | None = None) -> Settings:
@@ -123,6 +163,13 @@ def _checked(table: Any, name: str, path: Path | None, also: tuple[str, ...] = (
             raise PlanError(f"{where} is not known.{nearest(key, (*_CHECKS, *also))} There are: {', '.join(_CHECKS)}.")
     if "home" in found and path is not None:
         found["home"] = path.parent / found["home"]
+    if path is not None:
+        for pool in list(found.get("pools", {}).values()):
+            if pool.credentials:
+                kept = str(path.parent / pool.credentials)
+                found["pools"][pool.name] = msgspec.structs.replace(pool, credentials=kept)
+        if "core_pass" in found:
+            found["core_pass"] = str(path.parent / found["core_pass"])
     return found
 
 
@@ -156,30 +203,33 @@ def _strategy(value: Any, where: str) -> dict[str, str]:
     return value
 
 
-def _pools(value: Any, where: str) -> dict[str, int]:
+def _pools(value: Any, where: str) -> dict[str, Pool]:
     if not isinstance(value, dict):
-        raise PlanError(f"{where} is a table of pool to its number of workers")
-    for name in value:
-        if name in _TAKEN or not name.strip():
-            raise PlanError(f"{where}: a pool cannot be called {name!r}")
-    return {name: _workers(slots, f"{where}: {name} = {slots!r}") for name, slots in value.items()}
+        raise PlanError(f"{where} is a table of pool to its number of workers, or to a table")
+    return {name: pool_of(name, given, where) for name, given in value.items()}
 
 
 def _workers(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_WORKERS:
-        raise PlanError(f"{where} is not a number of worker processes from 1 to {_MOST_WORKERS}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_SLOTS:
+        raise PlanError(f"{where} is not a number of worker processes from 1 to {MOST_SLOTS}")
     return value
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "home": _text,
     "workers": _workers,
+    "processes": _workers,
     "default_executor": _text,
     "keep_results": _yes_or_no,
     "keep_days": _number,
     "keep_mib": _number,
     "cache_mib": _number,
+    "large_kib": _number,
+    "output_mib": _number,
     "strategy": _strategy,
     "pools": _pools,
     "core_silent_s": _seconds,
+    "worker_silent_s": _seconds,
+    "core_url": _text,
+    "core_pass": _text,
 }

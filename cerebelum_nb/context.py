@@ -3,6 +3,8 @@
 import hashlib
 from typing import Any, Final
 
+from cerebelum_nb.codec import Large
+
 _SHARED: Final = frozenset({type(None), bool, int, float, complex, str, bytes, range, type})
 
 
@@ -58,6 +60,7 @@ _COPIES: Final[dict[type, Any]] = {
     tuple: _tuple,
     set: lambda value, _: set(value),
     bytearray: lambda value, _: bytearray(value),
+    Large: lambda value, _: value.open(),  # its containers are made anew each time
 }
 
 
@@ -73,9 +76,13 @@ class Context:
         step_name: This step's name.
         attempt: Number of this attempt, from 1.
         executor: Where this attempt runs, as people say it: ``local``, ``distributed``.
+        replay: It is a replay of an attempt that has ended: nothing of it is written, and no other step gets it.
     """
 
-    __slots__ = ("_given", "_inputs", "_root", "attempt", "execution_id", "executor", "step_name", "workflow_name")
+    __slots__ = (
+        *("_given", "_inputs", "_root", "attempt", "execution_id", "executor", "replay", "step_name"),
+        "workflow_name",
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917  one for each thing a step may ask
         self,
@@ -86,6 +93,7 @@ class Context:
         attempt: int = 1,
         executor: str = "local",
         root: str = "",
+        replay: bool = False,  # noqa: FBT001, FBT002  by keyword, from the fields of an attempt
     ) -> None:
         self._given = inputs
         self._root = root or execution_id
@@ -95,6 +103,7 @@ class Context:
         self.step_name = step_name
         self.attempt = attempt
         self.executor = executor
+        self.replay = replay
 
     @property
     def inputs(self) -> Any:

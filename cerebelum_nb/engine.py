@@ -1,6 +1,7 @@
 """What runs need, and how one begins: executors, journal, results, the control loop. `Session` plans on top of it."""
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 import threading
@@ -10,13 +11,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from cerebelum_nb.capture.kept import Codes, Payloads
 from cerebelum_nb.config import Settings, from_environment
 from cerebelum_nb.errors import PlanError
+from cerebelum_nb.executors.crew import Crew
 from cerebelum_nb.executors.lanes import Lanes
 from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.model.critical import Outlooks
 from cerebelum_nb.model.plan import Plan
-from cerebelum_nb.protocols import Executor
+from cerebelum_nb.model.pools import Pool
+from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
 from cerebelum_nb.rules.breaker import Breaker
 from cerebelum_nb.rules.inherited import NOTHING, Inherited
 from cerebelum_nb.rules.placement import Places, Wishes
@@ -32,6 +36,7 @@ from cerebelum_nb.runtime.scheduler import Scheduler
 from cerebelum_nb.store.cache import Cache
 from cerebelum_nb.store.journal import Journal, new_id, open_or_set_aside
 from cerebelum_nb.store.mailbox import Mailbox
+from cerebelum_nb.store.outputs import Folder
 from cerebelum_nb.store.results import Archive
 from cerebelum_nb.store.values import Results
 
@@ -51,10 +56,8 @@ class Engine:
         self.on_run: list[Callable[[Run], None]] = []
         self.loop = asyncio.new_event_loop()
         self._local = LocalExecutor()
-        self._remote: dict[str, Executor] = {}
-        places = self.places
-        named = zip(places.executors, places.labels, strict=True)
-        self.breakers = {label: Breaker(label) for name, label in named if name in places.remote}
+        self.pools = Crew(self.settings, self.loop, self._begin)
+        self._remote, self._executor = self.pools.made, self.pools.executor
         self._pump = Pump(self._open_journal)
         self._archive = Archive(self._home, self.settings.runs_in_memory, keep=self.settings.keep_results)
         limit_nbytes, keep = self.settings.cache_mib << 20, self.settings.keep_results
@@ -63,14 +66,29 @@ class Engine:
         self.history = History(lambda: self.journal_path, self._archive, self._home / "journal.db")
         self._thread: threading.Thread | None = None
         self._jobs: set[Job] = set()  # of runs that are not over
+        self._payloads = Payloads()
+        self._telling: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
         self._closed = self._closing = False
 
     @property
     def places(self) -> Places:
         """The executors, by the names people use."""
-        pools = tuple(self.settings.pools)
-        return Places(remote=frozenset({"core", *pools}), executors=("local", "core", *pools))
+        return self.pools.places
+
+    @property
+    def breakers(self) -> dict[str, Breaker]:
+        """Whether executors take work, by the names people use."""
+        return self.pools.breakers
+
+    def add_workers(self, pool: str = "distributed", slots: int = 1, *, env: Mapping[str, str] | None = None) -> Pool:
+        """Start more workers, in a new pool where there is none of this name; see `Crew.add`.
+
+        Raises:
+            PlanError: It cannot be a pool, or gets too large.
+            ExecutorError: Core did not start.
+        """
+        return self.pools.add(pool, slots, env=env)
 
     executors = property(lambda self: self.places.labels, doc="Names to offer for a step: ``local``, ``distributed``.")
 
@@ -96,16 +114,13 @@ class Engine:
         Raises:
             PlanError: The session is closed.
         """
+        self._begin()
         with self._lock:
-            if self._closed:
-                raise PlanError("this session is closed")
-            self._start_thread()
             number = len(self.runs) + 1
         run_id, parent = asked.run_id or new_id(), asked.parent
         places = self.places
         remote = [name for name in places.executors if name != "local"]
-        breakers = {places.resolve(label): breaker for label, breaker in self.breakers.items()}
-        lanes = Lanes(self._local, self._executor, remote, self.loop, breakers)
+        lanes = Lanes(self._local, self._executor, remote, self.loop, self.pools.by_lane)
         scheduler = Scheduler(
             made, poke=lanes.pokes, stop=lanes.stop, urgent=self._pump.urgent, later=self.later, reach=lanes
         )
@@ -113,9 +128,13 @@ class Engine:
         keys = inherits.keys_in(run_id)
         job = Job(run_id, made, scheduler, root, keys)
         job.later = self.later
+        job.files = Folder(self._home, run_id, self.settings.output_mib << 20)
+        codes = Codes(self._payloads)
+        job.sends = codes.note
         if parent is not None and asked.goes_on:
             job.past = {t: list(parent.pauses[name]) for t, name in enumerate(made.names) if name in parent.pauses}
         results = Results(self._archive, run_id, scheduler.values, origin)
+        results.codes = codes
         if made.cached:
             job.cache = results.cache = Lookups(self.cache, job, fresh=asked.fresh, again=asked.again)
         run = Run(
@@ -133,8 +152,8 @@ class Engine:
             about=lambda: about_now(run_id, made, wishes, root, asked.ran),
             parent=parent,
         )
-        run.keys, job.crash, run.ran_before = keys, run.crash, asked.ran
-        run.left_over = asked.left_over
+        run.keys, job.crash, run.ran_before, run.codes = keys, run.crash, asked.ran, codes
+        run.left_over, run.files = asked.left_over, job.files
         scheduler.ran_before = {made.number_of(name): ran for name, ran in asked.ran.items() if name in made.names}
         lanes.serve(job)
         run.on_end.append(lambda _: self._ended(job, results))
@@ -172,13 +191,40 @@ class Engine:
 
     # -- parts
 
-    def _executor(self, name: str) -> Executor:
-        if name not in self._remote:
-            from cerebelum_nb.executors.core import CoreExecutor  # noqa: PLC0415  heavy; only when something is remote
+    def is_up(self, executor: str) -> bool:
+        """Whether somebody has used a remote executor in this session."""
+        return executor in self._remote
 
-            slots = self.settings.pools.get(name, self.settings.workers)
-            self._remote[name] = CoreExecutor(slots=slots, name=name, silent_s=self.settings.core_silent_s)
-        return self._remote[name]
+    def shares(self, executor: str) -> bool:
+        """Whether a remote executor's workers share memory with this process."""
+        pool = self.settings.pools.get(executor)
+        return pool is None or (pool.trust == "trusted" and not pool.core)
+
+    def carry(self, attempt: Attempt, signals: Signals) -> "concurrent.futures.Future[Outcome]":
+        """Have an attempt run that is no run's. From any thread; cancelling what is returned stops it.
+
+        Raises:
+            PlanError: The session is closed.
+        """
+        self._begin()
+
+        async def carried() -> Outcome:
+            executor = self._executor(attempt.pool)
+            await executor.start()
+            return await executor.run(attempt, signals)
+
+        return asyncio.run_coroutine_threadsafe(carried(), self.loop)
+
+    def say(self, attempt: Attempt, after_s: float, answer: Answer) -> None:
+        """End a pause of such an attempt, after a while. From any thread."""
+        said = attempt.run, attempt.task, attempt.number, answer
+
+        def tell() -> None:
+            telling = self.loop.create_task(self._executor(attempt.pool).answer(*said))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+
+        self.later(after_s, tell)
 
     def _warm_up(self, made: Plan) -> None:
         """Start remote executors while the first local steps run."""
@@ -192,6 +238,13 @@ class Engine:
             warnings.warn_explicit(said, UserWarning, "cerebelum_nb", 1)  # no line of ours is of use to anybody
         self.history.tidy(self.settings.keep_days, self.settings.keep_mib << 20)
         return journal
+
+    def _begin(self) -> None:
+        """Have the control loop run. Raises where the session is closed."""
+        with self._lock:
+            if self._closed:
+                raise PlanError("this session is closed")
+            self._start_thread()
 
     def _start_thread(self) -> None:
         if self._thread is None:

@@ -16,7 +16,7 @@ class Outcome:
     """What an attempt gave back.
 
     Attributes:
-        value: The step's result; only for ``ok``.
+        value: The step's result; only for ``ok``. A `codec.Large` stands for one that stays in shared memory.
         error: What happened; for everything but ``ok``.
         run_s: Seconds the step's own code ran, measured where it ran; 0 where nobody measured.
         nbytes: Size of the encoded result that crossed a boundary; 0 for none.
@@ -43,11 +43,12 @@ class Attempt:
     Attributes:
         function: The step's function as the person wrote it, sync or async.
         args: What to call it with, in order. Where `context_at` is a number, that place holds None and takes the
-            context.
+            context. An executor with ``takes_large`` may find a `codec.Large` here, which `codec.whole` reads.
         kwargs: Keyword arguments; the context may be here under `context_key`.
         fields: What a `Context` is made from, the inputs included: see `cerebelum_nb.context.Context`.
         once: It must never run twice: once it is on its way, it counts as begun.
         undo: What undoes the step, if anything: it must be able to follow the step to where that runs.
+        sends: Told task, number and what is sent of the function (a `capture.Shipped`), by an executor that sends it.
     """
 
     run: str
@@ -62,6 +63,7 @@ class Attempt:
     fields: Mapping[str, Any] = field(default_factory=dict)
     once: bool = False
     undo: Callable[..., Any] | None = None
+    sends: Callable[[int, int, Any], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,9 @@ class Signals(Protocol):
 
     def output(self, stream: Stream, text: str) -> None:
         """The step printed something."""
+
+    def displayed(self, bundle: Mapping[str, bytes]) -> None:
+        """The step displays something: mime type to content, see `rich`; nothing, to take back what it has shown."""
 
     def progress(self, done: float, text: str) -> None:
         """The step says how far it is, 0 to 1."""

@@ -4,14 +4,17 @@ HMAC-SHA256 under a key that is made when Core starts and never leaves the pipes
 It says who made the bytes; it does not hide them: they never leave this machine.
 """
 
+import hashlib
 import hmac
 import os
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from cerebelum_nb.errors import PayloadRejected
 
 KEY_NBYTES = 32
 TAG_NBYTES = 32
+_BLOCK_NBYTES = 64  # of SHA-256
 _SMALL = 1 << 16  # bytes that are copied to save the making of an object
 
 Direction = Literal["to worker", "to kernel", "code"]
@@ -30,6 +33,12 @@ class Address(NamedTuple):
 def new_key() -> bytes:
     """A fresh key for one Core and its workers."""
     return os.urandom(KEY_NBYTES)
+
+
+@lru_cache(maxsize=512)
+def worker_key(key: bytes, worker: str) -> bytes:
+    """The key that one worker seals with: others, which have keys of their own, cannot say anything in its name."""
+    return hmac.digest(key, b"cerebelum worker key\0" + worker.encode(), "sha256")
 
 
 def seal(key: bytes, address: Address, body: bytes) -> bytes:
@@ -57,8 +66,19 @@ def _tag(key: bytes, address: Address, body: bytes | memoryview) -> bytes:
     run, task, attempt, direction, codec = address
     # Free text has its length before it: ("ab", "c") and ("a", "bc") must not seal alike.
     head = f"{task}:{attempt}:{direction}:{len(run)}:{run}:{len(codec)}:{codec}:".encode("utf-8", "surrogatepass")
+    begun, ending = _begun(key)
+    digest, ending = begun.copy(), ending.copy()
     if len(body) <= _SMALL:
-        return hmac.digest(key, head + body, "sha256")
-    digest = hmac.new(key, head, "sha256")
-    digest.update(body)
-    return digest.digest()
+        digest.update(head + body)
+    else:
+        digest.update(head)
+        digest.update(body)
+    ending.update(digest.digest())
+    return ending.digest()
+
+
+@lru_cache(maxsize=512)
+def _begun(key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    """Both hashes of an HMAC (RFC 2104), the key taken in already: half of what a small message's tag costs."""
+    key = (key if len(key) <= _BLOCK_NBYTES else hashlib.sha256(key).digest()).ljust(_BLOCK_NBYTES, b"\0")
+    return hashlib.sha256(bytes(b ^ 0x36 for b in key)), hashlib.sha256(bytes(b ^ 0x5C for b in key))

@@ -1,16 +1,29 @@
 import asyncio
-import datetime
+import collections
+import contextlib
+import datetime as dt
 import decimal
+import enum
+import fractions
 import math
+import pathlib
+import pickle
+import re
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import uuid
+import zoneinfo
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cerebelum_nb.codec import decode, encode
-from cerebelum_nb.errors import WireError
+from cerebelum_nb.codec import apart, decode, encode, together
+from cerebelum_nb.errors import PayloadRejected, WireError
 
 PLAIN = [
     None,
@@ -49,19 +62,67 @@ PLAIN = [
     {"$int": "ff", "b": 1},
     {"status": "sleep", "__cerebelum_approval_request__": True},
 ]
-PICKLED = [
-    {1: "a", None: 2, (1, 2): 3},
+
+
+class Colour(enum.Enum):
+    RED = (1,)
+    BLUE = "b"
+
+
+TAGGED = [
+    {1: "a", None: 2, (1, 2): 3, 1.5: {}, frozenset({1}): 0},
+    {"$items": [[1, 2]]},
     {1, 2},
     frozenset({"a"}),
+    {(1, frozenset())},
     bytearray(b"xy"),
+    b"z" * 10_000,
+    [bytearray(10_000), b"y" * 5_000],
     1 + 2j,
+    complex(-0.0, math.inf),
     range(5),
-    datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+    range(2**70, 0, -1),
+    slice(1, None, 2),
+    ...,
+    dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+    dt.datetime(2026, 10, 25, 2, 30, 0, 123456, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"), fold=1),
+    dt.datetime(1, 1, 1),  # noqa: DTZ001  also without a zone
+    dt.datetime.max,  # noqa: DTZ901  the same
+    dt.datetime(2026, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=-3, seconds=1))),
+    dt.datetime(2026, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=2), "CEST")),
+    dt.date(2026, 2, 28),
+    dt.time(1, 2, 3, 4, tzinfo=dt.UTC, fold=1),
+    dt.timedelta(-1, 5, 7),
     decimal.Decimal("1.10"),
+    decimal.Decimal("-0"),
+    decimal.Decimal("-Infinity"),
+    fractions.Fraction(1, 3),
+    uuid.UUID(int=5),
+    pathlib.Path("/a/../b c"),
+    pathlib.PureWindowsPath("c:/x"),
+    Colour.RED,
+    {Colour.BLUE: [Colour.RED]},
+    signal.SIGINT,
+    socket.AF_INET,
+    collections.deque([1, (2,)], maxlen=3),
+    collections.OrderedDict([("b", 1), (2, "a")]),
+    collections.Counter("aab"),
+    np.float64(-0.0),
+    np.int8(3),
+    np.bool_(True),
+    np.str_("a\0"),
+    np.bytes_(b""),
+    np.datetime64("2026-01-01T00:00", "m"),
+    np.complex64(1j),
+    np.longdouble(1) / 3,
+]
+PICKLED = [
     "\ud800 alone",
     ["\udfff"],
     {"\ud800": 1},
-    np.float64(1.5),
+    re.IGNORECASE | re.MULTILINE,
+    collections.defaultdict(list, {"a": [1]}),
+    ValueError,
 ]
 
 
@@ -86,6 +147,16 @@ def test_plain_values_come_back_the_same_without_pickle(value):
 
     assert encoded.codec in {"json", "json+"}
     assert same(decode(encoded.codec, encoded.data), value)
+
+
+@pytest.mark.parametrize("value", TAGGED, ids=lambda v: f"{v!r:.40}")
+def test_values_that_json_has_no_word_for_come_back_the_same_without_pickle(value):
+    encoded = encode(value)
+
+    assert encoded.codec in {"json+", "parts"}
+    back = decode(encoded.codec, encoded.data, safe_only=True)
+    assert same(back, value)
+    assert repr(back) == repr(value) or isinstance(value, set | frozenset)
 
 
 @pytest.mark.parametrize("value", PICKLED, ids=ascii)
@@ -153,21 +224,152 @@ def test_arrays_travel_raw_and_can_be_written_to(array):
     encoded = encode(array)
     back = decode(encoded.codec, encoded.data)
 
-    assert encoded.codec == "numpy"
+    assert encoded.codec in {"parts", "json+"}
     assert (back.dtype, back.shape, back.flags.writeable) == (array.dtype, array.shape, True)
     np.testing.assert_array_equal(back, array)
     assert back.flags.f_contiguous == array.flags.f_contiguous or not array.flags.c_contiguous
 
 
-def test_object_arrays_masked_arrays_and_nested_arrays_go_by_pickle():
-    for value in (
-        np.array([1, None], dtype=object),
-        np.ma.masked_array([1, 2], mask=[True, False]),
-        {"a": np.arange(3)},
-    ):
+SPECIAL_ARRAYS = [
+    np.array([1, None, "a", [2], (3,), -0.0], dtype=object).reshape(2, 3),
+    np.asfortranarray(np.array([[1, None], ["a", 2**80]], dtype=object)),
+    np.array(None, dtype=object),
+    np.array([], dtype=object),
+    np.ma.masked_array([1, 2], mask=[True, False], fill_value=7),
+    np.ma.masked_array([[1.5, 2]], hard_mask=True),
+    np.ma.masked_array(np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]), mask=[(True, False)]),
+    np.rec.array([(1, "x")], dtype=[("n", "i4"), ("s", "U3")]),
+    np.zeros(3, dtype=np.dtype([("a", "u1"), ("b", "f8")], align=True)),
+    np.zeros(2, dtype=[(("a title", "a"), "i4"), ("b", [("c", "f4", (2, 3))])]),
+    np.array([], dtype="U"),
+    np.array(["", ""], dtype="S0"),
+    np.arange(3, dtype=">i8"),
+    np.arange(10)[::-2],
+    np.broadcast_to(np.arange(3), (4, 3)),
+    np.zeros((2, 0, 3), order="F"),
+    np.array([b"\0a", b"b\0"], dtype="V2"),
+]
+
+
+@pytest.mark.parametrize("array", SPECIAL_ARRAYS, ids=lambda a: f"{type(a).__name__} {a.dtype}{a.shape}"[:50])
+def test_every_kind_of_array_goes_without_pickle_alone_and_inside_of_something(array):
+    for value, find in ((array, lambda v: v), ({"a": [1, (array,)]}, lambda v: v["a"][1][0])):
         encoded = encode(value)
-        assert encoded.codec == "pickle"
-        assert type(decode(encoded.codec, encoded.data)) is type(value)
+        back = find(decode(encoded.codec, encoded.data, safe_only=True))
+
+        assert type(back) is type(array)
+        assert (back.dtype, back.shape, back.flags.writeable) == (array.dtype, array.shape, True)
+        np.testing.assert_array_equal(np.ma.getdata(back), np.ma.getdata(array))
+        np.testing.assert_array_equal(np.ma.getmask(back), np.ma.getmask(array))
+        assert repr(back) == repr(array).replace(", 'aligned': True", "")
+
+
+def test_what_one_process_holds_twice_is_one_thing_where_it_arrives():
+    row, array = {"a": 1}, np.arange(2)
+    for value in ([row, row], [array, array], {"a": row, "b": (row,)}):
+        first, second = decode(*_pair(value)).values() if isinstance(value, dict) else decode(*_pair(value))
+        assert (second[0] if isinstance(second, tuple) else second) is first
+    halves = []
+    for _ in range(100):  # written out, it would have 2**100 places
+        halves = [halves, halves]
+    assert decode(*_pair(halves))[0] is not None
+
+
+def test_the_arguments_of_a_step_know_nothing_of_each_other():
+    row = {"a": [1]}
+
+    encoded = encode([[row, row], {}, {"inputs": row}], levels=2)
+
+    assert encoded.codec == "json"
+
+
+def test_large_buffers_stand_beside_a_pickle_and_can_be_written_to():
+    class Box:
+        def __init__(self, inside):
+            self.inside = inside
+
+    encoded = encode(Box(np.arange(10_000)))
+    back = decode(*_pair(Box(np.arange(10_000)))).inside
+
+    assert encoded.codec == "pickle5"
+    np.testing.assert_array_equal(back, np.arange(10_000))
+    assert back.flags.writeable
+
+
+def test_apart_copies_nothing_and_together_reads_without_a_copy():
+    array = np.arange(100_000.0)
+    array.flags.writeable = False
+
+    parts = apart({"a": array, "b": b"x" * 9_000})
+    back = together(parts.codec, parts.head, parts.buffers)
+
+    assert np.shares_memory(back["a"], array)
+    assert not back["a"].flags.writeable
+    assert back["b"] == b"x" * 9_000
+
+
+class Bomb:
+    def __reduce__(self):
+        return (pathlib.Path.touch, (pathlib.Path(BOMB),))
+
+
+BOMB = "/nowhere/it went off"
+
+
+@pytest.mark.parametrize("codec", ["pickle", "pickle5"])
+def test_a_pickle_from_a_place_that_is_not_trusted_is_refused_unread(codec, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "BOMB", str(tmp_path / "bomb"))
+    data = pickle.dumps(Bomb())
+
+    with pytest.raises(PayloadRejected, match="a pickle, which can run code"):
+        decode(codec, data, safe_only=True)
+    with pytest.raises(PayloadRejected, match="a pickle, which can run code"):
+        together("pickle", data, [], safe_only=True)
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("codec", "data"),
+    [
+        ("json", b"{"),
+        ("json", b"[" * 100_000),
+        ("json+", b'{"$enum": ["antigravity", "Colour", "RED"]}'),
+        ("json+", b'{"$enum": ["os", "system", "RED"]}'),
+        ("json+", b'{"$array": ["|O", [1], "C", 0]}'),
+        ("json+", b'{"$array": ["<f8", [1], "C", 0]}'),
+        ("json+", b'{"$scalar": ["|O", "AAAAAAAAAAA="]}'),
+        ("json+", b'{"$set": [[1]]}'),
+        ("json+", b'{"$raw": 3}'),
+        ("json+", b'{"$raw": "x"}'),
+        ("parts", b""),
+        ("parts", b"\xff\xff\xff\xff"),
+        ("parts", b"\x00\x00\x00\x01" + bytes(8)),
+        ("numpy", b'\x00\x00\x00\x0c["|O",[1],1]' + bytes(8)),
+    ],
+)
+def test_damaged_and_hostile_values_are_refused_where_nobody_is_trusted(codec, data):
+    with pytest.raises(PayloadRejected):
+        decode(codec, data, safe_only=True)
+    assert "antigravity" not in sys.modules
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_flipped_bytes_give_a_value_or_a_refusal(data):
+    value = {"a": np.arange(3), "t": (1, {2}), "d": dt.date(2026, 1, 1), "m": np.ma.masked_array([1], mask=[True])}
+    encoded = bytearray(encode(value).data)
+    for _ in range(data.draw(st.integers(1, 4))):
+        encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(PayloadRejected):
+        decode("parts", bytes(encoded), safe_only=True)
+
+
+def test_what_was_kept_by_an_earlier_version_is_read():
+    head = b'["<i4",[2,2],"F"]'
+    data = len(head).to_bytes(4, "big") + head + np.arange(4, dtype="<i4").tobytes()
+
+    np.testing.assert_array_equal(decode("numpy", data), np.arange(4).reshape(2, 2, order="F"))
 
 
 def test_what_cannot_be_sent_is_named_with_its_path_and_type():

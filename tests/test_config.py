@@ -1,11 +1,13 @@
 """Where settings come from: the nearest file, the environment in it, then variables."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from cerebelum_nb import PlanError, Session, step, workflow
-from cerebelum_nb.config import Settings, from_environment
+from cerebelum_nb.config import Settings, cores, from_environment
+from cerebelum_nb.model.pools import Pool
 
 FILE = """
 [tool.cerebelum]
@@ -67,8 +69,15 @@ def test_variables_go_before_the_file(project, monkeypatch):
         ("[tool.cerebelum]\nstrategy = 'local'", "strategy in [tool.cerebelum] is a table of step to executor"),
         ("[tool.cerebelum]\nhome = 3", "home in [tool.cerebelum] is text, not 3"),
         ("[tool.cerebelum]\npools = 2", "pools in [tool.cerebelum] is a table of pool to its number of workers"),
-        ("[tool.cerebelum.pools]\ngpu = 0", "gpu = 0 is not a number of worker processes"),
+        ("[tool.cerebelum.pools]\ngpu = -1", "gpu = -1 is not a number of worker processes"),
         ("[tool.cerebelum.pools]\nlocal = 1", "a pool cannot be called 'local'"),
+        ("[tool.cerebelum.pools]\nprocesses = 1", "a pool cannot be called 'processes'. That name is taken."),
+        ("[tool.cerebelum.pools.gpu]\nslot = 1", "slot of pool 'gpu' is not known. Did you mean 'slots'?"),
+        ("[tool.cerebelum.pools.gpu]\nenv = {A = '1'}", "pool 'gpu' needs its number of workers: slots = 1, or 0"),
+        ("[tool.cerebelum.pools]\ngpu = {slots=1, env={A=1}}", "of pool 'gpu': A is text, not 1"),
+        ("[tool.cerebelum.pools]\ngpu = {slots=1, trust='some'}", "'gpu' is neither 'trusted' nor 'untrusted'"),
+        ("[tool.cerebelum.pools]\ngpu = {slots=1, price=-1}", "of pool 'gpu' is not a price"),
+        ("[tool.cerebelum.pools]\ngpu = {slots=1, clearance='pii'}", "of pool 'gpu' is not a list of words"),
         ("[tool]\ncerebelum = 3", "[tool.cerebelum] is a table, not 3"),
         ("[tool.cerebelum", "pyproject.toml cannot be read: "),
     ],
@@ -80,6 +89,31 @@ def test_a_file_that_makes_no_sense_is_refused_with_its_key(project, text, messa
         from_environment()
 
     assert message in str(caught.value)
+
+
+def test_pools_are_a_number_or_a_table_and_settings_take_the_same_by_hand(project):
+    (project / "pyproject.toml").write_text(
+        "[tool.cerebelum]\nprocesses = 3\n[tool.cerebelum.pools]\ngpu-worker-pool = 0\n"
+        "[tool.cerebelum.pools.eu]\nslots = 2\nenv = {A = '1'}\nclearance = ['pii']\nprice = 2\ntrust = 'untrusted'\n",
+        "utf-8",
+    )
+    eu = {"slots": 2, "env": {"A": "1"}, "clearance": ["pii"], "price": 2, "trust": "untrusted"}
+
+    found = from_environment()
+
+    assert found.pools == {
+        "gpu-worker-pool": Pool("gpu-worker-pool", 0),
+        "eu": Pool("eu", 2, {"A": "1"}, ("pii",), 2.0, "untrusted"),
+    }
+    assert found.processes == 3
+    assert Settings(pools={"gpu-worker-pool": 0, "eu": eu}).pools == found.pools
+    with pytest.raises(PlanError, match=r"Settings\(pools=...\): a = 'x' is not a number of worker processes"):
+        Settings(pools={"a": "x"})
+
+
+def test_as_many_workers_as_processors_that_one_may_use():
+    assert Settings().workers == Settings().processes == cores()
+    assert 1 <= cores() <= len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +155,7 @@ def test_the_configuration_is_stronger_than_a_decorator_and_weaker_than_the_run(
 def test_a_pool_has_workers_of_its_own_and_is_named_like_any_executor(tmp_path):
     big = step(name="big", executor="gpu-worker-pool")(lambda context: __import__("os").getpid())
     small = step(name="small", executor="distributed")(lambda context: __import__("os").getpid())
-    session = Session(Settings(home=tmp_path, pools={"gpu-worker-pool": 1}))
+    session = Session(Settings(home=tmp_path, workers=2, pools={"gpu-worker-pool": 1}))
     run = session.run(workflow(name="w")(lambda wf: wf.timeline([[big, small]])), {})
 
     outputs = run.result(60).outputs

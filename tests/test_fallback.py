@@ -169,7 +169,9 @@ def test_who_waits_for_a_core_that_is_still_starting_runs_here_when_the_time_is_
     run = small.run(flow(one))
 
     assert run.result(DEADLINE).output == {"ok": os.getpid()}
-    assert moves(run) == [("one", "local", "'distributed' did not take it: no worker within 0.3 s (0 registered)")]
+    assert moves(run) == [
+        ("one", "local", "'distributed' did not take it: no worker (0 registered): nobody took it within 0.3 s")
+    ]
     go.set()
 
 

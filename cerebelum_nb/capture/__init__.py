@@ -143,6 +143,18 @@ def _made(parts: Payload) -> Callable[..., Any]:
         raise CaptureError(f"the worker cannot import module {name!r} ({exc}). {modules.remedy(name)}") from exc
 
 
+def again(payload: bytes, loads: Callable[[bytes], Any]) -> tuple[Callable[..., Any], dict[str, modules.Stamp]]:
+    """A shipped function made again where it came from, and its local modules as they were: they stay as loaded here.
+
+    Args:
+        loads: Reads what travels by value.
+    """
+    parts = msgspec.msgpack.decode(payload, type=Payload)
+    for name, text in parts.sources.items():
+        linecache.cache.setdefault(name, (len(text), None, text.splitlines(keepends=True), name))
+    return _by_name(parts.module, parts.qualname) if parts.module else loads(parts.pickled), parts.files
+
+
 # by name ------------------------------------------------------------------------------------------------------------
 
 

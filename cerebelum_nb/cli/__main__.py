@@ -10,9 +10,12 @@ import click
 
 from cerebelum_nb import __version__
 from cerebelum_nb.cli import follow
+from cerebelum_nb.cli.core_serve import core, worker
 from cerebelum_nb.cli.load import choose, module, workflows
 from cerebelum_nb.cli.project import Project, value
+from cerebelum_nb.cli.replay import replay
 from cerebelum_nb.cli.target import Refused, Request, Target, inputs, strategy, target
+from cerebelum_nb.cli.workers import add_to, workers
 from cerebelum_nb.model import lines
 from cerebelum_nb.protocols import Answer
 
@@ -37,7 +40,7 @@ def _asks(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--strategy", "pairs", metavar="STEP=EXECUTOR,...", multiple=True,
-            help="Where steps run this time: local or distributed; `default` stands for steps that say nothing.",
+            help="Where steps run this time: local, distributed, processes or a pool; `default` stands for the others.",
         ),
         click.option("--until", metavar="STEP", help="Run only this step and what it needs."),
         click.option("--fresh", is_flag=True, help="Take nothing from the cache; results are kept anew."),
@@ -231,6 +234,13 @@ def _through(where: Target, verb: str, asked: Request, **options: Any) -> int:
 def _done(code: int) -> None:
     sys.stdout.flush()
     click.get_current_context().exit(code)
+
+
+cerebelum.add_command(core)
+add_to(core)
+cerebelum.add_command(worker)
+cerebelum.add_command(workers)
+cerebelum.add_command(replay)
 
 
 def main() -> None:

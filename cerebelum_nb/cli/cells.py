@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-_STARTS: Final = frozenset({"run", "execute", "rerun", "resume", "compensate", "apply"})
-_RUN_MAGIC: Final = re.compile(r"%cerebelum_run\b|%cerebelum\s+(?:rerun|resume|compensate|compare|approve|reject)\b")
-_RUN_CALL: Final = re.compile(r"\.(?:run|execute|rerun|resume|compensate(?=\s*\(\s*\)))\s*\(")
+_STARTS: Final = frozenset({"run", "execute", "rerun", "resume", "compensate", "apply", "replay"})
+_RUN_MAGIC: Final = re.compile(
+    r"%cerebelum_run\b|%cerebelum\s+(?:rerun|resume|compensate|compare|replay|approve|reject)\b"
+)
+_RUN_CALL: Final = re.compile(r"\.(?:run|execute|rerun|resume|replay|compensate(?=\s*\(\s*\)))\s*\(")
 _LINE_MAGIC: Final = re.compile(
     r"^(?P<indent>\s*)(?P<target>[\w\s,.\[\]]+=\s*)?(?P<magic>[%!?](?!=).*|[\w.]+\?\??\s*)$"
 )

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cerebelum_nb.core.spawn import Nursery
+from cerebelum_nb.wire.ledger import NBYTES, Ledger
 
 SOCKET = "core.sock"
 LOG = "core.log"
 HANDED = "handed"
 _PARENT_POLL_S = 0.25
+_LET_GO_S = 2.0
 
 
 def main() -> None:
@@ -45,6 +47,8 @@ def main() -> None:
 def _serve(said: dict[str, Any], directory: Path, nursery: Nursery) -> None:
     """Spawn workers, watch the kernel, and only then load gRPC: the three take their time side by side."""
     threading.Thread(target=_watch, args=(said["kernel"], directory, nursery), name="lifeline", daemon=True).start()
+    nursery.env, nursery.segments, nursery.kernel = said["env"], said["segments"], said["kernel"]
+    nursery.large_nbytes = said["large_nbytes"]
     processes = [nursery.spawn() for _ in range(said["slots"])]
 
     import asyncio  # noqa: PLC0415  see above
@@ -58,17 +62,18 @@ def _serve(said: dict[str, Any], directory: Path, nursery: Nursery) -> None:
         place=Place(tuple(map(os.fsencode, said["path"])), os.fsencode(said["cwd"])),
         log=directory / LOG,
         nursery=nursery,
-        handed=_shared(directory / HANDED),
+        handed=Ledger(_shared(directory / HANDED)),
+        silent_s=said["worker_silent_s"],
     )
     # It ends from inside: to take a gRPC server and a loop down in order would only take time.
     asyncio.run(serve(settings, processes, directory / SOCKET, _say_ready, lambda: _end(directory, nursery)))
 
 
 def _shared(path: Path) -> mmap.mmap:
-    """A few bytes that the kernel, which made the file, can read also when we are dead."""
+    """Bytes that the kernel, which made the file, can read also when we are dead."""
     fd = os.open(path, os.O_RDWR)
     try:
-        return mmap.mmap(fd, 8)
+        return mmap.mmap(fd, NBYTES)
     finally:
         os.close(fd)
 
@@ -97,6 +102,11 @@ def _watch(kernel: int, directory: Path, nursery: Nursery) -> None:
 def _end(directory: Path, nursery: Nursery) -> NoReturn:
     """Leave nothing behind: no worker, no child of one, no file."""
     nursery.end()
+    if nursery.segments:  # a kernel that lives takes over first what it needs of them, and then lets go of us
+        until = time.monotonic() + _LET_GO_S
+        while os.getppid() == nursery.kernel and time.monotonic() < until and not select.select([0], [], [], 0.02)[0]:
+            pass
+        shutil.rmtree(nursery.segments[0], ignore_errors=True)
     for _ in range(10):  # a file may appear while its directory goes
         shutil.rmtree(directory, ignore_errors=True)
         if not directory.exists():

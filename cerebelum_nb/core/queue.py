@@ -5,13 +5,17 @@ first may have begun and is lost; the others have not, and go back to the front 
 
 A paused step stays in its worker, which is set aside: it does not count, and another slot may be opened for what waits.
 When the step goes on there may be more workers at work than slots for a while; so one that is still aside when its
-step ends is closed, and one whose place nobody took is taken back.
+step ends is closed, and one whose place nobody took is taken back. A slot that is not wanted any more is set aside too,
+for good.
 """
 
 import itertools
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from cerebelum_nb.core.turns import Turns
 
 TERMINATE_AFTER_S = 0.5  # a step that is asked to stop has this long until its worker gets SIGTERM
 KILL_AFTER_S = 1.5  # and this long until its worker's group gets SIGKILL
@@ -53,6 +57,11 @@ class SlotState:
     aside: bool = False  # it does not count: its step is paused, or was when others took its place
     holding: deque[int] = field(default_factory=deque)
     stillborn: int = 0
+    leaving: bool = False  # it is set aside for good
+    draining: bool = False  # its worker gets nothing more, and another one takes its place
+    done: int = 0  # attempts that ended in it
+    slow: bool = False  # what it runs takes longer than was thought
+    alone: bool = False  # it gets one attempt at a time: none can be taken back from where its worker is
 
 
 class Queue:
@@ -60,7 +69,7 @@ class Queue:
 
     Args:
         slots: The first slots' numbers; as many count at once.
-        window: Attempts a slot holds at once.
+        window: Attempts a slot holds at once. May be changed at any time.
     """
 
     def __init__(self, slots: range, window: int = 1) -> None:
@@ -68,28 +77,36 @@ class Queue:
         self._closing: set[int] = set()  # their workers are asked to end
         self._at_once = len(slots)
         self._counted = len(slots)
-        self._window = window
-        self._pending: deque[int] = deque()
+        self.window = window
+        self._pending = Turns()
+        self._run_of: dict[int, str] = {}  # of all attempts that wait or are held
+        self._draining: set[int] = set()
+        self._retiring: set[int] = set()  # of these, whose worker was told to end
         self._where: dict[int, int] = {}
         self._stopping: dict[int, float] = {}  # attempt -> when the stop was asked
         self._told: dict[int, Harsher] = {}
 
-    def add(self, attempt: int) -> None:
-        """A new attempt waits."""
-        self._pending.append(attempt)
+    def add(self, attempt: int, run: str = "") -> None:
+        """A new attempt waits. Runs take turns."""
+        self._run_of[attempt] = run
+        self._pending.add(attempt, run)
 
     def give(self) -> list[Given]:
         """Hand waiting attempts to slots with room, the emptiest first. A slot that still starts gets its first too."""
         given: list[Given] = []
-        while self._pending and (free := [slot for slot, state in self._slots.items() if _is_open(state)]):
+        while self._pending.count and (free := [slot for slot, state in self._slots.items() if self._has_room(state)]):
             slot = min(free, key=self._load)
-            if len(self._slots[slot].holding) >= self._window:
-                break
-            attempt = self._pending.popleft()
+            attempt = self._pending.next()
             self._slots[slot].holding.append(attempt)
             self._where[attempt] = slot
             given.append(Given(slot, attempt))
         return given
+
+    def _has_room(self, state: SlotState) -> bool:
+        """Whether a slot takes one more: nothing is put behind what takes long, or before a worker that starts."""
+        if state.vacant or state.aside or state.draining:
+            return False
+        return len(state.holding) < (self.window if state.ready and not state.slow and not state.alone else 1)
 
     def _load(self, slot: int) -> tuple[int, bool]:
         state = self._slots[slot]
@@ -98,16 +115,79 @@ class Queue:
     def opened(self) -> list[int]:
         """Open slots for attempts that wait while workers are set aside; each is vacant until a worker has `joined`."""
         new: list[int] = []
-        while len(new) < len(self._pending) and self._counted < self._at_once:
-            slot = next(n for n in itertools.count(1) if n not in self._slots and n not in self._closing)
-            self._slots[slot] = SlotState(vacant=True)
-            self._counted += 1
-            new.append(slot)
+        while len(new) < self._pending.count and self._counted < self._at_once:
+            new.append(self._open())
         return new
+
+    def _open(self) -> int:
+        slot = next(n for n in itertools.count(1) if n not in self._slots and n not in self._closing)
+        self._slots[slot] = SlotState(vacant=True)
+        self._counted += 1
+        return slot
+
+    def resize(self, at_once: int) -> tuple[list[int], list[int]]:
+        """Have so many slots count at once: the slots that are opened, vacant until a worker has `joined`; those gone.
+
+        Of too many, those with the least to do leave; a worker that leaves ends when `closed` names it.
+        """
+        self._at_once = at_once
+        gone = self._shrunk()
+        return [self._open() for _ in range(at_once - self._counted)], gone
+
+    def remove(self, slot: int) -> list[int]:
+        """Have one slot less, this one; the slots that are gone at once, since no worker is in them."""
+        state = self._slots.get(slot)
+        if state is None or state.leaving:
+            return []
+        gone = self._leave(slot)
+        self._at_once = max(0, self._at_once - 1)
+        return gone + self._shrunk()
+
+    def _shrunk(self) -> list[int]:
+        gone = []
+        while self._counted > self._at_once:
+            slot = min((slot for slot, state in self._slots.items() if not state.aside), key=self._least)
+            gone += self._leave(slot)
+        return gone
+
+    def _least(self, slot: int) -> tuple[int, bool, bool]:
+        state = self._slots[slot]
+        return len(state.holding), not state.vacant, state.ready
+
+    def _leave(self, slot: int) -> list[int]:
+        state = self._slots[slot]
+        if not state.aside:
+            self._counted -= 1
+        if state.vacant:
+            del self._slots[slot]
+            return [slot]
+        state.aside = state.leaving = True
+        return []
+
+    def drain(self, slot: int) -> bool:
+        """Give a slot's worker nothing more: it ends when `drained` names it, and another one follows."""
+        state = self._slots.get(slot)
+        if state is None or state.vacant or state.leaving:
+            return False
+        state.draining = True
+        self._draining.add(slot)
+        return True
+
+    def drained(self) -> list[int]:
+        """Slots whose workers have done what they had, and are to end; each is named once."""
+        if not self._draining:
+            return []
+        found = [n for n in self._draining - self._retiring if not self._slots[n].holding]
+        self._retiring.update(found)
+        return found
 
     def joined(self, slot: int) -> None:
         """A worker was put into a slot that had none."""
         self._slots[slot].vacant = False
+
+    def one_by_one(self, slot: int) -> None:
+        """Give a slot one attempt at a time, whatever the window is."""
+        self._slots[slot].alone = True
 
     def ready(self, slot: int) -> None:
         """The slot's worker has started."""
@@ -123,6 +203,29 @@ class Queue:
         """The attempts that the slot's worker has, or gets when it is ready."""
         return tuple(self._slots[slot].holding)
 
+    def crowded(self) -> list[int]:
+        """Slots whose workers have more than what they run."""
+        return [slot for slot, state in self._slots.items() if len(state.holding) > 1 and state.ready]
+
+    def take_back(self, slot: int, count: int) -> list[int]:
+        """The last `count` attempts that a slot holds will not begin there: they wait again, before all others.
+
+        Returns:
+            Those of them that were to be stopped: they have ended.
+        """
+        state, stopped = self._slots[slot], []
+        for attempt in list(state.holding)[len(state.holding) - count :][::-1]:
+            stops, run = attempt in self._stopping, self._run_of[attempt]
+            self.finish(attempt)
+            state.done -= 1
+            if stops:
+                stopped.append(attempt)
+            else:
+                self._run_of[attempt] = run
+                self._pending.put_back(attempt, run)
+        state.slow = bool(state.holding)
+        return stopped
+
     def where(self, attempt: int) -> int | None:
         """The slot that holds an attempt."""
         return self._where.get(attempt)
@@ -134,6 +237,9 @@ class Queue:
             return False
         state = self._slots[slot]
         state.holding.remove(attempt)
+        state.done += 1
+        self._run_of.pop(attempt, None)
+        state.slow = False
         self._take_place(state)
         self._stopping.pop(attempt, None)
         self._told.pop(attempt, None)
@@ -160,7 +266,7 @@ class Queue:
             self._take_place(self._slots[slot])
 
     def _take_place(self, state: SlotState) -> None:
-        if state.aside and self._counted < self._at_once:
+        if state.aside and not state.leaving and self._counted < self._at_once:
             state.aside = False
             self._counted += 1
 
@@ -172,6 +278,8 @@ class Queue:
         for slot in closed:
             del self._slots[slot]
         self._closing.update(closed)
+        self._draining.difference_update(closed)
+        self._retiring.difference_update(closed)
         return closed
 
     def cancel(self, attempt: int, now: float) -> int | None:
@@ -179,17 +287,17 @@ class Queue:
         slot = self._where.get(attempt)
         if slot is not None:
             self._stopping.setdefault(attempt, now)
-        elif attempt in self._pending:
-            self._pending.remove(attempt)
+        elif (run := self._run_of.pop(attempt, None)) is not None:
+            self._pending.remove(attempt, run)
         return slot
 
     def withdraw(self, attempt: int) -> bool:
         """Take an attempt back; whether no worker has got it, which then never gets it."""
         slot = self._where.get(attempt)
         if slot is None:
-            if attempt not in self._pending:
+            if (run := self._run_of.pop(attempt, None)) is None:
                 return False
-            self._pending.remove(attempt)
+            self._pending.remove(attempt, run)
             return True
         return not self._slots[slot].ready and self.finish(attempt)
 
@@ -222,17 +330,21 @@ class Queue:
         state = self._slots[slot]
         held = list(state.holding)
         shot = not state.ready and bool(held) and held[0] in self._told  # by us: it says nothing about the next one
+        shot = shot or slot in self._retiring
+        self._draining.discard(slot)
+        self._retiring.discard(slot)
         lost = held.pop(0) if held and state.ready else None
         wanted = lost is not None and lost not in self._stopping
         if lost is not None:
             self.finish(lost)
         for attempt in reversed(held):
-            stopped = attempt in self._stopping
+            stopped, run = attempt in self._stopping, self._run_of[attempt]
             self.finish(attempt)
             if not stopped:
-                self._pending.appendleft(attempt)
+                self._run_of[attempt] = run
+                self._pending.put_back(attempt, run)
         state.stillborn = 0 if state.ready else state.stillborn + (not shot)
-        state.ready, state.vacant = False, True
+        state.ready, state.vacant, state.draining, state.done = False, True, False, 0
         if state.aside:
             del self._slots[slot]
             return Death(lost, wanted, broken=False, closed=True)
@@ -249,10 +361,22 @@ class Queue:
 
     def give_up_pending(self) -> list[int]:
         """Take out all that waits: nothing will run it."""
-        pending = list(self._pending)
-        self._pending.clear()
+        pending = self._pending.clear()
+        for attempt in pending:
+            del self._run_of[attempt]
         return pending
 
+    def is_vacant(self, slot: int) -> bool:
+        """Whether the slot is there and waits for a worker."""
+        state = self._slots.get(slot)
+        return state is not None and state.vacant
 
-def _is_open(state: SlotState) -> bool:
-    return not state.vacant and not state.aside
+    @property
+    def waiting(self) -> int:
+        """How many attempts no slot has."""
+        return self._pending.count
+
+    @property
+    def slots(self) -> Mapping[int, SlotState]:
+        """All slots, to look at."""
+        return self._slots

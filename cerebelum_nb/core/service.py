@@ -3,9 +3,8 @@
 import asyncio
 import hmac
 import logging
-import mmap
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,15 +12,20 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from cerebelum_nb.core.queue import ASIDE_MOST, KILL_AFTER_S, TERMINATE_AFTER_S, Given, Queue
+from cerebelum_nb.core.ahead import Ahead
+from cerebelum_nb.core.queue import ASIDE_MOST, KILL_AFTER_S, TERMINATE_AFTER_S, Queue
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Nursery, Process
+from cerebelum_nb.core.staff import Staff, note
+from cerebelum_nb.core.watching import Watching
 from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.seal import worker_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
     AnyFrame,
     Cancel,
     Code,
+    Displayed,
     Finished,
     Forget,
     Joined,
@@ -31,6 +35,7 @@ from cerebelum_nb.wire.frames import (
     Ping,
     Place,
     Printed,
+    Progress,
     Ready,
     Reply,
     Resumed,
@@ -40,11 +45,13 @@ from cerebelum_nb.wire.frames import (
     Withdraw,
     frames_of,
 )
+from cerebelum_nb.wire.ledger import Ledger
 
 CODES_PER_WORKER = 256
 READY_DEADLINE_S = 30.0  # a worker that takes longer to start is replaced
 RESPAWN_S, RESPAWN_CAP_S = 0.1, 5.0  # the wait after a worker that ended before it was ready doubles
 LOG_TAIL = 2_000
+_SAID_BY_WORKERS = frozenset({Finished, Printed, Displayed, Progress, Paused, Resumed})
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +74,8 @@ class Settings:
     place: Place
     log: Path
     nursery: Nursery
-    handed: mmap.mmap | bytearray  # where the kernel reads the highest attempt that a worker got, also when we are dead
+    handed: Ledger  # of attempts that workers got; the kernel reads it also when we are dead
+    silent_s: float = 60.0  # a worker that neither answers nor does anything for so long is ended
 
 
 class Service:
@@ -87,7 +95,10 @@ class Service:
         self._taken = False
         self._loop = asyncio.get_running_loop()
         self._slots: dict[int, Slot] = {}
+        self._ahead = Ahead(self._queue, self._slots, self._was_stopped, self._hand_out)
+        self._staff = Staff(self._queue, self._slots, self._out, settings.nursery, self._respawn)
         self.stream_ended = asyncio.Event()
+        self._watching = Watching(self._started_workers, self._queue.begins, self._say, settings.silent_s)
         for number, process in enumerate(processes, start=1):
             self._welcome(number, process)
 
@@ -117,7 +128,7 @@ class Service:
         match frame:
             case Submit():
                 self._held[frame.id] = Held(frame, self._codes[frame.digest], self._loop.time())
-                self._queue.add(frame.id)
+                self._queue.add(frame.id, frame.run)
             case Cancel():
                 self._cancel(frame)
             case Reply():
@@ -135,7 +146,7 @@ class Service:
                 for slot in self._slots.values():
                     slot.send([frame])
             case _:
-                logger.warning("frame.unexpected", extra={"frame": type(frame).__name__})
+                self._staff.obey(frame)
 
     def _reply(self, frame: Reply) -> None:
         slot = self._queue.where(frame.id)
@@ -145,16 +156,17 @@ class Service:
     # stopping ------------------------------------------------------------------------------------------------------
 
     def _cancel(self, frame: Cancel) -> None:
+        self._ahead.fetch(frame.id)
         slot = self._queue.cancel(frame.id, self._loop.time())
         if slot is None:
-            self._held.pop(frame.id, None)
-            self._out.put(Lost(frame.id, _STOPPED, begun=False))
+            self._was_stopped(frame.id)
             return
         self._slots[slot].stop(frame.id)
         for delay_s in (TERMINATE_AFTER_S, KILL_AFTER_S):
             self._loop.call_later(delay_s + 0.01, self._insist)
 
     def _withdraw(self, frame: Withdraw) -> None:
+        self._ahead.fetch(frame.id)
         if self._queue.withdraw(frame.id):
             self._held.pop(frame.id, None)
             self._out.put(Lost(frame.id, ErrorInfo("NoWorker", "no worker took it"), begun=False))
@@ -166,30 +178,55 @@ class Service:
     # workers -------------------------------------------------------------------------------------------------------
 
     def _welcome(self, number: int, process: Process) -> None:
-        slot = Slot(number, process, self._from_worker, self._worker_died)
-        self._slots[number] = slot
-        slot.send([Welcome(self._settings.key, self._place)])
-        self._out.put(Joined(number, process.pid))
+        self._enter(Slot(number, process, self._from_worker, self._worker_died))
+
+    def _enter(self, slot: Slot) -> None:
+        """A worker begins in its slot."""
+        self._slots[slot.number] = slot
+        if not slot.takes_back:
+            self._queue.one_by_one(slot.number)
+        name = f"worker {slot.number}"
+        slot.send([Welcome(self._settings.key, self._place, worker_key(self._settings.key, name))])
+        self._out.put(Joined(slot.number, slot.pid))
         self._loop.call_later(READY_DEADLINE_S, self._must_be_ready, slot)
 
     def _must_be_ready(self, slot: Slot) -> None:
         if self._slots.get(slot.number) is slot and self._queue.is_starting(slot.number):
             slot.signal(signal.SIGKILL)  # stopped or stuck; `_worker_died` goes on from there
 
+    def _started_workers(self) -> list[Slot]:
+        return [slot for number, slot in self._slots.items() if self._queue.is_ready(number)]
+
+    def _say(self, attempt: int | None, text: str) -> None:
+        if attempt is None:
+            note(text.rstrip())
+        else:
+            self._out.put(Printed(attempt, "notice", text))
+
     def _hand_out(self) -> None:
-        for given in self._queue.give():
-            if self._queue.is_ready(given.slot):  # else it gets it when it is: until then it can be taken back
-                self._send(given)
-            if self._queue.begins(given.slot) == given.attempt:
-                self._started(given.slot)
+        to: dict[int, list[int]] = {}
+        for slot, attempt in self._queue.give():
+            if self._queue.is_ready(slot):  # else it gets it when it is: until then it can be taken back
+                to.setdefault(slot, []).append(attempt)
+        for slot, attempts in to.items():
+            self._send(slot, attempts)
+            if self._queue.begins(slot) == attempts[0]:
+                self._started(slot)
         for number in self._queue.opened():
             self._respawn(number)
+        self._ahead.handed_out(to, len(self._held))
 
-    def _send(self, given: Given) -> None:
-        """Let a worker have an attempt. From here on it may have begun: said first where our death does not hide it."""
-        if given.attempt > int.from_bytes(self._settings.handed[:8], "little"):
-            self._settings.handed[:8] = given.attempt.to_bytes(8, "little")
-        self._slots[given.slot].send(self._frames_for(given))
+    def _was_stopped(self, attempt: int) -> None:
+        self._held.pop(attempt, None)
+        self._out.put(Lost(attempt, _STOPPED, begun=False))
+
+    def _send(self, number: int, attempts: Sequence[int]) -> None:
+        """Let a worker have attempts. From here on they may have begun: said first where our death does not hide it."""
+        slot, frames, handed = self._slots[number], list[AnyFrame](), self._settings.handed
+        for attempt in attempts:
+            handed.note(attempt)
+            frames += self._frames_for(slot, attempt)
+        slot.give(frames, len(attempts))
 
     def _started(self, slot: int) -> None:
         attempt = self._queue.begins(slot)
@@ -197,8 +234,8 @@ class Service:
             got = self._held[attempt].got
             self._out.hold(Started(attempt, f"worker {slot}", got, self._loop.time() - got))
 
-    def _frames_for(self, given: Given) -> Iterable[AnyFrame]:
-        held, has = self._held[given.attempt], self._slots[given.slot].codes
+    def _frames_for(self, slot: Slot, attempt: int) -> Iterable[AnyFrame]:
+        held, has = self._held[attempt], slot.codes
         if held.code.digest not in has:
             has[held.code.digest] = None
             yield held.code
@@ -217,41 +254,52 @@ class Service:
                 self._is_ready(slot)
                 moved = True  # it may have room, where what it was to get has been taken back
                 continue
+            if type(frame) not in _SAID_BY_WORKERS or self._queue.where(frame.id) != slot.number:  # type: ignore[union-attr]
+                continue  # of another worker's attempt, of one that has ended, or not a worker's to say
             if isinstance(frame, Finished):
                 if not self._queue.finish(frame.id):
                     continue
                 self._held.pop(frame.id, None)
+                self._ahead.ended(frame)
+                self._out.put(frame)
+                self._started(slot.number)
                 ended = True
+                continue
             self._out.put(frame)
             if isinstance(frame, Paused | Resumed):
                 self._step_aside(frame)
                 moved = True
-            if ended:
-                self._started(slot.number)
         if ended or moved:
-            for number in self._queue.closed():
-                self._slots.pop(number).retire()
+            self._queue.window = self._ahead.pace.window
+            self._staff.let_go()
             self._hand_out()
 
     def _is_ready(self, slot: Slot) -> None:
         self._queue.ready(slot.number)
-        for attempt in self._queue.held(slot.number):
-            self._send(Given(slot.number, attempt))
+        note(f"worker {slot.number} (pid {slot.pid}) is ready")
+        if held := self._queue.held(slot.number):
+            self._send(slot.number, held)
         self._started(slot.number)
 
     def _step_aside(self, frame: Paused | Resumed) -> None:
         if isinstance(frame, Resumed):
             self._queue.resumed(frame.id)
-        elif not self._queue.paused(frame.id):
+            return
+        slot = self._queue.where(frame.id)
+        if slot is not None and len(self._queue.held(slot)) > 1:
+            self._ahead.take_back(slot)
+        if not self._queue.paused(frame.id):
             text = f"{ASIDE_MOST} steps are paused on workers already: this one keeps its worker's place meanwhile\n"
             self._out.put(Printed(frame.id, "notice", text))
 
     def _worker_died(self, slot: Slot, how: str) -> None:
         self._settings.nursery.forget(slot.pid)
+        note(f"worker {slot.number} (pid {slot.pid}) {how}")
         death = self._queue.died(slot.number)
         if death.lost is not None:
             held = self._held.pop(death.lost)
-            self._out.put(Lost(death.lost, _worker_lost(slot, how, held.submit) if death.wanted else _STOPPED))
+            error = _worker_lost(slot, how, held.submit, closed=death.closed) if death.wanted else _STOPPED
+            self._out.put(Lost(death.lost, error))
         if death.closed:
             self._slots.pop(slot.number, None)
             self._out.put(Left(slot.number))
@@ -266,6 +314,8 @@ class Service:
 
     def _respawn(self, number: int) -> None:
         """Put a new worker into a slot that has none."""
+        if not self._queue.is_vacant(number):
+            return  # it was taken away meanwhile
         try:
             process = self._settings.nursery.spawn()
         except OSError as exc:  # no more processes or memory: it may get better
@@ -296,11 +346,11 @@ class Service:
 _STOPPED = ErrorInfo("Cancelled", "the step was stopped")
 
 
-def _worker_lost(slot: Slot, how: str, submit: Submit) -> ErrorInfo:
+def _worker_lost(slot: Slot, how: str, submit: Submit, *, closed: bool) -> ErrorInfo:
     return ErrorInfo(
         "WorkerLost",
-        f"worker {slot.number} (pid {slot.pid}) {how} while running step {submit.step!r} (attempt {submit.number}). "
-        "A new worker has taken its place.",
+        f"worker {slot.number} (pid {slot.pid}) {how} while running step {submit.step!r} (attempt {submit.number})."
+        + ("" if closed else " A new worker has taken its place."),
     )
 
 

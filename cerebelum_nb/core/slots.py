@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import threading
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterable
 
 from cerebelum_nb.core.spawn import Process, kill_group
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.frames import AnyFrame, Cancel, Reply
+from cerebelum_nb.wire.channel import GATHER_S
+from cerebelum_nb.wire.frames import AnyFrame, Cancel, Ping, Reply
 from cerebelum_nb.wire.line import READ_NBYTES, Splitter, packed
 
+MANY = 3  # frames at once from one worker: more come soon
 RETIRE_S = 2.0  # a worker that is to end has this long
 
 OnFrames = Callable[["Slot", list[AnyFrame]], None]
@@ -72,6 +75,11 @@ class Slot:
         on_death: Called once, after the last frames, with how it ended: ``was killed by SIGKILL``.
     """
 
+    takes_back = True  # what its worker has not begun can be had back
+    answered = True  # since it was asked last whether it lives
+    why = ""  # we have ended it
+    _sent = 0  # attempts
+
     def __init__(self, number: int, process: Process, on_frames: OnFrames, on_death: OnDeath) -> None:
         self.number = number
         self.pid = process.pid
@@ -82,13 +90,25 @@ class Slot:
         self._sock = process.line
         self._on_frames, self._on_death = on_frames, on_death
         self._splitter = Splitter()
-        self._gone = False
+        self._gone = self._gathers = False
+        self._poll = select.poll()
+        self._poll.register(self._sock, select.POLLIN)
         self._loop.add_reader(self._sock, self._readable)
+        self._loop.add_reader(process.control, self._answers)
         threading.Thread(target=self._wait, name=f"wait for worker {number}", daemon=True).start()
 
     def send(self, frames: Iterable[AnyFrame]) -> None:
         """Send frames, which the worker reads between its steps."""
         self._line.send(frames)
+
+    def give(self, frames: Iterable[AnyFrame], attempts: int) -> None:
+        """Send frames, so many attempts among them."""
+        self._sent += attempts
+        self.send(frames)
+
+    def take_back(self) -> int:
+        """Let the worker begin nothing more of what it was sent; how many attempts, the last ones, that concerns."""
+        return self._process.gate.shut(self._sent)
 
     def stop(self, attempt: int) -> None:
         """Ask the worker to stop an attempt; it hears this while the step runs."""
@@ -97,6 +117,26 @@ class Slot:
     def reply(self, frame: Reply) -> None:
         """Hand on what somebody said to the step; it hears this while the step runs."""
         self._control.send([frame])
+
+    def ping(self) -> None:
+        """Ask whether it lives; it answers while its step runs."""
+        self.answered = False
+        self._control.send([Ping()])
+
+    def _answers(self) -> None:
+        try:
+            self.answered = bool(self._process.control.recv(READ_NBYTES))
+        except BlockingIOError:
+            return
+        except OSError:
+            self.answered = False
+        if not self.answered:  # it is gone, which `_wait` tells
+            self._loop.remove_reader(self._process.control)
+
+    def end(self, why: str) -> None:
+        """Kill it, for a reason."""
+        self.why = why
+        self.signal(signal.SIGKILL)
 
     def retire(self) -> None:
         """Let the worker end: it has done its work and gets no more."""
@@ -111,6 +151,13 @@ class Slot:
         """Signal the worker and what it started."""
         kill_group(self.pid, how)
 
+    def look(self) -> bool:
+        """Read what the worker has said, if anything, without waiting for it."""
+        if not self._poll.poll(0):
+            return False
+        self._readable()
+        return True
+
     def _readable(self) -> None:
         try:
             data = self._sock.recv(READ_NBYTES)
@@ -124,9 +171,19 @@ class Slot:
             data, frames = b"", []
         if frames:
             self._on_frames(self, frames)
+            if len(frames) >= MANY and not self._gathers:
+                self._gathers = True
+                self._loop.remove_reader(self._sock)
+                self._loop.call_later(GATHER_S, self._gathered)
         if not data:  # it closed the line or talks nonsense: of no use any more
             self._loop.remove_reader(self._sock)
             self.signal(signal.SIGKILL)
+
+    def _gathered(self) -> None:
+        self._gathers = False
+        if not self._gone:
+            self._loop.add_reader(self._sock, self._readable)
+            self._readable()
 
     def _wait(self) -> None:
         """In a thread: a child that holds the worker's socket would hide the worker's end from a reader."""
@@ -144,10 +201,12 @@ class Slot:
                 if frames := self._splitter.feed(data):
                     self._on_frames(self, frames)
         self._loop.remove_reader(self._sock)
+        self._loop.remove_reader(self._process.control)
         self._line.close()
         self._control.close()
+        self._process.gate.close()
         self._gone = True
-        self._on_death(self, how)
+        self._on_death(self, self.why or how)
 
 
 def how_it_ended(code: int) -> str:

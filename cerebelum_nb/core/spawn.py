@@ -10,6 +10,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from cerebelum_nb.wire.gate import Gate, new_gate
+
 _REAP_S = 0.5
 
 
@@ -20,11 +22,13 @@ class Process:
     Attributes:
         line: Attempts and their outcomes.
         control: Stops only, so that a worker hears them while its main thread runs a step.
+        gate: Where attempts that it was sent can be taken back.
     """
 
     popen: "subprocess.Popen[bytes]"
     line: socket.socket
     control: socket.socket
+    gate: Gate
 
     @property
     def pid(self) -> int:
@@ -37,11 +41,17 @@ class Nursery:
 
     Attributes:
         ending: Core ends: no worker is started any more.
+        env: What new workers have in their environment beside Core's.
+        segments: Folders of the memory that they share with the kernel, for values of more than `large_nbytes`.
+        kernel: Its pid.
     """
 
     def __init__(self) -> None:
         self._alive: set[int] = set()
         self.ending = False
+        self.env: dict[str, str] = {}
+        self.segments: list[str] = []
+        self.kernel = self.large_nbytes = 0
         self._lock = threading.Lock()  # none may be started while all are being ended
 
     def spawn(self) -> Process:
@@ -52,19 +62,24 @@ class Nursery:
         """
         line, their_line = socket.socketpair()
         control, their_control = socket.socketpair()
-        fds = [their_line.fileno(), their_control.fileno()]
+        gate = new_gate()
+        fds = [their_line.fileno(), their_control.fileno(), gate.fd]
         with their_line, their_control, self._lock:
             if self.ending:
                 raise OSError("Core ends")
             popen = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-P", "-m", "cerebelum_nb.worker", *map(str, fds)],
+                [sys.executable, "-P", "-m", "cerebelum_nb.worker", *map(str, fds), *self._shares()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                env={**os.environ, **self.env},
                 pass_fds=fds,
                 process_group=0,
             )
             self._alive.add(popen.pid)
-        return Process(popen, line, control)
+        return Process(popen, line, control, gate)
+
+    def _shares(self) -> list[str]:
+        return [str(self.large_nbytes), *self.segments] if self.segments else []
 
     def forget(self, pid: int) -> None:
         """A worker has ended by itself."""

@@ -63,7 +63,8 @@ def step(
 
     Args:
         name: Its name, if not the function's.
-        executor: ``local`` runs it in this process, ``distributed`` on a worker, ``auto`` leaves it to the workflow.
+        executor: ``local`` runs it in this process, ``distributed`` on a worker, ``processes`` in a process of this
+            machine (for work that keeps a core busy), a pool's name there; ``auto`` leaves it to the workflow.
         depends_on: Steps it must follow without reading their results; a function with ``**kwargs`` gets these too.
         retries: How often it is tried again after an error. A try that took too long and does not stop is awaited
             first, for up to 30 s, unless running twice does no harm.

@@ -51,7 +51,7 @@ class StepMetadata(Chainable, Generic[P, R]):
     Attributes:
         name: How workflows, strategies and charts call it.
         function: The function as it was written.
-        executor: Where it wants to run: ``local``, ``distributed``, or ``auto`` for no wish.
+        executor: Where it wants to run: ``local``, ``distributed``, ``processes``, a pool, or ``auto`` for no wish.
         depends_on: Names of the steps it reads or follows.
         options: What else it asks for: retries, timeout and the like.
         definition: The same as frozen data.

@@ -5,7 +5,7 @@ import contextlib
 import importlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 from cerebelum_nb.errors import CaptureError, ExecutorError, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread
 from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.model.pools import Pool
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
+from cerebelum_nb.rules.elsewhere import add_one
+from cerebelum_nb.wire.frames import Drain, Look, Resize, Seats
+from cerebelum_nb.wire.segments import LARGE_NBYTES
 
 TWICE_S = 60.0  # a second Core that ends within this time is followed by a third only when somebody asks
 
 if TYPE_CHECKING:  # it loads gRPC, which must not happen before Core has been started
     from cerebelum_nb.executors.core_link import Link
+    from cerebelum_nb.executors.distrust import Distrust
 
 
 class CoreExecutor:
@@ -29,25 +34,49 @@ class CoreExecutor:
         name: What strategies call it: ``core``, or the name of a pool.
         run_dir: Where Core's private directory is made; by default the user's runtime or temporary directory.
         silent_s: A Core that is not heard of for so long is ended, with its workers.
+        worker_silent_s: A worker that neither answers nor does anything for so long is ended.
+        pool: What else is said of its workers, where they have a name of their own.
+        served: URL and pass of a Core that somebody serves; None for one of our own.
+        large_nbytes: A larger value is in memory that our own workers share, if they are trusted.
     """
 
     crosses_boundary = True
+    takes_large = True  # arguments may be `codec.Large`
 
-    def __init__(
-        self, *, slots: int = 2, run_dir: Path | None = None, name: str = "core", silent_s: float = 20.0
+    def __init__(  # noqa: PLR0913  all by keyword
+        self,
+        *,
+        slots: int = 2,
+        run_dir: Path | None = None,
+        name: str = "core",
+        silent_s: float = 20.0,
+        worker_silent_s: float = 60.0,
+        pool: Pool | None = None,
+        served: tuple[str, Path] | None = None,
+        large_nbytes: int = LARGE_NBYTES,
     ) -> None:
-        if slots < 1:
+        if slots < (pool is None):  # a pool may get its workers later
             raise ExecutorError(f"the core executor needs at least one worker, not slots={slots!r}")
-        self.capacity = max(64, 4 * slots)
+        self.pool, self.served = pool, served
         self.name = name
-        self._slots = slots
+        self.capacity = _capacity(slots)
+        self.slots, self.env = slots, dict(pool.env) if pool is not None else {}
+        self._sent = 0  # attempts, to Cores that have ended
+        self._told: set[str] = set()  # runs that know that nobody is here
         self._run_dir = run_dir
-        self._silent_s = silent_s
+        self._silent_s, self._worker_silent_s = silent_s, worker_silent_s
+        self._large_nbytes = large_nbytes
         self._deaths: deque[float] = deque(maxlen=2)  # when Core ended against our wish
         self._given_up: set[str] = set()  # runs that have seen two of them in short order
         self._taken_back: set[tuple[str, int, int]] = set()
         self._link: Link | None = None
+        self._last_words = ""
         self._starting: asyncio.Task[Link] | None = None
+
+    @property
+    def sent(self) -> int:
+        """How many attempts were sent to a Core."""
+        return self._sent + (self._link.sent if self._link is not None else 0)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -78,6 +107,11 @@ class CoreExecutor:
         try:
             while attempt.run not in self._given_up:
                 link = self._link if self._link is not None and self._link.alive else await self._started()
+                if not self.slots and self.served is None and attempt.run not in self._told:
+                    self._told.add(attempt.run)
+                    label = self.pool.name if self.pool is not None else self.name
+                    text = f"no worker in pool {label!r} (0 registered), so it waits. {add_one(label)}\n"
+                    signals.output("notice", text)
                 if key in self._taken_back:
                     return Outcome("lost", error=ErrorInfo("NoWorker", "no worker took it"), delivered=False)
                 outcome = await link.run(attempt, signals)
@@ -122,13 +156,57 @@ class CoreExecutor:
         if self._link is not None and self._link.alive:
             self._link.answer(run, task, number, answer)
 
+    @property
+    def link(self) -> "Link | None":
+        """The connection to a Core that runs, if one does."""
+        return self._link if self._link is not None and self._link.alive else None
+
+    @property
+    def words(self) -> str:
+        """The end of what Core and its workers have said; of the last Core, where none runs."""
+        return self._link.process.log_tail() if self._link is not None else self._last_words
+
+    async def resize(self, slots: int, env: Mapping[str, str] | None = None) -> None:
+        """Have so many workers from now on. Those that are too many, or have another environment, end after their step.
+
+        Args:
+            env: What they have in their environment beside ours; None for what they have.
+        """
+        self.slots, self.env = slots, dict(self.env if env is None else env)
+        self.capacity = _capacity(slots)
+        self._told.clear()
+        if (link := self.link) is not None:
+            link.tell(Resize(slots, self.env))
+
+    async def drain(self, slot: int, *, again: bool) -> None:
+        """Let one worker end after its step. Does nothing where there is no such worker.
+
+        Args:
+            again: Another one takes its place; else there is one less.
+        """
+        if (link := self.link) is not None and slot in link.workers:
+            self.slots = self.slots if again else max(0, self.slots - 1)
+            link.tell(Drain(slot, again))
+
+    async def seats(self, wait_s: float = 2.0) -> Seats | None:
+        """Who does what, as Core says it; None where no Core runs or it does not answer."""
+        if (link := self.link) is None:
+            return None
+        answer: asyncio.Future[Seats] = asyncio.get_running_loop().create_future()
+        link.asked.append(answer)
+        link.tell(Look())
+        await asyncio.wait([answer], timeout=wait_s)
+        return answer.result() if answer.done() else None
+
     async def close(self) -> None:
         """Stop the steps, the workers and Core. May be called twice."""
         if self._starting is not None:
             await asyncio.wait([self._starting])
+        self._sent = self.sent
         link, self._link = self._link, None
         if link is not None:
             await link.close(ErrorInfo("ExecutorClosed", "the core executor was closed while the step ran"))
+            self._last_words = link.process.last_words
 
     async def _started(self) -> "Link":
         if self._link is not None and self._link.alive:
@@ -139,7 +217,12 @@ class CoreExecutor:
 
     async def _start(self) -> "Link":
         try:
-            process = CoreProcess(self._slots, self._run_dir)  # before gRPC is loaded here: both take a while
+            slots, env = self.slots, self.env
+            if self.served is not None:
+                return await self._join(*self.served)
+            process = CoreProcess(  # before gRPC is loaded here: both take a while
+                slots, self._run_dir, env, large_nbytes=self._large(), worker_silent_s=self._worker_silent_s
+            )
             try:
                 module, _ = await asyncio.gather(
                     in_thread(_load_link),
@@ -149,10 +232,42 @@ class CoreExecutor:
                 await in_thread(process.stop)
                 raise
             with _without_fork_handlers():
-                self._link = link = module.Link(process, self._silent_s, self._died)
+                self._sent = self.sent
+                self._link = link = module.Link(process, self._silent_s, self._died, self._distrust())
+            if (slots, env) != (self.slots, self.env):  # somebody has changed them meanwhile
+                await self.resize(self.slots, self.env)
             return link  # type: ignore[no-any-return]  # a module imported by name
         finally:
             self._starting = None
+
+    def _large(self) -> int | None:
+        """From where on values are in memory that workers can change; None where these are not trusted."""
+        return self._large_nbytes if self.pool is None or self.pool.trust == "trusted" else None
+
+    def _distrust(self) -> "Distrust | None":
+        """What looks at the words of workers that are not trusted."""
+        if self.pool is None or self.pool.trust == "trusted":
+            return None
+        from cerebelum_nb.executors.distrust import Distrust  # noqa: PLC0415  rarely needed
+
+        return Distrust(self.name)
+
+    async def _join(self, url: str, path: Path) -> "Link":
+        """Be one of the kernels of a Core that is served."""
+        from cerebelum_nb.executors.core_served import ServedCore  # noqa: PLC0415  who has one of its own needs it not
+
+        process = ServedCore(url, path, self.name)
+        module = await in_thread(_load_link)
+        with _without_fork_handlers():
+            await in_thread(process.wait_ready)
+            self._sent = self.sent
+            self._link = link = module.Link(process, self._silent_s, self._died, self._distrust())
+        return link  # type: ignore[no-any-return]  # as above
+
+
+def _capacity(slots: int) -> int:
+    """Attempts of one run that are sent at once; more wait in the run's own queue."""
+    return max(256, 4 * slots)
 
 
 def _twice(attempt: Attempt) -> str:

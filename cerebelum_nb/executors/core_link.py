@@ -3,55 +3,59 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import monotonic, perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import grpc
 import grpc.aio
 import msgspec
 
 from cerebelum_nb.attempt import printable
-from cerebelum_nb.capture import LOUD_NBYTES, Shipped, Shipper, what_weighs
-from cerebelum_nb.codec import Encoded, decode, encode, one_line
-from cerebelum_nb.errors import CaptureError, PayloadRejected, WireError
-from cerebelum_nb.executors.core_process import CoreProcess, in_thread, place
+from cerebelum_nb.capture import LOUD_NBYTES, what_weighs
+from cerebelum_nb.codec import Large, decode, encode, one_line
+from cerebelum_nb.errors import PayloadRejected, WireError
+from cerebelum_nb.executors.core_process import CoreProcess, in_thread
+from cerebelum_nb.executors.large import LargeValues, Waiting
+from cerebelum_nb.executors.sending import Sending, encoded_call
 from cerebelum_nb.executors.skew import Skew
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
-from cerebelum_nb.seal import TAG_NBYTES, Address, seal, unseal
+from cerebelum_nb.seal import TAG_NBYTES, Address, seal, unseal, worker_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
     AnyFrame,
     Cancel,
-    Code,
+    Displayed,
     Finished,
-    Forget,
     Joined,
     Left,
     Lost,
     Paused,
     Ping,
-    Place,
     Printed,
     Progress,
     Reply,
     Resumed,
+    Seats,
     Started,
-    Submit,
     Withdraw,
     check_size,
     frames_of,
 )
+from cerebelum_nb.wire.segments import SHARED
 
-CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are forgotten first
-CODES_COUNT = 512
 REASON_LIMIT = 4_000  # characters of why somebody said no
 LOOKS = 5  # so often in a row nothing may be heard of Core before it counts as silent
 
-_OfAttempt = Finished | Started | Printed | Progress | Paused | Resumed | Lost
+_OfAttempt = Finished | Started | Printed | Displayed | Progress | Paused | Resumed | Lost
+_OF_ATTEMPT = frozenset(get_args(_OfAttempt))
+_ENDS = frozenset({Finished, Lost})
+
+if TYPE_CHECKING:  # most have a Core of their own, and trust its workers
+    from cerebelum_nb.executors.core_served import ServedCore
+    from cerebelum_nb.executors.distrust import Distrust
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +70,8 @@ class _Running:
     got: float = 0.0  # when Core had it, by Core's clock
     held_s: float = 0.0  # how long Core kept it until a worker took it
     pause: int = 0  # the number of the pause that it is in; 0 when it works
+    worker: str = ""  # who has it
+    kept: object = None  # what of its arguments is in shared memory
 
 
 class Link:
@@ -74,25 +80,35 @@ class Link:
     Args:
         silent_s: A Core that is not heard of for so long is ended, with its workers.
         died: Called when Core is gone against our wish, before anybody hears of their attempt.
+        distrust: Looks at what workers say, where they are not trusted.
     """
 
-    def __init__(self, process: CoreProcess, silent_s: float, died: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        process: "CoreProcess | ServedCore",
+        silent_s: float,
+        died: Callable[[], object],
+        distrust: "Distrust | None" = None,
+    ) -> None:
         self.process = process
+        self._distrust = distrust
         self.alive = True
         self._silent_s, self._died = silent_s, died
         self._closing = self._heard = self._silent = False
         self.workers: dict[int, int] = {}  # slot -> pid
+        self.asked: list[asyncio.Future[Seats]] = []  # by those who want to know who does what
         self._running: dict[int, _Running] = {}
+        shares = bool(process.segments) and distrust is None
+        self._large = LargeValues(process.segments, process.large_nbytes, self._is_busy) if shares else None
         self._leaving: dict[int, _Running] = {}  # cancelled, and maybe not stopped yet
         self._last_id = 0
         self._skew = Skew()
-        self._shipper = Shipper()
-        self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
-        self._place: tuple[list[str], str] = ([], "")
         self._outbox = channel.Outbox()
-        self._channel = grpc.aio.insecure_channel(f"unix:{process.socket}", options=channel.OPTIONS)
+        self._sending = Sending(process.key, self._outbox)
+        self._outbox.put(*process.opening)
+        self._channel = process.channel()
         open_stream = self._channel.stream_stream(f"/{channel.SERVICE}/{channel.METHOD}")
-        self._stream = open_stream(metadata=((channel.TOKEN, process.token),))
+        self._stream = open_stream(metadata=process.metadata)
         self._task = asyncio.create_task(self._live(), name="cerebelum core link")
 
     async def run(self, attempt: Attempt, signals: Signals) -> Outcome:
@@ -103,21 +119,25 @@ class Link:
             WireError: An argument cannot be sent or is too large.
         """
         if not self.alive:
-            return _core_lost(self.process.pid, "ended", attempt, delivered=False)
+            return _core_lost(self.process, "ended", attempt, delivered=False)
         began = perf_counter()
-        shipped = self._shipper.ship(attempt.function, attempt.step)
-        self._check_undo(attempt)
-        inputs = [list(attempt.args), dict(attempt.kwargs), dict(attempt.fields), attempt.context_at]
-        body = encode(inputs, f"the input of step {attempt.step!r}")
-        check_size(f"the input of step {attempt.step!r}", body.nbytes)
+        shipped = self._sending.ship(attempt)
+        if attempt.sends is not None:
+            attempt.sends(attempt.task, attempt.number, shipped)
+        body, kept = encoded_call(attempt, self._large), None
+        if isinstance(body, Waiting):  # what is large is copied where nobody waits for it
+            kept = await in_thread(body.ready)
+            body = kept.encoded
+            if not self.alive:
+                return _core_lost(self.process, "ended", attempt, delivered=False)
         if shipped.nbytes > LOUD_NBYTES:
             text = what_weighs(attempt.function, attempt.step, shipped.nbytes)
             _tell(signals.output, "notice", f"{text}\n")
         self._last_id += 1
         number = self._last_id
-        running = _Running(attempt, signals, asyncio.get_running_loop().create_future(), began)
+        running = _Running(attempt, signals, asyncio.get_running_loop().create_future(), began, kept=kept)
         self._running[number] = running
-        self._submit(number, attempt, shipped, body)
+        self._sending.submit(number, attempt, shipped, body)
         running.sent = perf_counter()
         try:
             return await running.outcome
@@ -128,6 +148,23 @@ class Link:
             raise
         finally:
             self._running.pop(number, None)
+
+    def _is_busy(self) -> bool:
+        return bool(self._running or self._leaving)
+
+    def tell(self, frame: AnyFrame) -> None:
+        """Tell Core something that is about no attempt."""
+        self._outbox.put(frame)
+
+    @property
+    def sent(self) -> int:
+        """How many attempts were sent."""
+        return self._last_id
+
+    def at_work(self) -> dict[int, tuple[Attempt, float]]:
+        """What it has, by number: the attempt, and for how many seconds a worker may have had it."""
+        now = perf_counter()
+        return {n: (r.attempt, max(0.0, now - r.sent - r.held_s)) for n, r in self._running.items()}
 
     async def gone(self, run: str, task: int, number: int) -> Outcome | None:
         """Return when the code of an attempt that was cancelled no longer runs: how it ended, if it has said so."""
@@ -169,54 +206,6 @@ class Link:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-
-    # sending -------------------------------------------------------------------------------------------------------
-
-    def _check_undo(self, attempt: Attempt) -> None:
-        """What undoes a step must be able to follow it: found only when it is needed, it would be too late."""
-        if attempt.undo is None:
-            return
-        called = f"undo {attempt.step}"
-        try:
-            self._shipper.ship(attempt.undo, called)
-        except CaptureError as exc:
-            why = str(exc).removeprefix(f"step {called!r} ").partition(". ")[0].rstrip(".")
-            why = why.removesuffix(", which cannot be sent to a worker")
-            raise CaptureError(
-                f"what undoes step {attempt.step!r} cannot be sent to a worker, so the step did not begin: it {why}. "
-                "Define it without that, or run the step locally."
-            ) from exc
-
-    def _submit(self, number: int, attempt: Attempt, shipped: Shipped, body: Encoded) -> None:
-        if (now := place()) != self._place:  # a cell may have said %cd or sys.path.insert
-            self._place = now
-            self._outbox.put(Place(tuple(map(os.fsencode, now[0])), os.fsencode(now[1])))
-        self._send_code(shipped)
-        address = Address(attempt.run, attempt.task, attempt.number, "to worker", f"{shipped.digest} {body.codec}")
-        self._outbox.put(
-            Submit(
-                number,
-                attempt.run,
-                attempt.task,
-                attempt.number,
-                attempt.step,
-                shipped.digest,
-                body.codec,
-                seal(self.process.key, address, body.data),
-            )
-        )
-
-    def _send_code(self, shipped: Shipped) -> None:
-        if shipped.digest in self._codes:
-            self._codes[shipped.digest] = self._codes.pop(shipped.digest)  # used last, forgotten last
-            return
-        sealed = seal(self.process.key, Address("", 0, 0, "code", shipped.digest), shipped.payload)
-        self._outbox.put(Code(shipped.digest, sealed))
-        self._codes[shipped.digest] = shipped.nbytes
-        while len(self._codes) > CODES_COUNT or (len(self._codes) > 1 and sum(self._codes.values()) > CODES_NBYTES):
-            oldest = next(iter(self._codes))
-            del self._codes[oldest]
-            self._outbox.put(Forget(oldest))
 
     # living --------------------------------------------------------------------------------------------------------
 
@@ -263,6 +252,8 @@ class Link:
         how = "" if self._closing else self.process.how_it_ended(0.0 if self._silent else 0.3)
         if self._silent:
             how = f"did not answer for {self._silent_s:g} s, and was ended,"
+        if self._large is not None:
+            self._large.outlive()
         self.process.stop(tuple(self.workers.values()), at_once=self._silent)
         return how
 
@@ -270,35 +261,51 @@ class Link:
         leaving, self._leaving = self._leaving, {}
         for number, running in [*self._running.items(), *leaving.items()]:
             if not running.outcome.done():
-                delivered = number <= self.process.handed or running.attempt.once
-                lost = outcome or _core_lost(self.process.pid, how, running.attempt, delivered=delivered)
+                delivered = self.process.had(number) or running.attempt.once
+                lost = outcome or _core_lost(self.process, how, running.attempt, delivered=delivered)
                 running.outcome.set_result(lost)
 
     # receiving -----------------------------------------------------------------------------------------------------
 
     def _take(self, frame: AnyFrame) -> None:
-        if isinstance(frame, Joined):
-            self.workers[frame.slot] = frame.pid
-        elif isinstance(frame, Left):
-            self.workers.pop(frame.slot, None)
-        elif not isinstance(frame, Ping):
-            # Core sends nothing else
-            assert isinstance(frame, _OfAttempt)
+        kind = type(frame)  # on the way of every attempt: `isinstance` of several takes ten times as long
+        if kind is Joined:
+            self._worker_ended(frame.slot)  # type: ignore[union-attr]
+            self.workers[frame.slot] = frame.pid  # type: ignore[union-attr]
+        elif kind is Left:
+            self._worker_ended(frame.slot)  # type: ignore[union-attr]
+        elif kind in _OF_ATTEMPT:
+            frame = cast(_OfAttempt, frame)
+            if self._distrust is not None:
+                frame = cast(_OfAttempt, self._distrust.seen(frame))
+                kind = type(frame)  # an empty one is of attempt 0, which is nobody's
             running = self._running.get(frame.id)
             if running is not None and not running.outcome.done():  # else nobody waits for it any more
                 self._tell_of(frame, running)
-            elif isinstance(frame, Finished | Lost) and (left := self._leaving.pop(frame.id, None)) is not None:
+            elif kind in _ENDS and (left := self._leaving.pop(frame.id, None)) is not None:
                 self._tell_of(frame, left)
+        elif kind is Seats:
+            asked, self.asked = self.asked, []
+            for waiting in asked:
+                if not waiting.done():
+                    waiting.set_result(cast(Seats, frame))
 
-    def _tell_of(self, frame: _OfAttempt, running: _Running) -> None:
+    def _worker_ended(self, slot: int) -> None:
+        pid = self.workers.pop(slot, None)
+        if pid is not None and self._large is not None:
+            self._large.left_by(pid)
+
+    def _tell_of(self, frame: AnyFrame, running: _Running) -> None:
         match frame:
             case Finished():
                 running.outcome.set_result(self._outcome(frame, running))
             case Started():
-                running.got, running.held_s = frame.got, frame.held_s
+                running.worker, running.got, running.held_s = frame.worker, frame.got, frame.held_s
                 _tell(running.signals.started, frame.worker)
             case Printed():
                 _tell(running.signals.output, frame.stream, frame.text)
+            case Displayed():
+                _tell(running.signals.displayed, frame.bundle)
             case Progress():
                 _tell(running.signals.progress, frame.done, frame.text)
             case Paused():
@@ -315,7 +322,8 @@ class Link:
         if frame.codec:
             address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.about)
             try:
-                asked = decode(frame.codec, unseal(self.process.key, address, frame.sealed))
+                body = unseal(worker_key(self.process.key, running.worker), address, frame.sealed)
+                asked = decode(frame.codec, body, safe_only=self._distrust is not None)
             except BaseException as exc:  # noqa: BLE001  as in `_outcome`; the question can be answered all the same
                 text = f"what step {attempt.step!r} asks about cannot be read here: {one_line(exc)}\n"
                 _tell(running.signals.output, "notice", text)
@@ -325,21 +333,35 @@ class Link:
         arrived, attempt = perf_counter(), running.attempt
         address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.codec)
         try:
-            data = unseal(self.process.key, address, frame.sealed)
+            data = unseal(worker_key(self.process.key, running.worker), address, frame.sealed)
         except PayloadRejected as exc:
             return Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))
         if frame.codec == "error":
-            error, transfer_s = msgspec.msgpack.decode(data, type=ErrorInfo), self._transfer_s(frame, running, arrived)
+            error, transfer_s = self._error_in(data), self._transfer_s(frame, running, arrived)
             return Outcome("error", error=error, run_s=frame.run_s, transfer_s=transfer_s)
         if frame.codec == "cancelled":
             return Outcome("cancelled", error=ErrorInfo("Cancelled", "the step was stopped"), run_s=frame.run_s)
         try:
-            value = decode(frame.codec, data)
+            if frame.codec == SHARED and self._large is not None:
+                value: Any = self._large.received(data)
+            else:
+                value = decode(frame.codec, data, safe_only=self._distrust is not None)
+        except PayloadRejected as exc:
+            text = f"the result of step {attempt.step!r} was not read: {exc}"
+            return Outcome("error", error=ErrorInfo("PayloadRejected", text), run_s=frame.run_s)
         except BaseException as exc:  # noqa: BLE001  a pickled value may run any code of its class, sys.exit included
             text = f"the result of step {attempt.step!r} came back but cannot be read here: {one_line(exc)}"
             return Outcome("error", error=ErrorInfo("UnreadableResult", text), run_s=frame.run_s)
         transfer_s = self._transfer_s(frame, running, arrived)
-        return Outcome("ok", value, None, frame.run_s, len(frame.sealed) - TAG_NBYTES, transfer_s=transfer_s)
+        nbytes = value.nbytes if type(value) is Large else len(frame.sealed) - TAG_NBYTES
+        return Outcome("ok", value, None, frame.run_s, nbytes, transfer_s=transfer_s)
+
+    def _error_in(self, data: memoryview) -> ErrorInfo:
+        try:
+            error = msgspec.msgpack.decode(data, type=ErrorInfo)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:  # a worker that is not ours any more
+            return ErrorInfo("PayloadRejected", f"the worker sent an error that cannot be read: {exc}")
+        return error if self._distrust is None else self._distrust.error(error)
 
     def _transfer_s(self, frame: Finished, running: _Running, arrived: float) -> tuple[float, float]:
         """How long an attempt's way there took, and its result's way back, from durations on each side alone."""
@@ -357,10 +379,10 @@ def _tell(signal: Callable[..., None], *args: Any) -> None:
         logger.exception("signal.failed")
 
 
-def _core_lost(pid: int, how: str, attempt: Attempt, *, delivered: bool) -> Outcome:
-    text = f"Core (pid {pid}) {how} while it had step {attempt.step!r} (attempt {attempt.number}). "
+def _core_lost(core: "CoreProcess | ServedCore", how: str, attempt: Attempt, *, delivered: bool) -> Outcome:
+    text = f"{core} {how} while it had step {attempt.step!r} (attempt {attempt.number}). "
     if delivered:
-        text += "A new Core starts with the next attempt."
+        text += core.next_one
     else:
         text += "No worker had got it."
     return Outcome("lost", error=ErrorInfo("CoreLost", text), delivered=delivered)

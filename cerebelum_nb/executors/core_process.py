@@ -14,21 +14,26 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import FileIO
 from pathlib import Path
 from select import select
 from time import monotonic
-from typing import IO, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 import psutil
 
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.seal import new_key
+from cerebelum_nb.wire import channel
+from cerebelum_nb.wire.frames import AnyFrame
+from cerebelum_nb.wire.ledger import NBYTES, Ledger
+from cerebelum_nb.wire.segments import LARGE_NBYTES
 
 READY_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 2.0
 _SOCKET, _LOG, _HANDED = "core.sock", "core.log", "handed"  # as core/__main__.py names them
+_MEMORY = Path("/dev/shm")  # noqa: S108  with a private folder of ours in it
 _MAX_PATH_NBYTES = 107  # of a unix socket, by the kernel's headers
 _LOG_TAIL = 1_000
 _YOUNG_S = 2.0  # a directory that was just made may not be locked yet
@@ -41,8 +46,21 @@ class CoreProcess:
     Core ends when it closes, so it cannot outlive us.
     """
 
-    def __init__(self, slots: int, run_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        slots: int,
+        run_dir: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        large_nbytes: int | None = LARGE_NBYTES,
+        worker_silent_s: float = 60.0,
+    ) -> None:
         """Start Core.
+
+        Args:
+            env: What its workers have in their environment beside ours.
+            large_nbytes: A larger value is in memory that its workers share with us; None for none.
+            worker_silent_s: A worker that neither answers nor does anything for so long is ended.
 
         Raises:
             ExecutorError: No usable place for its socket, or the system refuses another process.
@@ -52,12 +70,19 @@ class CoreProcess:
         self.directory = _fresh_directory(run_dir)
         self.socket = self.directory / _SOCKET
         self._log = self.directory / _LOG
-        self.handed = 0  # once it has ended: no attempt with a higher number has reached a worker
+        self._memory = SharedMemory(self.directory) if large_nbytes is not None else None
+        self.large_nbytes = large_nbytes or LARGE_NBYTES
+        self.segments = self._memory.folders if self._memory is not None else ()
+        self.last_words = ""  # the end of its log, once it has ended
+        self._ledger = Ledger(bytes(NBYTES))  # what it had noted once it has ended
         try:
-            self._handed: FileIO | None = _eight_bytes(self.directory / _HANDED)
+            self._handed: FileIO | None = _zeros(self.directory / _HANDED)
             self._popen = self._start()
+            self._words = (self.directory / _LOG).open("rb")  # it can be read although Core has removed it
         except OSError as exc:
             shutil.rmtree(self.directory, ignore_errors=True)
+            if self._memory is not None:
+                self._memory.remove()
             raise ExecutorError(f"Core could not be started: {exc}. Steps can run locally meanwhile.") from exc
         self.pid = self._popen.pid
         path, cwd = place()
@@ -67,10 +92,29 @@ class CoreProcess:
                 "key": self.key.hex(),
                 "kernel": os.getpid(),
                 "slots": slots,
+                "env": dict(env or {}),
+                "worker_silent_s": worker_silent_s,
+                "segments": [str(folder) for folder in self.segments],
+                "large_nbytes": self.large_nbytes,
                 "path": path,
                 "cwd": cwd,
             }
         )
+
+    metadata = property(lambda self: ((channel.TOKEN, self.token),), doc="What is said before anything else.")
+    where = property(lambda self: str(self.directory), doc="Where it is reached.")
+    opening: "tuple[AnyFrame, ...]" = ()  # the first frames
+    next_one = "A new Core starts with the next attempt."
+
+    def __str__(self) -> str:
+        """As sentences begin with it."""
+        return f"Core (pid {self.pid})"
+
+    def channel(self) -> Any:
+        """A new channel to it."""
+        import grpc.aio  # noqa: PLC0415  not before Core has been started
+
+        return grpc.aio.insecure_channel(f"unix:{self.socket}", options=channel.OPTIONS)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._log.open("wb") as log:
@@ -148,32 +192,104 @@ class CoreProcess:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
         if self._handed is not None:
-            self.handed = int.from_bytes(self._handed.read(8), "little")
+            self._ledger = Ledger(self._handed.read(NBYTES))
             self._handed.close()
             self._handed = None
+            self.last_words = self.log_tail()
+            self._words.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+        if self._memory is not None:
+            self._memory.remove()
+
+    def had(self, attempt: int) -> bool:
+        """Whether a worker may have begun an attempt; asked when the process has ended."""
+        return self._ledger.has(attempt)
+
+    def log_tail(self, nbytes: int = 64 << 10) -> str:
+        """The end of what Core and its workers have said."""
+        try:
+            fd = self._words.fileno()
+            return os.pread(fd, nbytes, max(0, os.fstat(fd).st_size - nbytes)).decode("utf-8", "replace")
+        except ValueError:  # it is closed
+            return self.last_words
 
     def _log_tail(self) -> str:
-        try:
-            tail = self._log.read_text("utf-8", "replace")[-_LOG_TAIL:].strip()
-        except OSError:
-            tail = ""
+        tail = self.log_tail(_LOG_TAIL).strip()
         return f"Its last words: {tail}" if tail else "It left no message."
 
 
 def place() -> tuple[list[str], str]:
     """Where this process looks for modules, and its directory; workers look there too."""
     try:
-        cwd = os.getcwd()  # noqa: PTH109  on the way of every attempt: 4 times quicker
+        cwd = os.getcwd()  # noqa: PTH109  as below
     except FileNotFoundError:
         cwd = "/"
     return [entry or cwd for entry in sys.path], cwd
 
 
-def _eight_bytes(path: Path) -> FileIO:
-    """A new file of eight bytes, open: it can be read although somebody removes it."""
+class LastPlace:
+    """Where this process looked when somebody asked last."""
+
+    def __init__(self) -> None:
+        self._path: list[str] = []
+        self._cwd = ""
+
+    def moved(self) -> bool:
+        """Whether `place` is another one since; on the way of every attempt, so it makes nothing."""
+        try:
+            cwd = os.getcwd()  # noqa: PTH109  4 times quicker
+        except FileNotFoundError:
+            cwd = "/"
+        if cwd == self._cwd and sys.path == self._path:
+            return False
+        self._path, self._cwd = sys.path.copy(), cwd
+        return True
+
+
+class SharedMemory:
+    """The folders of one Core's segments: one in memory, which only we can enter, and one in the run directory.
+
+    It stays locked for as long as we live, so that what a kernel and its Core left that were killed at once is known.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path: Path | None = _MEMORY / directory.name
+        try:
+            _remove_unlocked(_MEMORY)
+            self._path.mkdir(mode=0o700)
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._fd, fcntl.LOCK_SH)
+        except OSError:  # not on this system, or full
+            self._path = None
+        in_files = directory / "segments"
+        self.folders = (self._path, in_files) if self._path is not None else (in_files,)
+
+    def remove(self) -> None:
+        """Core has ended."""
+        if self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+            os.close(self._fd)
+            self._path = None
+
+
+def _remove_unlocked(base: Path) -> None:
+    """Remove folders of segments whose kernel is gone, and whose Core could not do it."""
+    for directory in base.glob("cerebelum-*"):
+        with contextlib.suppress(OSError):  # it is somebody else's, locked, or gone
+            if abs(time.time() - directory.stat().st_mtime) < _YOUNG_S or directory.stat().st_uid != os.getuid():
+                continue
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(fd)
+
+
+def _zeros(path: Path) -> FileIO:
+    """A new file for a ledger, open: it can be read although somebody removes it."""
     file = path.open("xb+", buffering=0)
-    file.write(bytes(8))
+    file.write(bytes(NBYTES))
     file.seek(0)
     return file
 

@@ -80,7 +80,7 @@ class DistributedExecutor(_Runs):
     """Every step on workers of the embedded Core, which starts by itself.
 
     Args:
-        core_url: Not in this version: a Core elsewhere.
+        core_url: Not in this version: a Core elsewhere is named in pyproject.toml.
         worker_id: For files written for the SDK, which does not use it either.
         timeout: The same.
     """
@@ -92,8 +92,8 @@ class DistributedExecutor(_Runs):
     def __post_init__(self) -> None:
         if self.core_url is not None:
             raise NotYet(
-                f"core_url={self.core_url!r}: connecting to a Cerebelum Core elsewhere comes with a later version. "
-                "Leave core_url out to use the embedded Core."
+                f"core_url={self.core_url!r}: a Core elsewhere is not named here yet, but for the whole project: "
+                f"core_url = {self.core_url!r} in [tool.cerebelum] of pyproject.toml. Leave it out here."
             )
 
 

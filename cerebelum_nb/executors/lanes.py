@@ -11,6 +11,18 @@ from cerebelum_nb.runtime.job import Job
 from cerebelum_nb.runtime.moving import INLINE
 
 
+class _Pokes(dict[str, Callable[[], object]]):
+    """A poke for each lane, also for those that come while the run goes on: somebody adds a pool."""
+
+    def __init__(self, known: Mapping[str, Callable[[], object]], of: Callable[[str], Callable[[], object]]) -> None:
+        super().__init__(known)
+        self._of = of
+
+    def __missing__(self, name: str) -> Callable[[], object]:
+        made = self[name] = self._of(name)
+        return made
+
+
 class Lanes:
     """Joins a run's scheduler with the session's executors.
 
@@ -34,7 +46,7 @@ class Lanes:
         self._couriers: dict[str, Courier] = {}
         self._inline: dict[str, Callable[[], object]] = {}
         self._job: Job | None = None
-        self.pokes: dict[str, Callable[[], object]] = {name: self._poke_of(name) for name in (*INLINE, *names)}
+        self.pokes = _Pokes({name: self._poke_of(name) for name in (*INLINE, *names)}, self._poke_of)
 
     def serve(self, job: Job) -> None:
         """Take on the run whose scheduler was made with `pokes` and `stop`."""

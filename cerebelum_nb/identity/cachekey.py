@@ -16,6 +16,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
 from cerebelum_nb.capture import captured, modules
+from cerebelum_nb.codec import whole
 from cerebelum_nb.identity.content import (
     ATOMS,
     DIGEST_NBYTES,
@@ -263,7 +264,7 @@ def token(value: Any, room: int = ROOM_NBYTES) -> bytes:
         else:
             if len(data) <= _SHORT:
                 return b"=" + data
-    return digest(value, Look(room))
+    return digest(whole(value), Look(room))
 
 
 def _is_flat(value: dict[Any, Any]) -> bool:
@@ -281,6 +282,7 @@ def input_parts(inputs: Any) -> Parts:
     Raises:
         NotComparable: One of them cannot be read exactly.
     """
+    inputs = whole(inputs)
     if type(inputs) is not dict or len(inputs) > _MANY_INPUTS or set(map(type, inputs)) - {str}:
         return (("the inputs", digest(inputs)),)
     return tuple((f"input {name!r}", digest(value)) for name, value in inputs.items())

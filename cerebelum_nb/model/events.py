@@ -83,12 +83,13 @@ class AttemptStarted(Event, frozen=True, tag="attempt.started", array_like=True,
 
 
 class AttemptOutput(Event, frozen=True, tag="attempt.output", array_like=True, gc=False):
-    """Chatter: a piece of what the step printed, or a notice about it."""
+    """Chatter: a piece of what the step printed, or a notice about it; or what it displayed, as text."""
 
     task: int
     attempt: int
     stream: Stream
     text: str
+    shown: int = 0  # the number of what it displayed, which is in the run's files; -1: what was shown is taken back
 
 
 class AttemptFinished(Event, frozen=True, tag="attempt.finished", array_like=True, gc=False):

@@ -14,7 +14,7 @@ import msgspec
 from cerebelum_nb.errors import DefinitionError
 
 OnFailure = Literal["compensate", "stop"]
-ExecutorName = Literal["local", "distributed", "auto"] | str  # noqa: PYI051  editors offer the literals
+ExecutorName = Literal["local", "distributed", "processes", "auto"] | str  # noqa: PYI051  editors offer the literals
 
 ACTS: Final[Mapping[str, bool]] = {
     "retries": True,

@@ -58,6 +58,7 @@ FINAL: Final = {
     "cancelled": CANCELLED,
 }
 OUTPUT_TAIL: Final = 64 * 1024  # characters kept of what one task printed
+SHOWN: Final = "shown "  # in place of a stream, before attempt and number: what a step displayed
 
 
 class RunState:
@@ -80,8 +81,9 @@ class RunState:
         self.places: list[Placement] = []
         self.ready: dict[str, deque[int]] = {}  # lane -> what waits to be taken, first come first
         self.errors: dict[int, ErrorInfo] = {}
-        self.output: dict[int, deque[tuple[str, str]]] = {}  # task -> (stream, text), the tail of it
+        self.output: dict[int, deque[tuple[str, str]]] = {}  # task -> (stream or what was shown, text), the tail of it
         self._output_size: dict[int, int] = {}
+        self.prints: dict[int, int] = {}  # task -> how many pieces of output there were
         self.past: dict[int, tuple[PastAttempt, ...]] = {}
         self.reasons: dict[int, str] = {}  # why a rule ended a task
         self.reused: set[int] = set()
@@ -266,11 +268,16 @@ class RunState:
 
     def _output(self, e: AttemptOutput) -> None:
         tail = self.output.setdefault(e.task, deque())
-        tail.append((e.stream, e.text))
-        kept = self._output_size.get(e.task, 0) + len(e.text)
+        if e.shown < 0:
+            tail.clear()
+            self._output_size.pop(e.task, None)
+        text = e.text[-OUTPUT_TAIL:]
+        tail.append((f"{SHOWN}{e.attempt}.{e.shown}" if e.shown > 0 else e.stream, text))
+        kept = self._output_size.get(e.task, 0) + len(text)
         while kept > OUTPUT_TAIL and len(tail) > 1:
             kept -= len(tail.popleft()[1])
         self._output_size[e.task] = kept
+        self.prints[e.task] = self.prints.get(e.task, 0) + 1
         self.dirty.add(e.task)
 
     def _route_taken(self, e: RouteTaken) -> None:

@@ -52,7 +52,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     note: str  # why it was skipped or reused, which way a decision took; empty otherwise
     needs: tuple[int, ...]  # of what undoes: what it undoes, too
     segments: tuple[Segment, ...]
-    prints: int  # how many pieces of output are kept: a change means there is more to ask for
+    prints: int  # how many pieces of output there were: a change means there is more to ask for
     ms: float | None  # how long the last attempt ran; None before it ended
     kind: Literal["step", "decision", "undo"] = "step"
     group: str = ""  # the nested workflow it belongs to: "outer/inner"
@@ -138,7 +138,7 @@ def row(state: RunState, task: int) -> Row:
         note=state.reasons.get(task, ""),
         needs=(*state.needs[task], state.undo[task]) if task in state.undo else state.needs[task],
         segments=_segments(state, task),
-        prints=len(state.output.get(task, ())),
+        prints=state.prints.get(task, 0),
         ms=duration_s(state, task) * 1e3 if ended else None,
         kind="decision" if task in state.decisions else "undo" if task in state.undo else "step",
         group=_group_of(state, task),

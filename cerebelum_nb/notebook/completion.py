@@ -9,9 +9,9 @@ from typing import Any, Final
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.notebook import manual
 from cerebelum_nb.notebook.arguments import Option
-from cerebelum_nb.notebook.magics import RUN_OPTIONS, STEP_OPTIONS, WORKFLOW_OPTIONS
+from cerebelum_nb.notebook.magics import CORE_OPTIONS, RUN_OPTIONS, STEP_OPTIONS, WORKERS_OPTIONS, WORKFLOW_OPTIONS
 
-_EXECUTORS: Final = ("local", "distributed")  # until a session knows better
+_EXECUTORS: Final = ("local", "distributed", "processes")  # until a session knows better
 _OPTIONS: Final[dict[str, Sequence[Option]]] = {
     "%%cerebelum_step": STEP_OPTIONS,
     "%%cerebelum_workflow": WORKFLOW_OPTIONS,
@@ -80,6 +80,7 @@ def _values(option: str, partial: str, before: Sequence[str]) -> Iterable[str]:
         return _steps_of_latest(before[0] if before else "") or registry.steps
     known: dict[str, Callable[[], Iterable[str]]] = {
         "--executor": _executors,
+        "--pool": _pools,
         "--until": lambda: registry.steps,
         "--depends": lambda: registry.steps,
     }
@@ -87,6 +88,11 @@ def _values(option: str, partial: str, before: Sequence[str]) -> Iterable[str]:
 
 
 def _candidates(magic: str, before: Sequence[str]) -> Iterable[str]:
+    if magic == "%cerebelum" and before and before[0] in manual.ACTIONS:
+        options = WORKERS_OPTIONS if before[0] == "workers" else CORE_OPTIONS
+        return [option.name for option in options] if before[1:] else manual.ACTIONS[before[0]]
+    if magic == "%cerebelum" and before[:1] == ["replay"]:
+        return _replayable(before[1:])
     if magic == "%cerebelum":
         return _after_verb(before) if before else manual.VERBS
     if magic.endswith("cerebelum_run") and not before:
@@ -111,6 +117,19 @@ def _after_verb(before: Sequence[str]) -> Iterable[str]:
     return [*_steps_of(words[0], waiting=verb != "rerun"), *more] if len(words) == 1 else more
 
 
+def _replayable(words: Sequence[str]) -> Iterable[str]:
+    """Steps that began; of the last run, until another one is named."""
+    options = ["--attempt", "--executor", "--force"]
+    runs = {str(run.number): run for run in reversed(_runs())}
+    if words and words[0] not in (*runs, "last"):
+        return options
+    found = runs.get(words[0]) if words and words[0] != "last" else next(iter(runs.values()), None)
+    steps = [row.step for row in found.rows() if row.segments] if found is not None else []
+    if not words:
+        return [*steps, *runs, "last"]
+    return [*steps, *options] if len(words) == 1 else options
+
+
 def _session() -> Any:
     module = sys.modules.get("cerebelum_nb.session")
     return module.existing() if module is not None else None
@@ -124,6 +143,10 @@ def _runs() -> list[Any]:
 def _executors() -> Sequence[str]:
     session = _session()
     return session.executors if session is not None else _EXECUTORS
+
+
+def _pools() -> Sequence[str]:
+    return [name for name in _executors() if name != "local"]
 
 
 def _steps_of(number: str, *, waiting: bool) -> Sequence[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.runs import runs
-from cerebelum_nb.notebook import completion, failures
+from cerebelum_nb.notebook import completion, failures, shown
 from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.magics import CerebelumMagics
 from cerebelum_nb.notebook.stale import Seen
@@ -29,5 +29,6 @@ def load(ip: Any) -> None:
     ip.register_magics(magics)
     failures.install(ip)
     completion.install(ip)
+    shown.install(ip)
     ip.user_ns.setdefault("runs", runs)  # the lines that a panel shows name their run by it
     ip.display_formatter.ipython_display_formatter.for_type_by_name("cerebelum_nb.runtime.run", "Run", magics.show)

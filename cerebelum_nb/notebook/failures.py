@@ -18,7 +18,8 @@ from cerebelum_nb.errors import CerebelumError, CompensationFailed, ExecutionErr
 from cerebelum_nb.model.state import FAILED, SUCCEEDED
 from cerebelum_nb.model.typed import listed
 from cerebelum_nb.notebook.stale import old_classes
-from cerebelum_nb.runtime.onward import asked_first, onward
+from cerebelum_nb.runtime.onward import asked_first, onward, replay_line, replays
+from cerebelum_nb.runtime.replaying import on_failed_replay
 from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S
 
 _FRAME: Final = re.compile(r'^(\s*)File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
@@ -40,6 +41,7 @@ def install(ip: Any) -> None:
     """From now on, all errors of this package look short in this notebook."""
     render = lambda error: lines_of(error, ip)  # noqa: E731  becomes a method, so it is asked with the error alone
     CerebelumError._render_traceback_ = render  # type: ignore[attr-defined]
+    on_failed_replay[:] = [lambda exc: show_as_replayed(exc, ip)]
     ip.events.register("post_run_cell", _hint_at_magics)
     if not ip.custom_exceptions:  # IPython has one place for this; whoever came first keeps it
         ip.set_custom_exc((KeyboardInterrupt, asyncio.CancelledError), _show_interrupt)
@@ -122,6 +124,8 @@ def lines_of(error: CerebelumError, ip: Any) -> list[str]:
         if error.run is not None:
             lines += old_classes(error.run, ip.user_ns)
             lines.append(f"This is runs[{error.run.number}]; {onward(error.run)}.")
+            if replays(error.run, error.step_name):
+                lines.append(f"{replay_line(error.run.number, error.step_name)} runs it again here, for %debug.")
         return lines
     return [*_cell_frames(error.__traceback__, ip), *lines]
 
@@ -206,6 +210,19 @@ def folded(exc: BaseException, filename: str, ip: Any) -> BaseException:
         inner = tb
         _renders_as(exc, lambda: ip.InteractiveTB.structured_traceback(type(exc), exc, inner, tb_offset=0))
     return exc
+
+
+def show_as_replayed(exc: BaseException, ip: Any) -> None:
+    """Let what a step raised in a replay be shown, and debugged, from the step's own frames on."""
+    inner = exc.__traceback__  # who replays has left out what is ours
+
+    def render() -> list[str]:
+        ip.InteractiveTB.tb = exc.__traceback__ = inner  # one of them is what %debug takes, as its version has it
+        if isinstance(exc, ExecutionError) and exc.step_name is not None:
+            return lines_of(exc, ip)
+        return with_cell_names("".join(traceback.format_exception(type(exc), exc, inner)).rstrip(), ip).splitlines()
+
+    _renders_as(exc, render)
 
 
 def _renders_as(exc: BaseException, render: Callable[[], list[str]]) -> None:

@@ -42,6 +42,8 @@ RUN_OPTIONS: Final = (
     Option("--on-failure"),
     Option("--detach", "flag"),
 )
+WORKERS_OPTIONS: Final = (Option("--pool"), Option("--slots"), Option("--slot"), Option("--env", repeats=True))
+CORE_OPTIONS: Final = (Option("--pool"), Option("--force", "flag"))
 
 
 @magics_class

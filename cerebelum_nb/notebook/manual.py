@@ -107,6 +107,17 @@ Run a step of an earlier run again, with what depends on it; the other results a
 not succeed. RUN is a number from `%cerebelum runs`, or `last`. --force runs also steps with effects="once" again.""",
         "%cerebelum rerun last process_payment --executor local",
     ),
+    "replay": (
+        "%cerebelum replay [RUN] STEP [--attempt N] [--executor E] [--force]",
+        """\
+Run one attempt of a step again in this kernel, for `%debug`. It gets what it was given, and its code is as it was sent
+to its worker; nothing of the run changes. What is other here than on the worker (versions, folders, variables) is
+told. An attempt that succeeded is run again too, and the results are compared; --executor does it elsewhere. Without
+--attempt: the last one. RUN is a number or an id from `%cerebelum runs`, a part of an id, or `last`; left out, the last
+one. Sleeps are cut to a second, and approvals are answered as they were. --force replays also a step that changes
+something outside.""",
+        "%cerebelum replay last score",
+    ),
     "compare": (
         "%cerebelum compare RUN [RUN]",
         """\
@@ -132,10 +143,33 @@ than 30 days go by themselves (`keep_days` and `keep_mib` in the configuration).
         "Refuse an approval that a step waits for; the step fails with the reason.",
         "%cerebelum reject last publish the numbers are old",
     ),
+    "workers": (
+        "%cerebelum workers [add|remove|drain] [--pool NAME] [--slots N] [--slot N] [--env K=V]",
+        """\
+The worker processes of this kernel: what each does, since when, its memory and how many steps have ended in it. `add`
+starts --slots more in a pool, which is made where there is none of this name; steps that wait for it go on. --env gives
+the pool's workers a variable, and stands several times for several. `remove` ends --slots of them, or the one in
+--slot; `drain` has all of them, or that one, replaced by new ones. A worker ends after its step, never in it. Without
+--pool it is about `distributed`.""",
+        "%cerebelum workers add --pool gpu-worker-pool --slots 2 --env CUDA_VISIBLE_DEVICES=0",
+    ),
+    "core": (
+        "%cerebelum core [status|start|stop|restart|logs] [--pool NAME] [--force]",
+        """\
+The Core of each pool, which hands steps to its workers: its process, since when it runs, what its workers do, how many
+steps wait and were sent, whether it takes work, and where its socket is. `start` waits for no step that needs it;
+`stop` and `restart` leave alone what runs or waits there, unless --force cancels it; `logs` is the end of what Core and
+its workers have said. `stop` without --pool stops all.""",
+        "%cerebelum core restart --pool gpu-worker-pool",
+    ),
     "help": ("%cerebelum help [VERB]", "This text, or one verb's.", "%cerebelum help rerun"),
 }
+ACTIONS: Final = {
+    "workers": ("add", "remove", "drain"),
+    "core": ("status", "start", "stop", "restart", "logs"),
+}  # of the verbs that have some
 LATER: Final = (
-    *("show", "explain", "whatif", "replay", "trace", "report", "export", "core", "workers"),
+    *("show", "explain", "whatif", "trace", "report", "export"),
     *("doctor", "config"),
 )
 

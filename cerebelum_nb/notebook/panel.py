@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from IPython.core.getipython import get_ipython
 
 from cerebelum_nb.errors import CerebelumError, PlanError
 from cerebelum_nb.notebook import keeping, page, peek
 from cerebelum_nb.rules.kept import listed_steps
+from cerebelum_nb.runtime.onward import replay_line
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import current
 
@@ -36,6 +38,9 @@ def look(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         return {**found, "of": of, "text": peek.preview(run, step, of)}
     if tab == "carried":
         return {**found, **peek.carried(run, step)}
+    if tab == "shown":
+        of = str(content.get("of", ""))
+        return {**found, "of": of, "bundle": peek.shown(run, step, of)}
     if tab == "events":
         return {**found, "lines": peek.events(run, step)}
     raise PlanError(f"this kernel does not know the tab {tab!r}")
@@ -54,6 +59,22 @@ def choices(run: Run, content: Mapping[str, Any], executors: Sequence[str]) -> d
         if why:
             refused[executor] = str(why)
     return {"step": str(content.get("step", "")), "refused": refused}
+
+
+def replay(run: Run, content: Mapping[str, Any]) -> dict[str, str]:
+    """The line that replays a step in a cell, where what it raises and the debugger belong; no click can write there.
+
+    Raises:
+        PlanError: It cannot be replayed.
+    """
+    step = str(content.get("step", ""))
+    run.check_replay(step)
+    shell: Any = get_ipython()
+    if shell is None or shell.find_line_magic("cerebelum") is None:
+        code, then = f"runs[{run.number}].replay({step!r})", ""
+    else:
+        code, then = replay_line(run.number, step), ", and %debug shows where"
+    return {"step": step, "code": code, "text": f"Run this line in a cell: it raises there what {step} raises{then}."}
 
 
 def file(run: Run, content: Mapping[str, Any]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME
 from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.notebook.wording import told
+from cerebelum_nb.rich import checked, for_message
 from cerebelum_nb.runtime.run import Run
 
 RESULT: Final = "result"
@@ -74,6 +75,24 @@ def events(run: Run, step: str) -> list[tuple[float, str]]:
     found = [e for e in run.events if getattr(e, "task", -1) == task or task in getattr(e, "again", ())]
     lines = [(max(0.0, e.at - run.state.started_at), line) for e in found for line in _line(e, task, run.plan.names)]
     return lines[-_MOST_EVENTS:]
+
+
+def shown(run: Run, step: str, of: str) -> dict[str, str]:
+    """What a step displayed, by mime type: text, and images as base64.
+
+    Args:
+        of: Attempt and number, as they stand in the step's output: ``1.2``.
+
+    Raises:
+        PlanError: It is not kept.
+    """
+    attempt, _, number = of.partition(".")
+    found = {}
+    if run.files is not None and attempt.isdecimal() and number.isdecimal():
+        found = run.files.shown(run.plan.number_of(step), int(attempt), int(number))
+    if not found:
+        raise PlanError(f"what step {step!r} displayed is not kept any more")
+    return for_message(checked(found))
 
 
 def size_of(value: Any) -> str:
@@ -150,13 +169,15 @@ def _text(value: Any) -> str:
     return text if len(text) <= _MOST_CHARS else f"{text[: _MOST_CHARS - 1]}…"
 
 
-def _line(e: ev.AnyEvent, task: int, names: tuple[str, ...]) -> list[str]:  # noqa: C901, PLR0911  one for each event
+def _line(e: ev.AnyEvent, task: int, names: tuple[str, ...]) -> list[str]:  # noqa: C901, PLR0911, PLR0912  one for each event
     match e:
         case ev.AttemptSubmitted():
             return [f"attempt {e.attempt} queued"]
         case ev.AttemptStarted():
             worker = f"worker {e.worker}" if e.worker.isdigit() else e.worker
             return [f"attempt {e.attempt} began" + ("" if e.worker == "kernel" else f" on {worker}")]
+        case ev.AttemptOutput() if e.shown:
+            return ["displayed something" if e.shown > 0 else "took back what it had shown"]
         case ev.AttemptOutput():
             return [f"printed {len(e.text):,} characters"] if e.stream != "notice" else [f"noted: {e.text}"]
         case ev.AttemptFinished():

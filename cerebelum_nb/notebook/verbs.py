@@ -10,11 +10,14 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
 from cerebelum_nb.model.compare import Comparison
 from cerebelum_nb.model.typed import listed, nearest
-from cerebelum_nb.notebook import listing, manual
+from cerebelum_nb.notebook import listing, manual, workers
 from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line, whole
+from cerebelum_nb.notebook.magics import CORE_OPTIONS, WORKERS_OPTIONS
 from cerebelum_nb.notebook.stale import report
 from cerebelum_nb.notebook.work import Notebook
 from cerebelum_nb.rules.kept import as_options
+from cerebelum_nb.runtime.onward import as_typed
+from cerebelum_nb.runtime.replay import Replay
 from cerebelum_nb.runtime.run import Run
 
 
@@ -199,18 +202,33 @@ def _rerun(args: Arguments, notebook: Notebook) -> Run:
     return made
 
 
+def _replay(args: Arguments, notebook: Notebook) -> Replay:
+    usage = f"Usage: {manual.VERBS['replay'][0]}"
+    if not args.words:
+        raise UsageError(f"which step?\n{usage}")
+    session, (step, *rest) = notebook.session, reversed(args.words)
+    name = rest[0] if rest else "last"
+    run = _find(name, session.runs) if _is_number(name) else session.load(name)
+    number = whole("--attempt", args.text.get("--attempt"), usage)
+    try:
+        ready = run.prepared_replay(step, number, args.text.get("--executor"), force="--force" in args.flags)
+    except PlanError as exc:
+        raise PlanError(as_typed(str(exc), f"%cerebelum replay {run.number}")) from None
+    print(ready.told)  # noqa: T201
+    return ready.go()
+
+
+def _is_number(name: str) -> bool:
+    """A number is never meant as a part of an id, which "9" mostly is."""
+    return name == "last" or (name.isdecimal() and len(name) <= _DIGITS)
+
+
 def _compare(args: Arguments, notebook: Notebook) -> Comparison:
     usage = f"Usage: {manual.VERBS['compare'][0]}"
     if not args.words:
         raise UsageError(f"which run? `%cerebelum runs` lists them.\n{usage}")
     session = notebook.session
-    # A number is never meant as a part of an id, which "9" mostly is.
-    this, *others = (
-        _find(name, session.runs)
-        if name == "last" or (name.isdecimal() and len(name) <= _DIGITS)
-        else session.load(name)
-        for name in args.words
-    )
+    this, *others = (_find(name, session.runs) if _is_number(name) else session.load(name) for name in args.words)
     return this.compare(*others)
 
 
@@ -223,6 +241,14 @@ def _find(number: str, runs: Sequence[Run]) -> Run:
         if number in (str(run.number), run.id):
             return run
     raise PlanError(f"there is no run {number!r}. Runs: 1 to {runs[-1].number}, or last.")
+
+
+def _workers(args: Arguments, notebook: Notebook) -> Any:
+    return workers.workers(args, notebook.session.pools)
+
+
+def _core(args: Arguments, notebook: Notebook) -> Any:
+    return workers.core(args, notebook.session.pools)
 
 
 def _help(args: Arguments, _notebook: Notebook) -> None:
@@ -287,6 +313,7 @@ _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function
     "resume": (_resume, (Option("--changed"), Option("--force", "names")), 1),
     "compensate": (_compensate, (), 1),
     "rerun": (_rerun, (Option("--executor"), Option("--force", "flag")), 2),
+    "replay": (_replay, (Option("--attempt"), Option("--executor"), Option("--force", "flag")), 2),
     "compare": (_compare, (), 2),
     "purge": (
         _purge,
@@ -295,5 +322,7 @@ _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function
     ),
     "approve": (_approve, (), _ANY),
     "reject": (_reject, (), _ANY),
+    "workers": (_workers, WORKERS_OPTIONS, 2),
+    "core": (_core, CORE_OPTIONS, 2),
     "help": (_help, (), 1),
 }

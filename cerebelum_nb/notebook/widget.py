@@ -171,7 +171,7 @@ class RunWidget(anywidget.AnyWidget):
                 self.send({"kind": "details", "request": request, **details, "asked": asked})
             elif kind == "apply":
                 self._apply(request, content)
-            elif kind in ("look", "choices", "keep", "file", "others", "compare"):
+            elif kind in ("look", "choices", "keep", "file", "others", "compare", "replay"):
                 self.send({"kind": kind, "request": request, **self._asked(kind, content)})
             elif kind in ("approve", "reject"):
                 self._decide(request, step, content)
@@ -203,7 +203,7 @@ class RunWidget(anywidget.AnyWidget):
             return beside.beside(self._run, content, SNAPSHOT_LIMIT)
         if kind == "keep":
             return panel.keep(self._run, content, self._cell_name)
-        return panel.file(self._run, content)
+        return (panel.replay if kind == "replay" else panel.file)(self._run, content)
 
     def _preview(self, request: Any, content: dict[str, Any]) -> None:
         step, executor = str(content.get("step", "")), _executor(content)

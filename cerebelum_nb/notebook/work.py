@@ -21,6 +21,7 @@ from cerebelum_nb.notebook.failures import cell_number, folded, line_in, refuse_
 from cerebelum_nb.notebook.stale import Seen
 from cerebelum_nb.notebook.workflow_cell import describe, make_workflow, read_timeline, timeline
 from cerebelum_nb.rules.kept import as_options
+from cerebelum_nb.rules.placement import who_else
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import Session, current
 
@@ -231,9 +232,7 @@ class Notebook:
         try:
             places.resolve(name)
         except KeyError:
-            raise PlacementError(
-                f"there is no executor {name!r}.{nearest(name, places.known)} Known here: {', '.join(places.labels)}."
-            ) from None
+            raise PlacementError(f"there is no executor {name!r}.{who_else(name, places)}") from None
 
     def try_step(self, step: StepMetadata, inputs: str = "", *, force: bool = False) -> Any:
         """Run one step on the latest results of what it needs, show the run, and give the step's value.

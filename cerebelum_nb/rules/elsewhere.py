@@ -73,7 +73,7 @@ def why_elsewhere(options: StepOptions, outcome: Outcome, label: str) -> str:
     if outcome.kind == "cancelled" or outcome.error is None:
         return ""
     if not outcome.delivered:
-        said = _short(outcome.error).replace(f" in pool {label!r} took it", "")
+        said = _short(outcome.error).replace(f" in pool {label!r}", "").replace("worker took it", "worker")
         return f"{label!r} did not take it: {said}"
     may_have_run = options.effects == "once" or not (options.idempotent or options.retries)
     if outcome.kind != "lost" or outcome.error.type not in _LOST or may_have_run:
@@ -89,7 +89,14 @@ def _short(error: ErrorInfo) -> str:
 def no_worker(label: str, limit_s: float, workers: int) -> Outcome:
     """How an attempt ends that nobody took in time."""
     text = f"no worker in pool {label!r} took it within {limit_s:g} s ({workers} registered)"
+    if not workers:
+        text = f"no worker in pool {label!r} (0 registered): nobody took it within {limit_s:g} s"
     return Outcome("timeout", error=ErrorInfo("NoWorker", text, "", TIMEOUTS), delivered=False)
+
+
+def add_one(pool: str) -> str:
+    """How a pool gets a worker, as a sentence."""
+    return f"To add one: %cerebelum workers add --pool {pool} --slots 1"
 
 
 def crowded(waiting: int, most: int) -> str:

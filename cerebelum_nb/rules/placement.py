@@ -11,6 +11,10 @@ from cerebelum_nb.model.typed import nearest
 
 AUTO: Final = "auto"
 DEFAULT: Final = "default"
+_HOW_A_POOL_IS_MADE: Final = (
+    "A pool of that name is made by `%cerebelum workers add --pool {} --slots 1` or session.add_workers, or declared "
+    "in [tool.cerebelum.pools] of pyproject.toml."
+)
 
 
 class Places(msgspec.Struct, frozen=True):
@@ -119,10 +123,14 @@ def place(step: str, wanted: tuple[str, str, str], places: Places, *, is_async: 
 
 
 def _unknown(step: str, name: str, reason: str, places: Places) -> str:
-    near = nearest(name, places.labels)
-    pools = "" if near else " A pool of workers gets its name in [tool.cerebelum.pools] of pyproject.toml."
-    known = f"Known here: {', '.join(places.labels)}."
-    return f"step {step!r}: there is no executor {name!r} ({reason}).{near} {known}{pools}"
+    return f"step {step!r}: there is no executor {name!r} ({reason}).{who_else(name, places)}"
+
+
+def who_else(name: str, places: Places) -> str:
+    """What may have been meant by the name of an executor that is not there."""
+    near = nearest(name, places.known)
+    pools = "" if near else f" {_HOW_A_POOL_IS_MADE.format(name)}"
+    return f"{near} Known here: {', '.join(places.labels)}.{pools}"
 
 
 def check_map(what: str, strategy: Mapping[str, str], steps: Mapping[str, object] | tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
+from cerebelum_nb.capture.kept import Codes
 from cerebelum_nb.context import Context
 from cerebelum_nb.errors import ExecutionError, Leftover
 from cerebelum_nb.model.events import AnyEvent, TaskResumed
@@ -67,6 +68,7 @@ class Awaited(Looks):
         self.without_inputs, self.is_recalled = "", False
         self.ran_before: Mapping[str, Ran] = {}  # steps that never run twice and had begun before it
         self.on_end: list[Callable[[Any], None]] = []
+        self.codes: Codes | None = None  # how functions were sent in it; None for one of an earlier kernel
         self.keys: Mapping[str, str] = {}  # steps that have an idempotency key of another run than `root`
         self._host, self._approvals, self._about = host, approvals, about
         self._waiters: list[Callable[[], None]] = []

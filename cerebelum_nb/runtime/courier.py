@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 from cerebelum_nb.attempt import describe
+from cerebelum_nb.codec import whole
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
-from cerebelum_nb.protocols import Answer, Executor, Outcome
+from cerebelum_nb.protocols import Answer, Attempt, Executor, Outcome
+from cerebelum_nb.rich import checked
 from cerebelum_nb.rules.breaker import Breaker
 from cerebelum_nb.rules.elsewhere import no_worker
 from cerebelum_nb.runtime.careful import not_to_begin
@@ -46,7 +49,10 @@ class _Signals:
         self._job.scheduler.began(self._ticket.task, self._ticket.attempt, worker)
 
     def output(self, stream: Stream, text: str) -> None:
-        self._job.scheduler.printed(self._ticket.task, self._ticket.attempt, stream, text)
+        self._job.heard(self._ticket, stream, text)
+
+    def displayed(self, bundle: Mapping[str, bytes]) -> None:
+        self._job.displayed(self._ticket, checked(bundle))
 
     def progress(self, done: float, text: str) -> None:
         self._job.progress(self._ticket, done, text)
@@ -240,7 +246,10 @@ class Courier:
             finally:
                 self._starting.discard(key)
             begins = True
-            return await self._executor.run(self._job.attempt(ticket), _Signals(self, self._job, ticket))
+            attempt = self._job.attempt(ticket)
+            if not getattr(self._executor, "takes_large", False):
+                attempt = _whole(attempt)
+            return await self._executor.run(attempt, _Signals(self, self._job, ticket))
         except asyncio.CancelledError:
             return await self._stopped(ticket, begins=begins)
         except CerebelumError as exc:  # the executor's own words: no step code has failed
@@ -259,3 +268,10 @@ class Courier:
         end.cancel()
         # It may just have completed: then it is undone as what has.
         return ended if ended is not None and ended.kind == "ok" else stopped
+
+
+def _whole(attempt: Attempt) -> Attempt:
+    """An attempt with all values themselves, for an executor that knows of no shared memory."""
+    args, kwargs = [whole(arg) for arg in attempt.args], {key: whole(arg) for key, arg in attempt.kwargs.items()}
+    fields = {key: whole(value) for key, value in attempt.fields.items()}
+    return dataclasses.replace(attempt, args=args, kwargs=kwargs, fields=fields)

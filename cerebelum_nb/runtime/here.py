@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from cerebelum_nb.model.events import PauseKind, Stream
@@ -25,6 +26,10 @@ class LocalAttempt:
     def __call__(self, stream: Stream, text: str) -> None:
         """The step prints."""
         self._job.printed(self._ticket, stream, text)
+
+    def displayed(self, bundle: Mapping[str, bytes]) -> None:
+        """The step displays something; see `attempt.Here.displayed`."""
+        self._job.displayed(self._ticket, bundle)
 
     def progress(self, done: float, text: str) -> None:
         """The step says how far it is, 0 to 1."""

@@ -22,6 +22,7 @@ from cerebelum_nb.runtime.job import Before
 from cerebelum_nb.runtime.past import Past, born, is_alive, is_there, past
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.store.journal import About, claim, forget, new_id, read, read_about, read_claims, read_runs, release
+from cerebelum_nb.store.outputs import Folder
 from cerebelum_nb.store.results import INPUTS_TASK, Archive, ResultRef, answers_task
 from cerebelum_nb.store.values import Results
 
@@ -111,7 +112,7 @@ class History:
             approvals=Approvals(),
             root=about.root,
         )
-        made.ran_before = about.ran
+        made.ran_before, made.files = about.ran, Folder(self._archive.folder, run, 0)
         made.recall(found.events, self.pauses(found), found.without_inputs)
         return made
 

@@ -1,12 +1,15 @@
 """What a run asks of the session that it belongs to."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cerebelum_nb.model.events import Placement
+from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
 from cerebelum_nb.rules.kept import Changed, Kept, Steps
 from cerebelum_nb.rules.once import Force
 
@@ -72,6 +75,21 @@ class Host(Protocol):
 
     def waiting(self) -> contextlib.AbstractContextManager[None]:
         """Entered by whoever blocks until a run ends: it may be a step."""
+
+    def plan(self, workflow: Any, *, strategy: Mapping[str, str] | None = None) -> Plan:
+        """A workflow as it is now, checked and placed, without inputs."""
+
+    def is_up(self, executor: str) -> bool:
+        """Whether somebody has used a remote executor in this session."""
+
+    def shares(self, executor: str) -> bool:
+        """Whether a remote executor's workers share memory with this process."""
+
+    def carry(self, attempt: Attempt, signals: Signals) -> "concurrent.futures.Future[Outcome]":
+        """Have an attempt run that is no run's. From any thread; cancelling what is returned stops it."""
+
+    def say(self, attempt: Attempt, after_s: float, answer: Answer) -> None:
+        """End a pause of such an attempt, after a while. From any thread."""
 
     def would_rerun(
         self, run: "Run", step: Steps | None, executor: str | None, *, until: str | None = None, code: str = ""

@@ -20,22 +20,23 @@ from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
 from cerebelum_nb.protocols import Answer, Attempt, Outcome
 from cerebelum_nb.runtime.approvals import Approval, Approvals
 from cerebelum_nb.runtime.here import LocalAttempt
+from cerebelum_nb.runtime.output import Output
 from cerebelum_nb.runtime.scheduler import MISSING, Scheduler, Ticket
+from cerebelum_nb.store.outputs import Folder
 from cerebelum_nb.store.results import ResultRef
 
-PRINT_LIMIT: Final = 1024 * 1024  # characters of prints kept of one attempt
 QUIET_S: Final = 0.05  # between two pieces of what an attempt prints, so that a million lines are a few hundred events
 
 
 class _Pending:
     """What an attempt has printed, and how far it is, and nobody has been told."""
 
-    __slots__ = ("kept", "pieces", "progress", "told_at")
+    __slots__ = ("output", "pieces", "progress", "told_at")
 
     def __init__(self) -> None:
         self.pieces: list[tuple[Stream, str]] = []
         self.progress: tuple[float, str] | None = None
-        self.kept = 0
+        self.output: Output | None = None  # once it has printed
         self.told_at = 0.0  # on the clock of perf_counter
 
     def take(self) -> list[tuple[Stream, str]]:
@@ -133,6 +134,8 @@ class Job:
         self.past: dict[int, list[Before]] = {}  # pauses of attempts that a kernel's end cut off
         self.later: Callable[[float, Callable[[], None]], None] = _at_once
         self.cache: Cached | None = None  # where a step of the plan may be served from it
+        self.files: Folder | None = None  # where long outputs and what is displayed are kept
+        self.sends: Callable[[int, int, Any], None] | None = None  # told how functions are sent; see `kept.Codes`
         self._pauses: dict[tuple[int, int], list[_Pause]] = {}  # by task and attempt
         self._shown: dict[tuple[int, int], _Pause] = {}
         self._telling = False
@@ -196,7 +199,7 @@ class Job:
         call, place = plan.calls[task], self.scheduler.state.places[task]
         args = [self._given_by(n, task) for n in call.positional]
         kwargs = {k: self._given_by(n, task) for k, n in self.given(call)}
-        sources = [*call.positional, *(n for _, n in call.keywords)]
+        context_at = call.positional.index(CONTEXT) if CONTEXT in call.positional else None
         return Attempt(
             run=self.run,
             task=task,
@@ -206,19 +209,25 @@ class Job:
             function=plan.functions[task],
             args=args,
             kwargs=kwargs,
-            context_at=call.positional.index(CONTEXT) if CONTEXT in call.positional else None,
+            context_at=context_at,
             once=task in plan.careful and plan.options[task].effects == "once",
             undo=self._undoes.get(task),
-            fields={
-                "inputs": self.inputs(task) if CONTEXT in sources else None,
-                "execution_id": self.run,
-                "workflow_name": plan.workflow,
-                "step_name": self._called(task),
-                "attempt": ticket.attempt,
-                "executor": place.label,
-                "root": self._keys.get(self._called(task), self.root),
-            },
+            sends=self.sends,
+            fields=self._fields(ticket) if context_at is not None or "context" in kwargs else {},
         )
+
+    def _fields(self, ticket: Ticket) -> dict[str, Any]:
+        """What a context is made from."""
+        called = self._called(ticket.task)
+        return {
+            "inputs": self.inputs(ticket.task),
+            "execution_id": self.run,
+            "workflow_name": self.plan.workflow,
+            "step_name": called,
+            "attempt": ticket.attempt,
+            "executor": self.scheduler.state.places[ticket.task].label,
+            "root": self._keys.get(called, self.root),
+        }
 
     def here(self, ticket: Ticket) -> Callable[[], LocalAttempt]:
         """What gives a local attempt as its own code reaches it."""
@@ -311,11 +320,6 @@ class Job:
         task, number = ticket.task, ticket.attempt
         with self._lock:
             pending = self._pending.setdefault((task, number), _Pending())
-            if pending.kept > PRINT_LIMIT:
-                return
-            pending.kept += len(text)
-            if pending.kept > PRINT_LIMIT:
-                text += "\n… it printed more than 1 MiB; the rest is not kept\n"
             pending.pieces.append((stream, text))
             now = perf_counter()
             if self._telling:
@@ -324,6 +328,26 @@ class Job:
                 return  # soon, with what follows
             pending.told_at = now
             self._tell(task, number, pending)
+
+    def heard(self, ticket: Ticket, stream: Stream, text: str) -> None:
+        """An attempt elsewhere printed something, which was gathered there. From any thread."""
+        key = (ticket.task, ticket.attempt)
+        with self._lock:
+            self._say(*key, self._pending.setdefault(key, _Pending()), stream, text)
+
+    def displayed(self, ticket: Ticket, bundle: Mapping[str, bytes]) -> None:
+        """An attempt displays something, or takes back what was shown. From any thread.
+
+        Args:
+            bundle: As `rich.checked` leaves it; empty for taking back.
+        """
+        key = (ticket.task, ticket.attempt)
+        with self._lock:
+            pending = self._pending.setdefault(key, _Pending())
+            self._tell(*key, pending)  # what it printed before belongs before
+            output = pending.output = pending.output or Output(self.files, *key)
+            text, shown = output.display(bundle)
+            self.scheduler.printed(*key, "stdout", text, shown)
 
     def flush_old(self) -> None:
         """Tell what has waited for more. Called ten times a second."""
@@ -339,14 +363,21 @@ class Job:
                 pending = self._pending.pop((ticket.task, ticket.attempt), None)
                 if pending is not None:
                     self._tell(ticket.task, ticket.attempt, pending)
+                    for stream, text in pending.output.end() if pending.output is not None else ():
+                        self.scheduler.printed(ticket.task, ticket.attempt, stream, text)
 
     def _tell(self, task: int, number: int, pending: _Pending) -> None:
         self._telling = True
         try:
             for stream, text in pending.take():
-                self.scheduler.printed(task, number, stream, text)
+                self._say(task, number, pending, stream, text)
             if pending.progress is not None:
                 (done, doing), pending.progress = pending.progress, None
                 self.scheduler.progress(task, number, done, doing)
         finally:
             self._telling = False
+
+    def _say(self, task: int, number: int, pending: _Pending, stream: Stream, text: str) -> None:
+        output = pending.output = pending.output or Output(self.files, task, number)
+        for told_of, told in output.take(stream, text):
+            self.scheduler.printed(task, number, told_of, told)

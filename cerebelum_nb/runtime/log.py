@@ -79,12 +79,12 @@ class Log:
         for call in told:
             call(kept)
 
-    def printed(self, task: int, attempt: int, stream: Stream, text: str) -> None:
-        """A live attempt printed something."""
+    def printed(self, task: int, attempt: int, stream: Stream, text: str, shown: int = 0) -> None:
+        """A live attempt printed something, or displayed it."""
         text = printable(text)
         with self._lock:
             if self._alive(task, attempt):
-                self._write(AttemptOutput(self.state.seq + 1, self.now(), task, attempt, stream, text))
+                self._write(AttemptOutput(self.state.seq + 1, self.now(), task, attempt, stream, text, shown))
             else:
                 self.late += 1
 

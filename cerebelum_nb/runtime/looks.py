@@ -15,6 +15,7 @@ from cerebelum_nb.model.state import RunState
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.runtime.scheduler import Scheduler
 from cerebelum_nb.runtime.watchers import OnRows, Watchers
+from cerebelum_nb.store.outputs import Folder
 
 
 class Looks:
@@ -39,6 +40,7 @@ class Looks:
         self._events: list[AnyEvent] = []
         self._printed: list[tuple[str, str, str]] = []
         self._crashed: BaseException | None = None
+        self.files: Folder | None = None  # where long outputs are
         self.note = ""  # what holds it up, in words
         self.left_over = ""  # what it does again though an earlier run could not undo it, in words
         self.outlooks = Outlooks()  # who starts a run may know an earlier one
@@ -90,6 +92,23 @@ class Looks:
         """What a step printed and how it failed."""
         task = self._task(step)
         return self.scheduler.read(lambda s: view.details(s, task))
+
+    def output(self, step: str, attempt: int = 0) -> str:
+        """All that an attempt of a step printed, both streams in the order in which it came; also while it runs.
+
+        Args:
+            attempt: Which one; 0 for the last.
+
+        Raises:
+            PlanError: The run has no such step.
+        """
+        task = self._task(step)
+        number = attempt or self.state.attempt[task]
+        kept = self.files.read(task, number) if self.files is not None else None
+        if kept is not None:
+            return kept
+        mine = (e for e in self.events if type(e) is AttemptOutput and (e.task, e.attempt) == (task, number))
+        return "".join(e.text for e in mine if e.stream != "notice")
 
     def printed(self, since: int = 0) -> tuple[int, list[tuple[str, str, str]]]:
         """What steps printed, in order of arrival, from a place on: (step, stream, text); and the next place."""

@@ -1,8 +1,15 @@
 """How to go on from a run that did not succeed, as a person says it in Python."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from cerebelum_nb.rules.once import how_to_go_on, in_the_way
+
+_PLAIN: Final = r"[\w/.-]+"  # a name that stands on a magic's line as it is
+_REPLAY: Final = re.compile(
+    rf"runs\[\d+\]\.replay\('(?P<step>{_PLAIN})'(?:, executor='(?P<executor>{_PLAIN})')?"
+    r"(?P<force>, force=True)?\)"
+)
 
 
 def asked_first(run: Any) -> str:
@@ -20,3 +27,37 @@ def onward(run: Any) -> str:
     if run.status == "compensation_failed":
         return f"{called}.compensate() tries again"
     return asked_first(run) or f"with the step mended, {called}.rerun() goes on"
+
+
+def replays(run: Any, step: str) -> bool:
+    """Whether a failure on a worker is one to look at by a replay here."""
+    if step not in run.plan.names:
+        return False
+    task = run.plan.number_of(step)
+    (row,) = run.rows([task])
+    asked = run.plan.options.get(task)
+    changes = task in run.plan.undo or (asked is not None and asked.effects == "once")
+    last = row.segments[-1] if row.segments else None
+    began = last is not None and last.start is not None and last.outcome == "error"
+    return bool(began and row.remote and row.kind == "step" and row.status == "failed" and not changes)
+
+
+def replay_line(number: int, step: str) -> str:
+    """What to write into a cell: the magic, or Python where a name does not stand on a magic's line."""
+    plain = re.fullmatch(_PLAIN, step) is not None
+    return f"%cerebelum replay {number} {step}" if plain else f"runs[{number}].replay({step!r})"
+
+
+def as_typed(text: str, before: str) -> str:
+    """A refusal's line of Python as a line that is typed.
+
+    Args:
+        before: What stands before the step's name: ``%cerebelum replay 3``.
+    """
+
+    def line(found: re.Match[str]) -> str:
+        executor = f" --executor {found['executor']}" if found["executor"] else ""
+        force = " --force" if found["force"] else ""
+        return f"`{before} {found['step']}{executor}{force}`"
+
+    return _REPLAY.sub(line, text)

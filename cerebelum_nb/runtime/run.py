@@ -16,11 +16,12 @@ from cerebelum_nb.runtime.compared import Compared
 from cerebelum_nb.runtime.exports import Exports
 from cerebelum_nb.runtime.foreseen import measured_s, reasons
 from cerebelum_nb.runtime.host import current_host
+from cerebelum_nb.runtime.replayed import Replayed
 
 ENDINGS: Final = frozenset(FINAL.values())
 
 
-class Run(Compared, Exports):
+class Run(Compared, Replayed, Exports):
     """One execution of one plan; what it is made of is told in `Awaited` and `Looks`."""
 
     @staticmethod

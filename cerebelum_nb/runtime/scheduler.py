@@ -9,6 +9,7 @@ A ticket is the frozen event that began the attempt: a late or superseded result
 
 import functools
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -77,7 +78,7 @@ class Scheduler(Moving):
         super().__init__(plan, stop, later, reach)
         self.envelopes: dict[int, Any] = {}  # results that came as an envelope, as they came
         self._poke, self._urgent = poke, urgent
-        self._coming = dict.fromkeys(poke, False)  # lane -> somebody was poked and has not taken yet
+        self._coming: defaultdict[str, bool] = defaultdict(bool)  # lane -> somebody was poked and has not taken yet
         self.undo_now, self.stands = "", NOTHING_STANDS
         self.in_doubt: frozenset[int] = frozenset()  # tasks that are undone though nobody knows what they did
         self._ways = plan.ways

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from cerebelum_nb.errors import ExecutorError
@@ -51,11 +51,27 @@ def is_damaged(exc: BaseException) -> bool:
     return isinstance(exc, sqlite3.Error) and _code(exc) in _DAMAGED
 
 
+def _damage(text: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(text)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+class _Connection(sqlite3.Connection):
+    """One that calls damage damage: Python cannot read SQLite's words where they quote bytes that are no text."""
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        try:
+            return super().execute(*args)
+        except UnicodeDecodeError:
+            raise _damage("what should be text in it is none") from None
+
+
 def connected(path: Path) -> sqlite3.Connection:
     """A database that only its owner can read, made when it is not there."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S, factory=_Connection)
 
 
 @contextlib.contextmanager
@@ -79,9 +95,7 @@ def check(db: sqlite3.Connection) -> None:
     """
     found = db.execute("pragma quick_check(1)").fetchone()[0]
     if found != "ok":
-        error = sqlite3.DatabaseError(str(found).splitlines()[-1])
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
+        raise _damage(str(found).splitlines()[-1])
 
 
 def use_wal(db: sqlite3.Connection) -> None:
@@ -156,7 +170,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _looked_into(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_S)
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_S, factory=_Connection)
 
 
 def _copied(path: Path) -> sqlite3.Connection:

@@ -76,7 +76,7 @@ class Archive:
     """
 
     def __init__(self, folder: Path, in_memory: int, *, keep: bool = True) -> None:
-        self._folder, self._in_memory, self._keep = folder, in_memory, keep
+        self.folder, self._in_memory, self._keep = folder, in_memory, keep
         self._db: sqlite3.Connection | None = None
         self._ended: deque[Spills] = deque()
         self._key: bytes | None = None
@@ -138,7 +138,7 @@ class Archive:
         """
         if not self._keep:
             return
-        path = self._folder / "results.db"
+        path = self.folder / "results.db"
         try:
             try:
                 self._insert(path, run, last, stored, lasting=lasting)
@@ -177,7 +177,7 @@ class Archive:
 
     def _write(self, run: str, task: int, body: bytes) -> None:
         path = self._path(run, task)
-        _make_folders(self._folder, path.parent)
+        make_folders(self.folder, path.parent)
         half = path.with_name(f"{task}.half")
         try:
             with os.fdopen(os.open(half, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
@@ -200,7 +200,7 @@ class Archive:
 
     def of_run(self, run: str) -> dict[int, Stored]:
         """What is kept of a run, by task: the newest of each."""
-        path = self._folder / "results.db"
+        path = self.folder / "results.db"
         if not path.exists():
             return {}
         try:
@@ -260,7 +260,7 @@ class Archive:
             return codec.decode(stored.codec, seal.unseal(self.sealing_key(), address, body))
         except PayloadRejected:
             raise PayloadRejected(
-                f"what is kept of run {ref.run} does not open with the key in {self._folder}: it was sealed with "
+                f"what is kept of run {ref.run} does not open with the key in {self.folder}: it was sealed with "
                 "another one, or was changed. Nothing in it was read."
             ) from None
 
@@ -289,24 +289,24 @@ class Archive:
             sqlite3.Error: The file cannot be written.
         """
         self._others = {}
-        if (self._folder / "results.db").exists():
-            forget(self._folder / "results.db", runs)
+        if (self.folder / "results.db").exists():
+            forget(self.folder / "results.db", runs)
         for run in runs:
-            shutil.rmtree(self._folder / "results" / run, ignore_errors=True)
+            shutil.rmtree(self.folder / "results" / run, ignore_errors=True)
 
     def sizes(self) -> dict[str, int]:
         """Bytes that each run's results take on disk."""
         found: dict[str, int] = {}
-        if (self._folder / "results.db").exists():
-            with reading(self._folder / "results.db") as db:
+        if (self.folder / "results.db").exists():
+            with reading(self.folder / "results.db") as db:
                 found.update(db.execute("select run, sum(length(body)) from results group by run"))
-        for file in (self._folder / "results").glob("*/*"):
+        for file in (self.folder / "results").glob("*/*"):
             with contextlib.suppress(OSError):  # another kernel is tidying up too
                 found[file.parent.name] = found.get(file.parent.name, 0) + file.stat().st_size
         return found
 
     def _path(self, run: str, task: int) -> Path:
-        return self._folder / "results" / run / str(task)
+        return self.folder / "results" / run / str(task)
 
     def sealing_key(self) -> bytes:
         """The project's key, made when it is first needed.
@@ -315,9 +315,9 @@ class Archive:
             ExecutorError: The file is there and is no key.
             OSError: The folder cannot be read or written.
         """
-        if self._key is None or not (self._folder / "key").exists():
+        if self._key is None or not (self.folder / "key").exists():
             try:
-                self._key = _project_key(self._folder)
+                self._key = _project_key(self.folder)
             except (ExecutorError, OSError) as exc:
                 if not self._warned:
                     self._warned = True
@@ -357,13 +357,18 @@ def answers_task(task: int) -> int:
     return -2 - task
 
 
+def sent_task(task: int) -> int:
+    """What a function is stored as that was sent to a worker, where its attempt failed."""
+    return -(1 << 32) - task
+
+
 def _address(run: str, task: int, codec_name: str) -> seal.Address:
     return seal.Address(run, task, 0, "to kernel", codec_name)
 
 
 def _project_key(folder: Path) -> bytes:
     """The key in the project's folder; made by whoever comes first, whole or not at all."""
-    _make_folders(folder, folder)
+    make_folders(folder, folder)
     path = folder / "key"
     with contextlib.suppress(FileNotFoundError):
         return _read_key(path)
@@ -385,7 +390,7 @@ def _read_key(path: Path) -> bytes:
     return key
 
 
-def _make_folders(first: Path, last: Path) -> None:
+def make_folders(first: Path, last: Path) -> None:
     """One by one: `parents` would give those above the usual rights."""
     first.mkdir(mode=0o700, parents=True, exist_ok=True)
     missing = [p for p in (last, *last.parents) if p.is_relative_to(first) and not p.exists()]

@@ -3,10 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from cerebelum_nb.model.events import AnyEvent, TaskFinished
+from cerebelum_nb.capture import versions
+from cerebelum_nb.capture.kept import Codes
+from cerebelum_nb.codec import Large, whole
+from cerebelum_nb.model.events import AnyEvent, AttemptFinished, TaskFinished
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.protocols import Answer
-from cerebelum_nb.store.results import INPUTS_TASK, NONE, SEE, Archive, ResultRef, Stored, answers_task, gave_nothing
+from cerebelum_nb.store.results import (
+    INPUTS_TASK,
+    NONE,
+    SEE,
+    Archive,
+    ResultRef,
+    Stored,
+    answers_task,
+    gave_nothing,
+    sent_task,
+)
 
 
 class Keeper(Protocol):
@@ -33,11 +46,12 @@ class Results:
         self._archive, self.run, self._values, self._origin = archive, run, values, origin or {}
         self._nothing: list[int] = []  # tasks whose result is None, and that have no entry of their own
         self._something: set[int] = set()  # tasks that have one
+        self.codes: Codes | None = None  # how functions were sent
         self.cache: Keeper | None = None  # told of what has succeeded, where something may be served from it
 
     def __getitem__(self, task: int) -> Any:
         value = self._values[task]
-        return self._archive.load(value) if type(value) is ResultRef else value
+        return self._archive.load(value) if type(value) is ResultRef else whole(value)
 
     def keep(
         self,
@@ -56,19 +70,22 @@ class Results:
             OSError: There is no room for it just now; the same batch may come again.
             sqlite3.Error: The same.
         """
-        values, tasks, nothing = self._values, dict[int, str](), list[int]()
+        values, tasks, nothing, failed = self._values, dict[int, str](), list[int](), list[Stored]()
         for e in batch:
             if type(e) is TaskFinished and e.status == "succeeded":
                 if values[e.task] is None and e.task not in self._something:
                     nothing.append(e.task)  # told together: 10,000 of these are no reason to be late
                 else:
                     tasks[e.task] = e.source
+            elif type(e) is AttemptFinished and e.outcome == "error":
+                failed += self._failed(e, plan)
         stored = [self._stored(task, source, plan.functions[task]) for task, source in tasks.items()]
         if batch[0].seq == 0:
             stored.append(self._archive.stored(self.run, INPUTS_TASK, plan.inputs, None))
         for task, said in answers.items():
             told = [[a.approved, a.value, a.reason] for a in said]
             stored.append(self._archive.stored(self.run, answers_task(task), told, None))
+        stored += failed
         if stored or nothing:
             stored.append(gave_nothing(nothing))
             self._archive.write(self.run, batch[-1].seq, stored, lasting=lasting)
@@ -82,6 +99,47 @@ class Results:
             run, there = self._origin[task]
             return Stored(task, SEE, b"", self._archive.digest(function), f"{run} {there}")
         return self._archive.stored(self.run, task, self._values[task], function)
+
+    def answers(self, task: int) -> list[Answer]:
+        """What an attempt of a task was told by people, as far as that is on disk.
+
+        Raises:
+            CerebelumError: It cannot be read.
+        """
+        stored = self._archive.of_run(self.run).get(answers_task(task))
+        said: list[list[Any]] = self._archive.load(ResultRef(self.run, stored)) if stored and stored.codec else []
+        return [Answer(bool(ok), value, str(reason)) for ok, value, reason in said]
+
+    def sent(self, task: int) -> dict[str, Any] | None:
+        """What was sent to a worker for an attempt of a task that failed there, as `keep` has put it on disk.
+
+        Raises:
+            CerebelumError: It cannot be read.
+        """
+        stored = self._archive.of_run(self.run).get(sent_task(task))
+        found: dict[str, Any] | None = (
+            self._archive.load(ResultRef(self.run, stored)) if stored and stored.codec else None
+        )
+        return found
+
+    def _failed(self, e: AttemptFinished, plan: Plan) -> list[Stored]:
+        """What a later kernel needs to replay an attempt that failed on a worker."""
+        code = self.codes.of(e.task, e.attempt) if self.codes is not None else None
+        if code is None:
+            return []
+        call, asked = plan.calls[e.task], plan.options.get(e.task)
+        told = {
+            "attempt": e.attempt,
+            "code": code,
+            "made_with": versions.mine(),
+            "positional": list(call.positional),
+            "keywords": [[name, source] for name, source in call.keywords],
+            "optional": sorted(call.optional),
+            "inputs_of": plan.inputs_of.get(e.task),
+            "once": asked is not None and asked.effects == "once",
+            "undone": e.task in plan.undo,
+        }
+        return [self._archive.stored(self.run, sent_task(e.task), told, None)]
 
     def keep_codes(self, last: int, plan: Plan) -> None:
         """Note which code gave nothing. Called when the run has ended and everybody knows."""
@@ -98,7 +156,11 @@ class Results:
         return not isinstance(value, ResultRef) or self._archive.has(value)
 
     def spill(self) -> None:
-        """Let go of every value that is on disk too."""
+        """Let go of every value that is on disk too, and of every one in shared memory."""
         for stored in self._archive.of_run(self.run).values():
             if stored.codec not in ("", NONE) and 0 <= stored.task < len(self._values):
                 self._values[stored.task] = ResultRef(self.run, stored)
+        for task, value in enumerate(self._values):
+            if type(value) is Large:  # memory that all runs share
+                why = f"it is {value.nbytes / 2**20:.0f} MiB, which is too much to be kept, and newer runs have ended"
+                self._values[task] = ResultRef(self.run, Stored(task, "", b"", b"", why))

@@ -7,9 +7,16 @@ from cerebelum_nb.wire.frames import MAX_MESSAGE_NBYTES, AnyFrame, messages
 
 SERVICE = "cerebelum_nb.Dispatch"
 METHOD = "Open"
+JOIN = "Join"
+HELLO = "Hello"
+POOL = "cerebelum-pool"  # the metadata key: whose workers a kernel wants
 TOKEN = "cerebelum-token"  # noqa: S105  the metadata key, not a token
 
 HOLD_S = 0.001  # "started" waits this long for a quick step's "finished": one message instead of two
+
+# A message costs as much as the work of several steps. Where one held many frames, the next ones come at once, too.
+MANY = 8
+GATHER_S = 0.0005
 
 OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE_NBYTES),
@@ -29,7 +36,7 @@ class Outbox:
     def __init__(self) -> None:
         self._frames: list[AnyFrame] = []
         self._some = asyncio.Event()
-        self._timed = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def put(self, *frames: AnyFrame) -> None:
         """Send frames with this turn's message. Called on the loop."""
@@ -39,13 +46,8 @@ class Outbox:
     def hold(self, frame: AnyFrame) -> None:
         """Send a frame with the next message; alone after `HOLD_S` if there is none until then."""
         self._frames.append(frame)
-        if not self._timed:
-            self._timed = True
-            asyncio.get_running_loop().call_later(HOLD_S, self._held_enough)
-
-    def _held_enough(self) -> None:
-        self._timed = False
-        self._some.set()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HOLD_S, self._some.set)
 
     async def pump(self, write: Callable[[bytes], Awaitable[object]]) -> None:
         """Write for as long as the stream lives; the only caller of `write`."""
@@ -53,5 +55,10 @@ class Outbox:
             await self._some.wait()
             self._some.clear()
             frames, self._frames = self._frames, []
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             for message in messages(frames):
                 await write(message)
+            if len(frames) >= MANY:
+                await asyncio.sleep(GATHER_S)

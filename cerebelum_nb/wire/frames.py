@@ -1,8 +1,9 @@
 """The frames that kernel, Core and workers exchange. Core reads the fields, never the sealed bytes.
 
-Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel, Reply; Core adds Welcome. Withdraw and Ping end at Core.
-Worker -> Core -> kernel: Printed, Progress, Paused, Resumed, Finished; Core adds Started, Joined, Left, Lost and Ping;
-Ready ends at Core.
+Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel, Reply; Core adds Welcome. Withdraw, Ping, Resize, Drain
+and Look end at Core.
+Worker -> Core -> kernel: Printed, Displayed, Progress, Paused, Resumed, Finished; Core adds Started, Joined, Left,
+Lost, Ping and Seats; Ready ends at Core.
 """
 
 from collections.abc import Iterable, Iterator
@@ -57,10 +58,11 @@ class Cancel(Frame, frozen=True, tag=5, array_like=True, gc=False):
 
 
 class Welcome(Frame, frozen=True, tag=6, array_like=True, gc=False):
-    """A worker's first frame."""
+    """A worker's first frame, and a kernel's where Core is served."""
 
-    key: bytes
+    key: bytes  # of what the kernel seals
     place: Place
+    own: bytes = b""  # of what this worker seals; empty for the same
 
 
 class Reply(Frame, frozen=True, tag=7, array_like=True, gc=False):
@@ -173,14 +175,59 @@ class Resumed(Frame, frozen=True, tag=19, array_like=True, gc=False):
     id: int
 
 
-_ToWorker = Place | Code | Forget | Submit | Cancel | Welcome | Reply | Withdraw | Ping
-_ToKernel = Ready | Started | Printed | Finished | Lost | Joined | Left | Progress | Paused | Resumed
+class Displayed(Frame, frozen=True, tag=20, array_like=True, gc=False):
+    """The step displays something, see `rich`; without content it takes back what it has shown."""
+
+    id: int
+    bundle: dict[str, bytes]
+
+
+class Resize(Frame, frozen=True, tag=30, array_like=True, gc=False):
+    """From now on so many slots, and workers with this in their environment: others end after their step."""
+
+    slots: int
+    env: dict[str, str]
+
+
+class Drain(Frame, frozen=True, tag=31, array_like=True, gc=False):
+    """A slot's worker ends after its step. ``again``: another one takes its place; else there is one slot less."""
+
+    slot: int
+    again: bool
+
+
+class Look(Frame, frozen=True, tag=32, array_like=True, gc=False):
+    """Who does what? Core answers with `Seats`."""
+
+
+class Seat(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A slot as Core sees it."""
+
+    slot: int
+    state: str  # starting, idle, busy, paused
+    attempt: int  # by its id; 0 for none
+    done: int  # attempts that ended in its worker
+    leaves: str = ""  # draining: another one follows; leaving: none does
+
+
+class Seats(Frame, frozen=True, tag=33, array_like=True, gc=False):
+    """Who does what, and how many attempts wait."""
+
+    seats: tuple[Seat, ...]
+    waiting: int
+
+
+_ToWorker = Place | Code | Forget | Submit | Cancel | Welcome | Reply | Withdraw | Ping | Resize | Drain | Look
+_ToKernel = (
+    Ready | Started | Printed | Displayed | Finished | Lost | Joined | Left | Progress | Paused | Resumed | Seats
+)
 AnyFrame = _ToWorker | _ToKernel
 
 SOFT_NBYTES = 1 << 20  # frames are joined into one message up to about this size
 MAX_BODY_NBYTES = 64 << 20  # one function, one attempt's arguments, one result
 MAX_MESSAGE_NBYTES = MAX_BODY_NBYTES + (2 << 20)  # what both ends accept: the body and what is around it
 
+_WITH_BODY = frozenset({Submit, Finished, Code, Paused, Reply})
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[AnyFrame]).decode
 
@@ -209,9 +256,12 @@ def _message(frames: list[AnyFrame], nbytes: int) -> bytes:
 
 
 def _rough_nbytes(frame: AnyFrame) -> int:
-    if isinstance(frame, Submit | Finished | Code | Paused | Reply):
-        return len(frame.sealed) + 500
-    return 4 * len(frame.text) if isinstance(frame, Printed) else 500
+    kind = type(frame)
+    if kind in _WITH_BODY:
+        return len(frame.sealed) + 500  # type: ignore[union-attr]  # those that have one
+    if kind is Displayed:
+        return 500 + sum(map(len, frame.bundle.values()))  # type: ignore[union-attr, arg-type]
+    return 4 * len(frame.text) if kind is Printed else 500  # type: ignore[union-attr]
 
 
 def frames_of(message: bytes) -> list[AnyFrame]:
@@ -222,7 +272,7 @@ def frames_of(message: bytes) -> list[AnyFrame]:
     """
     try:
         return _decode(message)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise WireError(f"a message of {len(message)} bytes is not ours: {exc}. Use one version everywhere.") from exc
 
 

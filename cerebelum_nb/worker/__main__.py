@@ -1,17 +1,25 @@
-"""A worker: ``python -m cerebelum_nb.worker LINE CONTROL``. Started by Core only; both are file descriptors."""
+"""A worker: ``python -m cerebelum_nb.worker LINE CONTROL GATE [NBYTES FOLDER ...]``. Started by Core only.
 
+The first three are file descriptors; in the folders are values of more than so many bytes, see wire/segments.py.
+"""
+
+import os
 import socket
 import sys
+from pathlib import Path
 
 
 def main() -> None:
     """Serve Core until it is gone."""
-    from cerebelum_nb.worker.loop import Worker  # noqa: PLC0415  multiprocessing's children import this module too
+    from cerebelum_nb.wire.gate import Gate  # noqa: PLC0415  multiprocessing's children import this module too
+    from cerebelum_nb.worker.loop import Worker  # noqa: PLC0415  as above
+    from cerebelum_nb.worker.shared import Shared  # noqa: PLC0415  as above
 
-    line, control = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:])
-    line.set_inheritable(False)
-    control.set_inheritable(False)
-    Worker(line, control).run()
+    fds, (large, *folders) = [int(fd) for fd in sys.argv[1:4]], sys.argv[4:] or ["0"]
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    shared = Shared([Path(folder) for folder in folders], int(large))
+    Worker(socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1]), Gate(fds[2]), shared).run()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from cerebelum_nb.wire.frames import (
     Code,
     Finished,
     Forget,
+    Ping,
     Place,
     Ready,
     Reply,
@@ -34,9 +35,13 @@ from cerebelum_nb.wire.frames import (
     Welcome,
     check_size,
 )
+from cerebelum_nb.wire.gate import Gate
 from cerebelum_nb.wire.line import READ_NBYTES, Splitter
-from cerebelum_nb.worker.report import Descriptors, Report, Reporter, replace_streams
+from cerebelum_nb.worker import showing
+from cerebelum_nb.worker.report import Descriptors, Report, Reporter
+from cerebelum_nb.worker.shared import Shared
 from cerebelum_nb.worker.stopping import Stopping
+from cerebelum_nb.worker.streams import replace_streams
 
 OUTPUT_MS = 50  # what a step prints, and how far it is, is sent this often
 _NOW, _SOON = b"!", b"."
@@ -55,16 +60,20 @@ class Worker:
         line: Attempts and functions come here, results leave. The main thread reads it itself: no hop between threads.
         control: Stops and answers come here, and its end is the end of Core. The control thread reads it, also while a
             step runs.
+        gate: What was sent and taken back does not pass it.
+        shared: The memory that large values are in.
     """
 
-    def __init__(self, line: socket.socket, control: socket.socket) -> None:
-        self._line, self._control = line, control
+    def __init__(self, line: socket.socket, control: socket.socket, gate: Gate, shared: Shared | None = None) -> None:
+        self._line, self._control, self._gate = line, control, gate
         self._reporter = Reporter(line, control)
+        self._shared = shared or Shared()
         self._stopping = Stopping()
         self._bell = os.pipe()  # rung by a print, so that the control thread need not tick
         self._descriptors = Descriptors()
-        self._key = b""
+        self._key = self._own = b""  # of what the kernel seals, and of what we do
         self._cwd = b"."
+        showing.prefer_figures()
         self._environ = os.environ
         self._environ_at_start = dict(os.environb)
         self._codes: dict[str, Code | _Rebuild] = {}
@@ -80,16 +89,16 @@ class Worker:
         for fd in self._descriptors.open:
             poll.register(fd, select.POLLIN)
         splitter = Splitter()
-        printed = False
+        printed, due = False, 0.0
         while True:
             ready = [fd for fd, _ in poll.poll(OUTPUT_MS if printed else None)]
-            if not ready:
-                printed = False
-                self._reporter.flush()
+            if printed and (not ready or perf_counter() >= due):  # a flood leaves no quiet moment
+                printed, due = self._reporter.tick(), perf_counter() + OUTPUT_MS / 1000
             if self._bell[0] in ready:
                 if _NOW in os.read(self._bell[0], 1024):
                     self._reporter.flush()
-                printed = True
+                if not printed:
+                    printed, due = True, perf_counter() + OUTPUT_MS / 1000
             for fd in self._descriptors.fds.intersection(ready):
                 self._descriptors.drain(self._reporter)
                 if fd not in self._descriptors.open:
@@ -104,6 +113,9 @@ class Worker:
         for frame in splitter.feed(data):
             if isinstance(frame, Cancel):
                 self._stopping.ask(frame.id)
+            elif isinstance(frame, Ping):
+                with contextlib.suppress(OSError):
+                    self._control.send(b"!", socket.MSG_DONTWAIT)
             elif isinstance(frame, Reply) and (report := self._reporter.report) is not None:
                 report.hear(frame)
 
@@ -126,9 +138,9 @@ class Worker:
 
     def _work(self) -> None:
         replace_streams(self._reporter)
+        showing.install(self._reporter)
         threading.Thread(target=self._watch_or_end, name="control", daemon=True).start()
         self._stopping.install()
-        attempts.enter_capture()
         splitter = Splitter()
         while data := self._line.recv(READ_NBYTES):
             for frame in splitter.feed(data):
@@ -137,7 +149,8 @@ class Worker:
     def _take(self, frame: AnyFrame) -> None:
         match frame:
             case Submit():
-                self._attempt(frame)
+                if self._gate.passes():
+                    self._attempt(frame)
             case Code():
                 self._codes[frame.digest] = frame
             case Forget():
@@ -145,7 +158,7 @@ class Worker:
             case Place():
                 self._go_to(frame)
             case Welcome():
-                self._key = frame.key
+                self._key, self._own = frame.key, frame.own or frame.key
                 self._go_to(frame.place)
                 self._reporter.send(Ready())
 
@@ -157,9 +170,10 @@ class Worker:
         if _PACKAGE_PARENT not in sys.path:
             sys.path.append(_PACKAGE_PARENT)
         self._cwd = place.cwd
+        self._tidy()
 
     def _tidy(self) -> None:
-        """Undo what an earlier step did to the process: its directory, environment and signal handlers."""
+        """Undo what a step did to the process: its directory, environment and signal handlers."""
         with contextlib.suppress(OSError):  # the kernel's directory may be gone
             os.chdir(self._cwd)
         os.environ = self._environ  # noqa: B003  a step may have put something else there
@@ -171,8 +185,7 @@ class Worker:
 
     def _attempt(self, submit: Submit) -> None:
         got = perf_counter()
-        self._tidy()
-        self._reporter.report = report = Report(submit, self._key, self._ring)
+        self._reporter.report = report = Report(submit, (self._key, self._own), self._ring)
         try:
             self._stopping.begin(submit.id)
             encoded, *ran = self._outcome(submit, report)
@@ -182,18 +195,21 @@ class Worker:
             encoded = codec.Encoded("cancelled", b"")
         if self._reporter.forked:
             os._exit(0)  # a child that a step forked came back here: it has no line and no business
+        showing.show_figures_left()
         self._descriptors.drain(self._reporter)
+        self._shared.settle()
         if not self._finish(submit, encoded, got, *ran):
             text = f"there is not enough memory to send the result of step {submit.step!r}: {encoded.nbytes} bytes"
             encoded = _unserializable(text)
             self._finish(submit, encoded, got, *ran)
         if self._awaiting is not None:
             self._awaiting.cancel_leftovers()
+        self._tidy()  # now, when nobody waits for us
 
     def _finish(self, submit: Submit, encoded: codec.Encoded, got: float, began: float, ended: float) -> bool:
         address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
         try:
-            sealed = seal(self._key, address, encoded.data)
+            sealed = seal(self._own, address, encoded.data)
             times = ended - began, began - got, perf_counter() - ended
             self._reporter.finish(Finished(submit.id, encoded.codec, sealed, *times))
         except MemoryError:  # there is room for the result, and not for its envelope
@@ -211,7 +227,7 @@ class Worker:
             ended = perf_counter()
             return _as_error(attempts.describe(exc)), began, ended
         ended = perf_counter()
-        return _encoded(value, submit.step), began, ended
+        return _encoded(value, submit.step, self._shared), began, ended
 
     def _call(self, submit: Submit) -> tuple[Callable[[], Any], bool]:
         """The step, ready to be called, and whether it is async. Everything is checked before it is read."""
@@ -222,7 +238,7 @@ class Worker:
             payload = unseal(self._key, Address("", 0, 0, "code", code.digest), code.sealed)
             self._codes[submit.digest] = code = capture.opened(payload)
         function = code()  # made anew: what an earlier attempt did to its globals must not show
-        args, kwargs, fields, context_at = codec.decode(submit.codec, body)
+        args, kwargs, fields, context_at = self._shared.decode(submit.codec, body)
         if context_at is not None:
             args[context_at] = Context(**fields)
         elif "context" in kwargs and kwargs["context"] is None:
@@ -243,14 +259,14 @@ class Worker:
         return self._awaiting.result(value, context, self._stopping)
 
 
-def _encoded(value: Any, step: str) -> codec.Encoded:
+def _encoded(value: Any, step: str, shared: Shared) -> codec.Encoded:
     """The result as bytes, or the error that says why not."""
     if inspect.iscoroutine(value):
         with contextlib.suppress(BaseException):  # one that had begun runs its own code once more
             value.close()  # else Python complains that nobody awaited it
         return _unserializable(f"step {step!r} returned a coroutine: write async def, or await it")
     try:
-        encoded = codec.encode(value, "result")
+        encoded = codec.encode(value, "result", put=shared.put)
         check_size(f"the result of step {step!r}", encoded.nbytes)
     except WireError as exc:
         return _unserializable(str(exc))

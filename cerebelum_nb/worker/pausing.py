@@ -25,11 +25,13 @@ class Pauses:
     """The pauses of one attempt. A step may be in several at once; Core is told of one, a question before a sleep.
 
     Args:
+        keys: Of what the kernel seals, and of what we do.
         tell: Sends a frame, now.
     """
 
-    def __init__(self, submit: Submit, key: bytes, tell: Callable[[Paused | Resumed], None]) -> None:
-        self._submit, self._key, self._tell = submit, key, tell
+    def __init__(self, submit: Submit, keys: tuple[bytes, bytes], tell: Callable[[Paused | Resumed], None]) -> None:
+        self._submit, self._tell = submit, tell
+        self._key, self._own = keys
         self._numbers = itertools.count(1)
         self._open: dict[int, Paused] = {}
         self._since: dict[int, float] = {}
@@ -76,7 +78,7 @@ class Pauses:
         body = codec.encode(asked, what)
         check_size(what, body.nbytes)
         frame = Paused(self._submit.id, number, kind, seconds, text, body.codec)
-        sealed = seal(self._key, self._address("to kernel", frame.about), body.data)
+        sealed = seal(self._own, self._address("to kernel", frame.about), body.data)
         return msgspec.structs.replace(frame, sealed=sealed)
 
     def _opens(self, pause: Paused) -> None:

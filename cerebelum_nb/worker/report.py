@@ -4,25 +4,43 @@ import codecs
 import contextlib
 import io
 import os
+import select
 import socket
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 from cerebelum_nb.attempt import printable
 from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.protocols import Answer
-from cerebelum_nb.wire.frames import AnyFrame, Finished, Paused, Printed, Progress, Reply, Resumed, Submit
+from cerebelum_nb.rich import plain_of
+from cerebelum_nb.wire.frames import (
+    AnyFrame,
+    Displayed,
+    Finished,
+    Paused,
+    Printed,
+    Progress,
+    Reply,
+    Resumed,
+    Submit,
+)
 from cerebelum_nb.wire.line import packed
 
 if TYPE_CHECKING:
     from cerebelum_nb.worker.pausing import Pauses
 
 PIPE_NBYTES = 1 << 16  # what a pipe holds
-OUTPUT_LIMIT = 1 << 20  # characters that one attempt may print; the rest is counted, not sent
+OUTPUT_LIMIT = 64 << 20  # characters of one attempt that are sent in full; of the rest only the newest ones
+NEWEST = 1 << 12  # so many of them at a time
+LAST = 1 << 16  # and of the last ones
+FLUSH_S = 0.25  # a flush waits at most so long, on a machine that is busy elsewhere
+FLUSHES_S = 0.25  # and all of an attempt's so long and a tenth of its time
+PIECE = 1 << 18  # characters in one frame
+DISPLAYS_NBYTES = 64 << 20  # of what one attempt displays; of the rest only the text
 TEXT_LIMIT = 1_000  # characters of what a step says about its progress or a pause
 
 
@@ -33,36 +51,85 @@ class Report:
         wake: Called with True when what is here should be sent now; with False when it should be soon.
     """
 
-    def __init__(self, submit: Submit, key: bytes, wake: Callable[[bool], None]) -> None:
+    def __init__(self, submit: Submit, keys: tuple[bytes, bytes], wake: Callable[[bool], None]) -> None:
         self.attempt = submit.id
         self.waiting = False  # for being sent, and somebody knows
+        self.calm: Callable[[], object] = _nothing  # ends that stdout is written to a piece directly
         self.forked = False  # we are in a child that the step forked
-        self._submit, self._key = submit, key
+        self._submit, self._keys = submit, keys
         self._wake = wake
-        self._pieces: deque[tuple[Stream, str] | Progress | Paused | Resumed] = deque()
+        self._pieces: deque[_Piece] = deque()
+        self._open: io.StringIO | None = None  # the piece that stdout is written to
+        self._late: list[tuple[io.StringIO, int]] = []  # such pieces that were sent, and how much of them
         self._progress: deque[tuple[float, str]] = deque(maxlen=1)  # only the last counts
         self._pauses: Pauses | None = None
-        self._room = OUTPUT_LIMIT
+        self._room, self._display_room = OUTPUT_LIMIT, DISPLAYS_NBYTES
         self._cut = 0
+        self._began, self._waited_s = perf_counter(), 0.0
+        self._later = Displayed(self.attempt, {})  # takes back what was shown when something follows
 
     def __call__(self, stream: Stream, text: str) -> None:
         """Keep a piece of output. From any thread; takes no lock and sends nothing, since a stop may strike here."""
         if self.forked:
             os.write(2 if stream == "stderr" else 1, text.encode("utf-8", "replace"))
+        elif text:
+            self._put((stream, text))
+
+    def text(self) -> io.StringIO:
+        """Where stdout may be written directly, until `calm` is called."""
+        self._open = made = io.StringIO()
+        self._pieces.append(made)
+        return made
+
+    def hurry(self) -> None:
+        """Have it all sent, and wait a moment for that: what follows may be C code that lets nobody else in.
+
+        Not more often than is cheap: a step may flush after every print.
+        """
+        now = perf_counter()
+        if self.forked or not self.has_more() or self._waited_s > FLUSHES_S + (now - self._began) / 10:
             return
-        if len(text) > self._room:
-            self._cut += len(text) - self._room
-            text = text[: self._room]
-        self._room -= len(text)
-        if text:
-            self._pieces.append((stream, text))
-            self._send_soon()
+        self.quiet()
+        self._wake(True)
+        while self.has_more() and perf_counter() < now + FLUSH_S:
+            sleep(0.0002)
+        self._waited_s += perf_counter() - now
+
+    def quiet(self) -> None:
+        """What is printed next is a piece of its own, and wakes who sends."""
+        self.calm()
+        self._open = None
+
+    def has_more(self) -> bool:
+        """Something was said that was not sent."""
+        said = len(self._pieces)
+        return said > 1 or (said == 1 and (self._pieces[0] is not self._open or self._open.tell() > 0))
+
+    def displayed(self, bundle: Mapping[str, bytes]) -> None:
+        """Keep what the step displays until it is sent. From any thread; takes no lock."""
+        if self.forked:
+            return
+        self._display_room -= sum(map(len, bundle.values()))
+        if self._display_room < 0 and bundle:
+            self("stdout", plain_of(bundle))
+            return
+        self._put(Displayed(self.attempt, dict(bundle)))
+
+    def clear(self, *, wait: bool) -> None:
+        """Take back what was shown; with `wait` only when something else is shown. From any thread."""
+        if not self.forked:
+            self._put(self._later if wait else Displayed(self.attempt, {}))
 
     def progress(self, done: float, text: str) -> None:
         """Keep how far the step is until it is sent. From any thread; takes no lock."""
         if not self.forked:
             self._progress.append((done, short(text)))
             self._send_soon()
+
+    def _put(self, piece: "_Piece") -> None:
+        self.quiet()  # what is printed next comes after it
+        self._pieces.append(piece)
+        self._send_soon()
 
     def _send_soon(self) -> None:
         if not self.waiting:
@@ -74,11 +141,12 @@ class Report:
         if self._pauses is None:
             from cerebelum_nb.worker.pausing import Pauses  # noqa: PLC0415  it loads asyncio, which takes a while
 
-            self._pauses = Pauses(self._submit, self._key, self._say_now)
+            self._pauses = Pauses(self._submit, self._keys, self._say_now)
         return await self._pauses.pause(kind, seconds, short(text), asked, alone=self.forked)
 
     def _say_now(self, frame: Paused | Resumed) -> None:
         if not self.forked:
+            self.quiet()
             self._pieces.extend(self._last_progress())  # it was before
             self._pieces.append(frame)
             self._wake(True)
@@ -96,25 +164,71 @@ class Report:
 
     def frames(self) -> list[AnyFrame]:
         """All that was not sent yet, in order."""
+        return self._frames(NEWEST)
+
+    def _frames(self, newest: int) -> list[AnyFrame]:
         self.waiting = False
         frames: list[AnyFrame] = []
-        pieces = [self._pieces.popleft() for _ in range(len(self._pieces))]
-        for stream, group in groupby(pieces, lambda piece: piece[0] if isinstance(piece, tuple) else None):
-            if stream is None:
-                frames += group  # type: ignore[arg-type]  # the pieces that are frames
-            else:
-                text = "".join(text for _, text in group)  # type: ignore[misc]
-                frames.append(Printed(self.attempt, stream, text.encode("utf-8", "replace").decode("utf-8")))
+        if self._pieces or self._late:
+            for stream, group in groupby(self._taken(), _stream_of):
+                if stream is None:
+                    frames += group  # type: ignore[arg-type]  # the pieces that are frames
+                else:
+                    text = "".join(piece[1] for piece in group)  # type: ignore[index]  # those that are text
+                    frames += self._printed(stream, printable(text), newest)
         frames += self._last_progress()
+        return frames
+
+    def _taken(self) -> "list[_Said]":
+        """What was said, without the piece that is still written to."""
+        late, self._late = self._late, []  # a thread that was held up in its print may have been too late
+        said: list[_Said] = [("stdout", text.getvalue()[sent:]) for text, sent in late]
+        pieces = [self._pieces.popleft() for _ in range(len(self._pieces))]
+        if pieces and pieces[-1] in (self._open, self._later):
+            self._pieces.appendleft(pieces.pop())
+        for piece in pieces:
+            if isinstance(piece, io.StringIO):
+                text = piece.getvalue()
+                self._late.append((piece, len(text)))
+                said.append(("stdout", text))
+            else:
+                said.append(piece)
+        return [piece for piece in said if not isinstance(piece, tuple) or piece[1]]
+
+    def _printed(self, stream: Stream, text: str, newest: int) -> list[AnyFrame]:
+        """Pieces of one stream as frames; of what is too much the newest only."""
+        frames: list[AnyFrame] = []
+        whole, self._room = text[: self._room], max(0, self._room - len(text))
+        frames += [Printed(self.attempt, stream, whole[n : n + PIECE]) for n in range(0, len(whole), PIECE)]
+        if len(whole) < len(text):
+            rest = text[len(whole) :]
+            if len(rest) > newest:
+                if not self._cut:
+                    told = f"\n… after {OUTPUT_LIMIT:,} characters only the newest of what it prints come here …\n"
+                    frames.append(Printed(self.attempt, "notice", told))
+                self._cut += len(rest) - newest
+            frames.append(Printed(self.attempt, stream, rest[-newest:]))
         return frames
 
     def last_frames(self, finished: Finished) -> list[AnyFrame]:
         """All that was not sent yet, and the end."""
-        frames = self.frames()
+        self.quiet()
+        frames = self._frames(LAST)
         if self._cut:
-            text = f"the step printed {self._cut:,} characters more than the {OUTPUT_LIMIT:,} that are shown\n"
-            frames.append(Printed(self.attempt, "notice", text))
+            frames.append(Printed(self.attempt, "notice", f"… {self._cut:,} characters did not come here …\n"))
         return [*frames, finished]
+
+
+_Said = tuple[Stream, str] | Displayed | Paused | Resumed | Progress
+_Piece = _Said | io.StringIO
+
+
+def _stream_of(piece: _Said) -> Stream | None:
+    return piece[0] if isinstance(piece, tuple) else None
+
+
+def _nothing() -> None:
+    pass
 
 
 def short(text: str) -> str:
@@ -148,6 +262,15 @@ class Reporter:
             if self.report is not None and (frames := self.report.frames()):
                 self._sock.sendall(packed(frames))
 
+    def tick(self) -> bool:
+        """Send what was said since the last tick; whether there was anything, so that more may follow unheard."""
+        report = self.report
+        more = report is not None and report.has_more()
+        if report is not None:
+            report.quiet()
+        self.flush()
+        return more
+
     def finish(self, finished: Finished) -> None:
         """Send the end of the current attempt with all it said before."""
         with self._lock:
@@ -157,25 +280,12 @@ class Reporter:
 
     def _leave_line(self) -> None:
         if self.report is not None:
+            self.report.quiet()
             self.report.forked = True
         self.forked, self.report = True, None
         self._lock = threading.Lock()
         for sock in (self._sock, *self._others):
             sock.close()
-
-
-class Stray(io.TextIOWrapper):
-    """Stands for a standard stream: what threads print, which know no attempt, goes to the one that runs."""
-
-    def __init__(self, reporter: Reporter, name: Stream) -> None:
-        super().__init__(open(os.devnull, "wb"), encoding="utf-8", errors="replace")  # noqa: SIM115, PTH123
-        self._reporter, self._name = reporter, name
-
-    def write(self, text: str) -> int:
-        """Hand the text to the attempt that runs; drop it when none does."""
-        if (report := self._reporter.report) is not None:
-            report(self._name, text)
-        return len(text)
 
 
 class Descriptors:
@@ -197,10 +307,15 @@ class Descriptors:
             os.close(theirs)
             self.open[ours] = (name, codecs.getincrementaldecoder("utf-8")("replace"))
         self.fds = frozenset(self.open)
+        self._poll = select.poll()
+        for fd in self.fds:
+            self._poll.register(fd, select.POLLIN)
 
     def drain(self, reporter: Reporter) -> None:
         """Hand what is in the pipes now to the attempt that runs; drop it when none does."""
         with self._lock:
+            if not self._poll.poll(0):  # nearly always
+                return
             for fd, (name, decoder) in list(self.open.items()):
                 try:
                     data = os.read(fd, PIPE_NBYTES)
@@ -208,33 +323,6 @@ class Descriptors:
                     continue
                 if not data:
                     del self.open[fd]
+                    self._poll.unregister(fd)
                 if (report := reporter.report) is not None:
                     report(name, decoder.decode(data))
-
-
-class NoKeyboard(io.TextIOBase):
-    """Stands for stdin: a step that asks for input fails and says why."""
-
-    def readable(self) -> bool:
-        """As a file says it."""
-        return True
-
-    def readline(self, _size: int | None = -1) -> str:  # type: ignore[override]  # bytes | str in typeshed
-        """Always fails."""
-        raise EOFError("a step on a worker has no keyboard. Pass the value as an input, or run the step locally.")
-
-    def read(self, _size: int | None = -1) -> str:
-        """Always fails."""
-        return self.readline()
-
-
-def no_breakpoint(*_args: object, **_kwargs: object) -> None:
-    """Instead of a debugger that nobody can reach."""
-    raise RuntimeError("breakpoint() has no terminal on a worker. Run the step locally to debug it.")
-
-
-def replace_streams(reporter: Reporter) -> None:
-    """Take the process's standard streams away from the step."""
-    sys.stdin = NoKeyboard()
-    sys.stdout, sys.stderr = Stray(reporter, "stdout"), Stray(reporter, "stderr")
-    sys.breakpointhook = no_breakpoint

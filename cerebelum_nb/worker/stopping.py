@@ -2,8 +2,11 @@
 
 import signal
 import threading
+from _signal import signal as _set_handler  # type: ignore[import-not-found]  # `signal.signal` takes 5 times as long
 from collections.abc import Callable
 from types import FrameType
+
+_SIGINT, _SIGTERM, _DEFAULT = int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIG_DFL)
 
 
 class Stopping:
@@ -23,8 +26,8 @@ class Stopping:
 
     def install(self) -> None:
         """Take SIGINT, and leave SIGTERM to the system. From the main thread."""
-        signal.signal(signal.SIGINT, self._interrupt)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _set_handler(_SIGINT, self._interrupt)
+        _set_handler(_SIGTERM, _DEFAULT)
 
     def ask(self, attempt: int) -> None:
         """Stop an attempt, or keep it from beginning. From the control thread."""

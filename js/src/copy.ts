@@ -38,6 +38,11 @@ export class CodeLine {
     if (this.root.hidden !== (content === "")) this.root.hidden = content === "";
   }
 
+  /** On its button: what follows is mostly a paste. */
+  focus(): void {
+    this.copy.focus();
+  }
+
   private async take(): Promise<void> {
     const done = await copied(this.value);
     if (!done) getSelection()?.selectAllChildren(this.code);

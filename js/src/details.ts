@@ -6,8 +6,10 @@ import { button, html, show, text } from "./dom";
 import { Failure } from "./failure";
 import { names, statusName, times, workerName } from "./format";
 import { KeepBox } from "./keepbox";
-import type { Details, Executor, Keep, Look, Row, Scope } from "./model";
+import type { Details, Executor, Keep, Look, ReplayLine, Row, Scope } from "./model";
 import { PlanBox } from "./planbox";
+import { ReplayBox, replays } from "./replaybox";
+import type { Bundle } from "./shown";
 import { type Tab, Tabs } from "./tabs";
 import type { Plan } from "./viewstate";
 
@@ -19,6 +21,8 @@ export interface PanelActs extends AskActs {
   tab(tab: Tab): void;
   preview(of: string): void;
   keep(where: "cell" | "configuration", confirmed: boolean): void;
+  replay(): void;
+  shutReplay(): void;
 }
 
 export interface PanelView {
@@ -36,10 +40,12 @@ export interface PanelView {
   refused: Readonly<Record<string, string>>;
   plan: Plan | null;
   kept: Keep | null;
+  replayLine: ReplayLine | null;
   message: string;
   details: Details | null;
   tab: Tab;
   looks: ReadonlyMap<string, Look>;
+  shown: ReadonlyMap<string, Bundle>;
   answering: boolean;
 }
 
@@ -56,6 +62,9 @@ export class DetailsPanel {
   private readonly why = html("div", "cb-mut cb-refused");
   private readonly again = html("div", "cb-moves cb-again");
   private readonly reruns: ReadonlyMap<Scope, HTMLButtonElement>;
+  private readonly replaying = html("div", "cb-replaying");
+  private readonly replay: HTMLButtonElement;
+  private readonly replayBox: ReplayBox;
   private readonly plan: PlanBox;
   private readonly keepBox: KeepBox;
   private readonly message = html("div", "cb-message");
@@ -89,11 +98,18 @@ export class DetailsPanel {
     this.again.setAttribute("aria-label", "Run again");
     this.moves.setAttribute("role", "group");
     this.moves.setAttribute("aria-label", "Move to");
+    this.replay = button("cb-button cb-replay", "Replay here", () => does.replay());
+    this.replay.title = "Run this attempt again in the notebook, for the debugger; the run stays as it is";
+    const find = html("div", "cb-moves");
+    find.append(this.replay);
+    this.replaying.append(html("div", "cb-mut cb-caption", "Find out why"), find);
+    this.replayBox = new ReplayBox(() => this.shutReplay());
     const close = button("cb-close", "×", () => does.close());
     close.setAttribute("aria-label", "Close the panel");
     const top = html("div", "cb-panel-top");
     top.append(this.title, this.status, html("span", "cb-grow"), close);
     this.acts.append(this.caption, this.moves, this.why, html("div", "cb-mut cb-caption", "Run again"), this.again);
+    this.acts.append(this.replaying, this.replayBox.root);
     this.root.append(top, this.ask.root, this.facts, this.attempts.root, this.failure.root, this.acts);
     this.root.append(this.plan.root, this.keepBox.root, this.message, this.tabs.root);
     this.root.addEventListener("keydown", (e) => this.onKey(e));
@@ -129,6 +145,9 @@ export class DetailsPanel {
     show(this.caption, movable.length > 0);
     text(this.caption, many ? `Move ${movable.length} steps to` : "Move to");
     this.drawMoves(view, movable);
+    const replayable = !many && replays(row);
+    show(this.replaying, replayable);
+    this.replayBox.draw(replayable ? view.replayLine : null);
     this.plan.draw(view.plan);
     if (this.keepBox.draw(this.keeping, view.kept)) this.keepBox.root.scrollIntoView?.({ block: "nearest" });
     show(this.message, view.message !== "");
@@ -141,6 +160,15 @@ export class DetailsPanel {
 
   focusPlan(): void {
     this.plan.focus();
+  }
+
+  focusReplay(): void {
+    if (this.replayBox.open) this.replayBox.focus();
+  }
+
+  private shutReplay(): void {
+    this.does.shutReplay();
+    this.replay.focus();
   }
 
   private openKeep(): void {
@@ -161,6 +189,7 @@ export class DetailsPanel {
     event.stopPropagation();
     if (this.keeping) this.shutKeep();
     else if (this.plan.open) this.does.drop();
+    else if (this.replayBox.open) this.shutReplay();
     else this.does.close();
   }
 

@@ -132,6 +132,8 @@ export interface Look {
   items?: readonly { name: string; type: string; size: string; digest: string }[];
   note?: string;
   lines?: readonly (readonly [number, string])[];
+  /** What it displayed: by mime type, images as base64. */
+  bundle?: Readonly<Record<string, string>>;
 }
 
 /** Executors that would be refused for a step, each with the reason. */
@@ -194,6 +196,15 @@ export interface Beside {
   rows: readonly EarlierRow[];
 }
 
+/** The line of a cell that replays a failed attempt, where an exception and a debugger belong. */
+export interface ReplayLine {
+  kind: "replay";
+  request: number;
+  step: string;
+  code: string;
+  text: string;
+}
+
 export interface SavedFile {
   kind: "file";
   request: number;
@@ -221,7 +232,7 @@ export interface Details {
   asked: string;
 }
 
-export type Answer = Preview | Ack | Details | Look | Choices | Keep | SavedFile | Others | Beside;
+export type Answer = Preview | Ack | Details | Look | Choices | Keep | SavedFile | Others | Beside | ReplayLine;
 
 /** How much runs again: a step and what depends on it, that step alone, or all. */
 export type Scope = "from" | "this" | "all";
@@ -239,6 +250,7 @@ export type Command =
       where: "cell" | "configuration";
       confirmed: boolean;
     }
+  | { kind: "replay"; step: string }
   | { kind: "file"; what: "svg" | "trace" | "html" }
   | { kind: "others" }
   | { kind: "compare"; with: string }

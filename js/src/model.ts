@@ -36,7 +36,7 @@ function isPatch(value: Record<string, unknown>): value is Record<string, unknow
 
 function isAnswer(value: Record<string, unknown>): value is Record<string, unknown> & Answer {
   return (
-    ["preview", "ack", "details", "look", "choices", "keep", "file", "others", "compare"].includes(
+    ["preview", "ack", "details", "look", "choices", "keep", "file", "others", "compare", "replay"].includes(
       String(value.kind),
     ) && typeof value.request === "number"
   );

@@ -4,6 +4,7 @@ import { CodeLine } from "./copy";
 import { button, focused, html, longText, show, text } from "./dom";
 import { duration } from "./format";
 import type { Described, Details, Look, Row } from "./model";
+import { type Bundle, drawn, shownIn } from "./shown";
 
 export const TABS = ["output", "result", "carried", "events"] as const;
 export type Tab = (typeof TABS)[number];
@@ -26,6 +27,7 @@ export interface TabView {
   row: Row;
   details: Details | null;
   looks: ReadonlyMap<string, Look>;
+  shown: ReadonlyMap<string, Bundle>;
   run: number;
 }
 
@@ -41,6 +43,8 @@ export class Tabs {
   private readonly events = html("ol", "cb-events");
   private readonly line = new CodeLine();
   private shownDetails: Details | null | undefined;
+  private shownBundles = 0;
+  private pieces: readonly string[] = []; // what each node of the output is made from
   private shownLook: Look | undefined;
   private shownPreviews = "";
 
@@ -83,7 +87,7 @@ export class Tabs {
     this.line.draw(view.tab === "result" && look?.result ? `runs[${view.run}].outputs[${step}]` : "");
     text(this.empty, this.nothing(view, look));
     show(this.empty, this.empty.textContent !== "");
-    if (view.tab === "output") this.drawOutput(view.details);
+    if (view.tab === "output") this.drawOutput(view.details, view.shown);
     else if (view.tab === "result") this.drawValues(look, view.looks);
     else if (look !== this.shownLook) {
       this.shownLook = look;
@@ -106,14 +110,23 @@ export class Tabs {
     return tab === "events" && !look.lines?.length ? "Nothing has happened to it yet." : "";
   }
 
-  private drawOutput(details: Details | null): void {
-    if (details === this.shownDetails) return;
-    this.shownDetails = details;
-    this.output.replaceChildren(
-      ...(details?.output ?? []).map(([stream, content]) =>
-        html("span", stream === "stderr" ? "cb-stderr" : "", content),
-      ),
-    );
+  /** What is drawn already stays: a frame that is put in again begins anew. */
+  private drawOutput(details: Details | null, shown: ReadonlyMap<string, Bundle>): void {
+    if (details === this.shownDetails && shown.size === this.shownBundles) return;
+    [this.shownDetails, this.shownBundles] = [details, shown.size];
+    const output = details?.output ?? [];
+    const step = details?.step ?? "";
+    const keys = output.map(([stream, content]) => `${step} ${shown.has(shownIn(stream))} ${stream} ${content}`);
+    let same = 0;
+    while (same < keys.length && keys[same] === this.pieces[same]) same++;
+    this.pieces = keys;
+    while (this.output.childNodes.length > same) this.output.lastChild?.remove();
+    for (const [stream, content] of output.slice(same)) {
+      const bundle = shown.get(shownIn(stream));
+      this.output.append(
+        bundle ? drawn(bundle, content) : html("span", stream === "stderr" ? "cb-stderr" : "", content),
+      );
+    }
   }
 
   private drawValues(look: Look | undefined, looks: ReadonlyMap<string, Look>): void {

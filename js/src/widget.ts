@@ -65,6 +65,8 @@ export class Widget {
       tab: (tab) => this.inquiry.openTab(tab),
       preview: (of) => this.inquiry.togglePreview(of),
       keep: (where, confirmed) => this.keep(where, confirmed),
+      replay: () => this.inquiry.replay(),
+      shutReplay: () => this.inquiry.shutReplay(),
       apply: () => this.apply(),
       drop: () => this.drop(),
       approve: (row) => this.decide(row, { kind: "approve", step: row.step, value: null }),
@@ -211,10 +213,12 @@ export class Widget {
       refused: inquiry.refused,
       plan: state.plan,
       kept: inquiry.kept,
+      replayLine: inquiry.replayLine,
       message: state.message,
       details: inquiry.details,
       tab: inquiry.tab,
       looks: inquiry.looks,
+      shown: inquiry.shown,
       answering: this.asking.isAnswering(row),
     });
   }
@@ -351,6 +355,7 @@ export class Widget {
     if (this.inquiry.hear(answer)) {
       if (answer.kind === "choices") this.menu.refuse(answer.refused);
       this.drawPanel();
+      if (answer.kind === "replay") this.showReplay(answer.text);
     } else if (answer.kind === "file") {
       void this.saving.hear(answer);
     } else if (answer.kind === "preview") {
@@ -367,6 +372,12 @@ export class Widget {
       state.set({ plan: planned ? null : plan, message: answer.text });
       this.say(answer.text);
     }
+  }
+
+  private showReplay(told: string): void {
+    this.state.set({ message: "" });
+    this.say(told);
+    if (this.root.contains(focused(this.root))) this.panel.focusReplay();
   }
 
   private onSilence(request: number): void {

@@ -6,7 +6,6 @@ Read the ratios: absolute times move with the machine and its neighbours.
 """
 
 import asyncio
-import multiprocessing
 import os
 import platform
 import statistics
@@ -15,11 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import big_values
+import contenders
 import live
+import prints
 from table import line
 
 from cerebelum_nb import Session, StepMetadata, Workflow, step, workflow
@@ -30,6 +31,7 @@ CHAIN = 10_000
 HITS = 2_000
 HIT_LIMIT_US = 10.0
 LINKS = 200
+ROUNDS = 3
 
 
 def order_steps() -> Workflow:
@@ -79,10 +81,6 @@ async def task_floor(n: int) -> float:
     return (time.perf_counter() - began) / n
 
 
-def nothing() -> None:
-    """What workers and the pool are asked to do."""
-
-
 def local_rows(session: Session) -> None:
     """Microseconds for a local step that does nothing; events, journal and a live view on."""
     long = chain(CHAIN)
@@ -128,35 +126,34 @@ def cache_rows(session: Session) -> None:
     line("  a first miss, looked up and kept", (missed - plain) * 1e6, "us", "")
 
 
-def remote_rows(session: Session) -> None:
-    """Milliseconds for a step that does nothing on a worker, warm; beside a process pool."""
-    alone = step(name="remote_nothing", executor="distributed")(lambda context: None)
-    once = workflow(name="remote no-op")(lambda wf: wf.timeline(alone))
-    remote_chain = [step(name=f"link{i}", executor="distributed")(nothing) for i in range(LINKS)]
-    runs = [session.run(once, {}) for _ in range(3)]
-    for run in runs:
-        run.wait()
-    trips, whole = [], []
-    for _ in range(300):
-        whole.append(timed(lambda: session.run(once, {}).wait()))
-        row = session.runs[-1].rows()[0].segments[0]
-        assert row.end is not None
-        trips.append(row.end - row.queued)
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:  # gRPC lives here: never fork
-        pool.submit(nothing).result()
-        floor = statistics.median(timed(lambda: pool.submit(nothing).result()) for _ in range(300))
-    p50, p95 = statistics.median(trips) * 1e3, statistics.quantiles(trips, n=20)[18] * 1e3
-    line(
-        "remote no-op step, there and back, p50",
-        p50,
-        "ms",
-        f"{p50 / floor / 1e3:.2f} x a process pool's ({floor * 1e3:.2f} ms)",
-    )
-    line("  p95", p95, "ms", "")
-    links = workflow(name="remote chain")(lambda wf: wf.timeline(*remote_chain))
-    per_link = statistics.median(timed(lambda: session.run(links, {}).wait()) for _ in range(5)) / LINKS * 1e3
-    line(f"  in a chain of {LINKS}, each link awaited", per_link, "ms", "")
-    line("  as a whole run, journal on disk, p50", statistics.median(whole) * 1e3, "ms", "")
+def remote_rows() -> None:
+    """Steps that do nothing in another process, beside others who offer that: each time all in turn, fresh processes."""
+    rounds: list[dict[str, dict[str, float] | None]] = [
+        {name: contenders.measure(name) for name in contenders.ALL} for _ in range(ROUNDS)
+    ]
+    print(f"\n{f'lowest of {ROUNDS} rounds; in brackets, times the echo':<46}", *(f"{n:>20}" for n in contenders.ALL))
+    for what, key, best in (
+        ("no-op step in another process, warm, p50, ms", "p50", min),
+        ("  p95, ms", "p95", min),
+        ("  as a run of its own, journal on disk, ms", "whole", min),
+        ("fan-out of 2,000, steps a second", "fan", max),
+        ("fresh process to its first result, ms", "first", min),
+        ("import, ms", "import", min),
+    ):
+        cells = []
+        for name in contenders.ALL:
+            found = [told[key] for each in rounds if (told := each[name]) is not None and key in told]
+            pairs = [
+                told[key] / floor[key]
+                for each in rounds
+                if (told := each[name]) is not None and (floor := each["grpc.aio echo"]) is not None
+                if key in told and key in floor
+            ]
+            ratio = f" ({statistics.median(pairs):.2f})" if pairs else ""
+            missing = "not installed" if rounds[0][name] is None else "-"
+            cells.append(f"{best(found):,.2f}{ratio}" if found else missing)
+        print(f"{what:<46}", *(f"{cell:>20}" for cell in cells))
+    print("targets: p50 0.55, p95 0.8, fan-out 20,000, first result 350, import 50")
 
 
 def order_rows(session: Session) -> None:
@@ -239,8 +236,10 @@ def main() -> None:
     cache_rows(session)
     careful_rows(session)
     resume_rows()
-    remote_rows(session)
+    remote_rows()
+    prints.print_rows(session)
     session.close()
+    big_values.rows()
     live.kernel_rows()
     live.browser_rows()
 

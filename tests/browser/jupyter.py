@@ -52,6 +52,9 @@ def server(root: Path, app: str):
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "IPYTHONDIR": str(home / "ipython"),
     }
+    asks = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    asks.parent.mkdir(parents=True, exist_ok=True)
+    asks.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # else it asks, over what is looked at
     expose = "LabApp" if app == "lab" else "JupyterNotebookApp"
     log = root / "server.log"
     with log.open("w") as out:

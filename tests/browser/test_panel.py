@@ -296,3 +296,40 @@ def test_a_saved_page_opens_from_a_file_without_kernel_or_network(session, tmp_p
     assert buttons == [False] * 4
     assert picture.startswith(b"\x89PNG")
     assert "canary" not in file.read_text("utf-8")
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_a_failed_remote_step_gives_the_line_that_replays_it_in_a_cell(app, tmp_path):
+    there = f"{STEPS}\n@step(executor='distributed')\ndef score(context, load):\n    share = 0\n    return 1 / share\n"
+    flow = "@workflow\ndef there(wf):\n    wf.timeline(load >> score)"
+    write_notebook(
+        tmp_path / "replay.ipynb", "%load_ext cerebelum_nb", there + flow, "%cerebelum_run there {'n': 1}", ""
+    )
+    with server(tmp_path, app) as url, browser() as page:
+        open_notebook(page, url, "replay.ipynb", app)
+        command(page, "notebook:run-all-cells")
+        page.wait_for_selector('.cb[data-run-status="failed"]')
+        opened(page, "load")
+        offered = page.locator(".cb-replay").is_visible()
+        opened(page, "score")
+        page.focus(".cb-replay")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".cb-replaybox:visible")
+        line = page.inner_text(".cb-replaybox code")
+        focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
+        page.screenshot(path=SCREENS / f"{app}-replay-light.png")
+        light = faults(page)
+        dark(page)
+        page.screenshot(path=SCREENS / f"{app}-replay-dark.png")
+        night = faults(page)
+        page.keyboard.press("Escape")
+        shut = page.locator(".cb-replaybox").is_hidden()
+        back = page.evaluate("document.activeElement.textContent")
+        told = ask_kernel(page, f"try:\n    {line}\nexcept ZeroDivisionError as e:\n    print(e.__notes__[0])")
+        errors = list(page.errors)
+
+    assert (offered, line, focused) == (False, "%cerebelum replay 1 score", "Copy this line")
+    assert (light, night) == ([], [])
+    assert (shut, back) == (True, "Replay here")
+    assert "This is a replay of attempt 1 of score (run 1, distributed): there it failed alike." in told
+    assert errors == []

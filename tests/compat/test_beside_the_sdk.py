@@ -2,29 +2,20 @@
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.compat.test_programs import DEADLINE_S, HERE, PROGRAMS, ours
+from tests.conftest import INSTALL_S
 
 pytestmark = pytest.mark.kernel  # slow, and wants the network
-ROOT = Path(__file__).parents[2]
 BROKEN_THERE = {"mistakes", "waiting"}  # a list before `>>`, and whatever sleeps: the SDK fails at both
-INSTALL_S = 300
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory):
+def python(both_packages):
     """A Python that has both packages."""
-    home = tmp_path_factory.mktemp("both") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", home], check=True, capture_output=True, timeout=INSTALL_S)
-    pip = [home / "bin" / "python", "-m", "pip", "install", "-q", "--no-input", "--disable-pip-version-check"]
-    wanted = ["--no-compile", "cerebelum-sdk==0.3.1", str(ROOT)]
-    done = subprocess.run([*pip, *wanted], capture_output=True, text=True, timeout=INSTALL_S, check=False)
-    assert done.returncode == 0, done.stderr
-    return home / "bin" / "python"
+    return both_packages
 
 
 def run(python, file, folder):

@@ -59,7 +59,9 @@ def test_what_waited_behind_the_lost_one_goes_back_to_the_front():
 
     assert queue.died(1).lost == 10
     queue.joined(1)
-    assert queue.give() == [Given(1, 11), Given(1, 12), Given(1, 13)]
+    assert queue.give() == [Given(1, 11)]  # the others not before it has started: somebody else may be quicker
+    queue.ready(1)
+    assert queue.give() == [Given(1, 12), Given(1, 13)]
 
 
 def test_what_a_worker_got_before_it_was_ready_is_not_lost():
@@ -372,3 +374,54 @@ def test_whatever_happens_every_attempt_ends_exactly_once_and_no_slot_holds_too_
         assert all(list(running.values()).count(slot) <= window for slot in (1, 2, 3))
 
     assert set(ends.values()) == {1}
+
+
+def wide(*attempts):
+    """One slot that has been given some attempts, another one with nothing to do."""
+    queue = Queue(range(1, 2), window=8)
+    queue.ready(1)
+    add(queue, *attempts)
+    return queue
+
+
+def test_what_is_taken_back_waits_again_in_its_order_before_all_others():
+    queue = wide(10, 11, 12, 13)
+    queue.window = 1
+    add(queue, 14)
+
+    assert queue.take_back(1, 2) == []
+    assert queue.held(1) == (10, 11)
+    queue.finish(10)
+    queue.finish(11)
+    assert [queue.give(), queue.finish(12), queue.give(), queue.finish(13), queue.give()] == [
+        [Given(1, 12)], True, [Given(1, 13)], True, [Given(1, 14)],
+    ]  # fmt: skip
+
+
+def test_nothing_is_put_behind_what_takes_long_until_it_has_ended():
+    queue = wide(10, 11, 12)
+
+    queue.take_back(1, 2)
+    assert (queue.give(), queue.crowded()) == ([], [])
+
+    queue.finish(10)
+    assert queue.give() == [Given(1, 11), Given(1, 12)]
+    assert queue.crowded() == [1]
+
+
+def test_what_was_to_be_stopped_has_ended_when_it_is_taken_back():
+    queue = wide(10, 11, 12)
+    assert queue.cancel(11, now=0.0) == 1
+
+    assert queue.take_back(1, 2) == [11]
+    queue.finish(10)
+    assert (queue.give(), queue.where(11), queue.overdue(now=99.0)) == ([Given(1, 12)], None, [])
+
+
+def test_where_none_can_be_taken_back_a_slot_gets_one_at_a_time():
+    queue = Queue(range(1, 3), window=8)
+    queue.ready(1)
+    queue.ready(2)
+    queue.one_by_one(1)
+
+    assert sorted(add(queue, 10, 11, 12, 13)) == [Given(1, 10), Given(2, 11), Given(2, 12), Given(2, 13)]

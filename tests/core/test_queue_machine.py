@@ -16,6 +16,7 @@ class Worker:
 
     def __init__(self, *, here=True):
         self.here, self.ready, self.holds, self.rests = here, False, [], False
+        self.drains = self.told = False  # it gets nothing more; it was asked to end
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -77,6 +78,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.holder(attempt) is None, "it is in two slots"
             assert worker.here
             assert not self.is_aside(slot)
+            assert not worker.drains
             worker.holds.append(attempt)
             assert len(worker.holds) <= self.window
 
@@ -97,6 +99,62 @@ class QueueMachine(RuleBasedStateMachine):
         slot = self.one_of([slot for slot, worker in self.workers.items() if not worker.here], pick)
         self.queue.joined(slot)
         self.workers[slot].here = True
+
+    @precondition(lambda self: any(worker.ready and len(worker.holds) > 1 for worker in self.workers.values()))
+    @rule(pick=PICK)
+    def are_taken_back(self, pick):
+        crowded = [slot for slot, worker in self.workers.items() if worker.ready and len(worker.holds) > 1]
+        assert sorted(self.queue.crowded()) == sorted(crowded)
+        slot = self.one_of(crowded, pick)
+        holds = self.workers[slot].holds
+        first = len(holds) - (1 + pick % (len(holds) - 1))
+        back, holds[first:] = holds[first:], []
+        stopped = self.queue.take_back(slot, len(back))
+        assert sorted(stopped) == [attempt for attempt in back if attempt in self.stopping]
+        self.waiting[:0] = [attempt for attempt in back if attempt not in stopped]
+        for attempt in stopped:
+            self.ends(attempt)
+
+    # what a person asks for -----------------------------------------------------------------------------------------
+
+    @rule(slots=st.integers(0, 4))
+    def are_to_be(self, slots):
+        opened, gone = self.queue.resize(slots)
+        self.slots = slots
+        self.are_gone(gone)
+        for slot in opened:
+            assert slot not in self.workers
+            assert slot not in self.leaving
+            self.workers[slot] = Worker(here=False)
+        assert self.counted() == slots
+
+    @precondition(lambda self: self.workers)
+    @rule(pick=PICK)
+    def is_not_wanted(self, pick):
+        slot = self.one_of(self.workers, pick)
+        left = self.queue._slots[slot].leaving
+        self.are_gone(self.queue.remove(slot))
+        if not left:
+            self.slots = max(0, self.slots - 1)
+            assert slot not in self.workers or self.queue._slots[slot].leaving
+
+    def are_gone(self, slots):
+        for slot in slots:
+            assert not self.workers.pop(slot).here, "nobody ends its worker"
+
+    @precondition(lambda self: self.workers)
+    @rule(pick=PICK)
+    def is_drained(self, pick):
+        slot = self.one_of(self.workers, pick)
+        worker = self.workers[slot]
+        if self.queue.drain(slot):
+            worker.drains = True
+        for slot in self.queue.drained():
+            worker = self.workers[slot]
+            assert worker.drains
+            assert not worker.told, "it is told twice"
+            assert not worker.holds, "a worker is let go of with work in its hands"
+            worker.told = True
 
     # what workers do ------------------------------------------------------------------------------------------------
 
@@ -145,8 +203,9 @@ class QueueMachine(RuleBasedStateMachine):
         slot = self.one_of([slot for slot, worker in self.workers.items() if worker.here], pick)
         worker = self.workers[slot]
         held, shot = worker.holds, bool(worker.holds) and any(worker.holds[0] == a for a, _ in self.told)
+        shot = shot or worker.told
         aside, before = self.is_aside(slot), self.queue.stillborn(slot)
-        if held and worker.ready and self.counted() < self.slots:
+        if held and worker.ready and self.counted() < self.slots and not self.queue._slots[slot].leaving:
             aside = False  # nobody had taken its place, which is its own again
         death = self.queue.died(slot)
         lost = held[0] if held and worker.ready else None
@@ -213,7 +272,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Some way on by dice, since hypothesis alone seldom gets far."""
         for _ in range(self.dice.choice([10, 50, 150])):
             pick = self.dice.randrange(1000)
-            match self.dice.randrange(14):
+            match self.dice.randrange(17):
                 case 0 | 1:
                     self.are_added(1)
                 case 2 | 3:
@@ -232,6 +291,12 @@ class QueueMachine(RuleBasedStateMachine):
                     self.is_gone(pick)
                 case 13 if any(worker.here for worker in self.workers.values()):
                     self.dies(pick)
+                case 14 if pick < 200:
+                    self.are_to_be(pick % 5)
+                case 15 if self.workers and pick < 200:
+                    self.is_not_wanted(pick)
+                case 16 if self.workers:
+                    self.is_drained(pick)
             self.nothing_is_lost_and_no_more_count_than_there_are_slots()
 
     def teardown(self):
@@ -239,6 +304,8 @@ class QueueMachine(RuleBasedStateMachine):
         if not hasattr(self, "queue"):
             return
         self.play_on()
+        if not self.slots:
+            self.are_to_be(1)
         for _ in range(3 * self.last + 10):
             for slot, worker in self.workers.items():
                 if not worker.here:
@@ -247,6 +314,7 @@ class QueueMachine(RuleBasedStateMachine):
                 if not worker.ready:
                     self.queue.ready(slot)
                     worker.ready = True
+            self.those_that_were_told_end()
             if self.at_work():
                 self.finishes(0)
             self.slots_are_opened_and_closed()
@@ -254,6 +322,21 @@ class QueueMachine(RuleBasedStateMachine):
         self.nothing_is_lost_and_no_more_count_than_there_are_slots()
         assert sorted(self.ended) == list(range(1, self.last + 1))
         assert not any(worker.holds for worker in self.workers.values())
+
+    def those_that_were_told_end(self):
+        for slot, worker in list(self.workers.items()):
+            if worker.drains and not worker.holds:
+                self.is_drained(slot)  # which names it, if nobody has
+                if self.workers[slot].told:
+                    self.dies_with(slot)
+
+    def dies_with(self, slot):
+        death = self.queue.died(slot)
+        assert death.lost is None
+        if death.closed:
+            del self.workers[slot]
+        else:
+            self.workers[slot] = Worker(here=False)
 
 
 TestQueueMachine = QueueMachine.TestCase

@@ -5,10 +5,12 @@ import itertools
 import linecache
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import psutil
 
+from cerebelum_nb.codec import whole
 from cerebelum_nb.protocols import Attempt
 
 DEADLINE_S = 30.0
@@ -30,6 +32,9 @@ class Heard:
 
     def output(self, stream: str, text: str) -> None:
         self.heard.append((stream, text))
+
+    def displayed(self, bundle: Any) -> None:
+        self.heard.append(("displayed", dict(bundle)))
 
     def progress(self, done: float, text: str) -> None:
         self.heard.append(("progress", (done, text)))
@@ -73,7 +78,8 @@ def attempt(function: Callable[..., Any], *args: Any, step: str = "", **more: An
 
 async def run(executor: Any, function: Callable[..., Any], *args: Any, heard: Heard | None = None, **more: Any) -> Any:
     async with asyncio.timeout(DEADLINE_S):
-        return await executor.run(attempt(function, *args, **more), heard or Heard())
+        outcome = await executor.run(attempt(function, *args, **more), heard or Heard())
+    return replace(outcome, value=whole(outcome.value))
 
 
 async def until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> float:

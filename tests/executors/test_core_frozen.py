@@ -105,14 +105,16 @@ async def test_a_stopped_core_with_nothing_to_do_is_replaced_before_the_next_ste
 
 
 @pytest.mark.asyncio
-async def test_a_kernel_that_was_held_up_itself_does_not_take_core_for_silent(core):
+async def test_a_kernel_that_was_held_up_itself_does_not_take_core_for_silent():
+    core = CoreExecutor(slots=1, silent_s=0.5)
     await run(core, cell("def step(): return 1")["step"])
     pids = core.pids
 
-    time.sleep(2 * SILENT_S)  # on the very loop that looks: as a stopped process, or a machine that was suspended
-    await asyncio.sleep(SILENT_S / 2)
+    time.sleep(1)  # on the very loop that looks: as a stopped process, or a machine that was suspended
+    await asyncio.sleep(0.25)
 
     assert core.pids == pids
+    await core.close()
 
 
 class Cut:
@@ -176,8 +178,7 @@ async def test_a_connection_that_goes_silent_is_given_up_and_what_nobody_had_goe
     cut[0].end()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize(("how", "retries"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGSTOP, 0)])
 def test_what_a_dead_core_had_not_handed_out_runs_on_the_next_and_the_rest_is_lost(remote, tmp_path, how, retries):
     path = tmp_path / "ledger"
     run = remote.run(many(path, retries=retries))

@@ -22,6 +22,7 @@ from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire.channel import METHOD, SERVICE, TOKEN
 from cerebelum_nb.wire.frames import Place
+from cerebelum_nb.wire.ledger import NBYTES, Ledger
 
 HERE = str(Path(__file__).parent)
 
@@ -252,7 +253,7 @@ async def test_a_damaged_envelope_is_refused_on_either_side_and_nothing_in_it_is
     link = core._link
     good = link.process.key
 
-    link.process.key = bytes(32)  # what we seal no longer opens there
+    link.process.key = link._sending._key = bytes(32)  # what we seal no longer opens there
     there = await run(core, step, str(tmp_path / "ran"))
 
     assert (there.kind, there.error.type) == ("error", "PayloadRejected")  # ... and its answer no longer opens here
@@ -365,7 +366,9 @@ async def test_a_worker_that_is_not_ready_in_time_is_replaced(first_worker_stops
     place = Place(tuple(map(os.fsencode, sys.path)), os.fsencode(tmp_path))
     stopped = nursery.spawn()
 
-    served = service.Service(service.Settings("", new_key(), place, tmp_path / "log", nursery, bytearray(8)), [stopped])
+    served = service.Service(
+        service.Settings("", new_key(), place, tmp_path / "log", nursery, Ledger(bytearray(NBYTES))), [stopped]
+    )
     await until(
         lambda: is_gone(stopped.pid) and not served._queue.is_starting(1) and served._slots[1].pid != stopped.pid
     )

@@ -21,6 +21,7 @@ from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.protocols import Answer, Outcome
 from cerebelum_nb.seal import Address, new_key, seal
 from cerebelum_nb.wire.frames import Code, Paused, Place, Printed, Submit
+from cerebelum_nb.wire.ledger import NBYTES, Ledger
 
 pytestmark = pytest.mark.asyncio
 HERE = str(Path(__file__).parent)
@@ -197,7 +198,7 @@ async def test_beyond_the_bound_a_paused_step_keeps_its_slot_and_says_so(monkeyp
     nursery, key = Nursery(), new_key()
     place = Place(tuple(map(os.fsencode, sys.path)), os.fsencode(tmp_path))
     served = service.Service(
-        service.Settings("", key, place, tmp_path / "log", nursery, bytearray(8)), [nursery.spawn()]
+        service.Settings("", key, place, tmp_path / "log", nursery, Ledger(bytearray(NBYTES))), [nursery.spawn()]
     )
     said = served._out._frames
     shipped = ship(cell(SLEEPER)["step"])

@@ -94,7 +94,7 @@ REFUSED = [
     (10, run_of(""), "PlanError", ["workflow 'w' has no steps"]),
     (11, "%%cerebelum_workflow w\n[load, load] >> total", "PlanError", ["has load twice. A step stands once"]),
     (12, "@step(executor='distribued')\ndef f(context): return 1\n" + run_of("f"), "PlacementError",
-     ["there is no executor 'distribued'", "Did you mean 'distributed'?", "Known here: local, distributed."]),
+     ["there is no executor 'distribued'", "Did you mean 'distributed'?", "Known here: local, distributed, processes."]),
     (12, "%cerebelum_run wf --strategy total=distribued", "PlacementError", ["Did you mean 'distributed'?"]),
     (12, "%%cerebelum_step f --executor distribued\n1", "PlacementError", ["Did you mean 'distributed'?"]),
     (13, "%cerebelum_run wf --strategy totl=local", "PlanError", ["names the step 'totl'", "Did you mean 'total'?"]),

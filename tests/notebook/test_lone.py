@@ -29,7 +29,7 @@ def test_a_run_is_shown_as_one_widget_however_often_it_is_asked_for(session, flo
 
     assert shown is again
     assert [row["status"] for row in snapshot["rows"]] == ["succeeded"]
-    assert [executor["name"] for executor in snapshot["executors"]] == ["local", "distributed"]
+    assert [executor["name"] for executor in snapshot["executors"]] == ["local", "distributed", "processes"]
 
 
 def test_widgets_of_old_runs_are_let_go_of(session, flow, monkeypatch):

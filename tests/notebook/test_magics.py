@@ -380,7 +380,7 @@ def test_verbs_answer(nb):
     number = nb("run.number").value
     rerun = nb(f"again = %cerebelum rerun {number} total --executor local")
 
-    assert "executors: local, distributed" in nb("%cerebelum status").out
+    assert "executors: local, distributed, processes" in nb("%cerebelum status").out
     assert "total" in nb("%cerebelum steps").out
     assert "wf " in nb("%cerebelum workflows").out
     assert f"{number} " in nb("%cerebelum runs").out

@@ -90,6 +90,7 @@ def test_the_first_state_is_a_whole_snapshot(nb):
     assert snapshot["executors"] == [
         {"name": "local", "label": "local", "remote": False},
         {"name": "distributed", "label": "distributed", "remote": True},
+        {"name": "processes", "label": "processes", "remote": True},
     ]
     assert nb.comms[comm]["_esm"]
 

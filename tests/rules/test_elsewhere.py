@@ -60,6 +60,15 @@ def test_what_no_worker_took_in_time_is_told_with_who_is_there():
     assert outcome.error.message == "no worker in pool 'gpu' took it within 0.5 s (3 registered)"
 
 
+def test_a_pool_without_workers_says_so():
+    outcome = no_worker("gpu-worker-pool", 2, 0)
+
+    told = "no worker in pool 'gpu-worker-pool' (0 registered): nobody took it within 2 s"
+    assert outcome.error.message == told
+    why = why_elsewhere(StepOptions(), outcome, "gpu-worker-pool")
+    assert why == "'gpu-worker-pool' did not take it: no worker (0 registered): nobody took it within 2 s"
+
+
 def test_places_come_in_order_each_once_and_never_the_one_it_is_at():
     declared = [place(name) for name in ("gpu", "core", "gpu", "local", "core")]
 

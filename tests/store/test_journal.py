@@ -345,3 +345,15 @@ def test_everything_in_the_folder_is_its_owners_alone_whatever_the_umask(tmp_pat
         if p.exists():
             assert stat.S_IMODE(p.stat().st_mode) == (0o700 if p.is_dir() else 0o600), p
     assert {name: mode for name, mode in modes.items() if mode not in (0o600, 0o700)} == {}
+
+
+def test_a_schema_that_is_no_text_is_damage_too(tmp_path):
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    body = bytearray(path.read_bytes())
+    at = body.find(b"CREATE TABLE")
+    body[at : at + 6] = b"\xff" * 6
+    path.write_bytes(body)
+
+    is_prefix_or_told(path, [])
+    works_on(path)

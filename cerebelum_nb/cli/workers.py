@@ -1,0 +1,117 @@
+"""``cerebelum workers`` and ``cerebelum core status``: what this user's kernels run here, as the system sees it."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cerebelum_nb.cli.target import Refused
+
+_LOG: Final = "core.log"
+_LOG_LINES: Final = 40
+_ITS_KERNELS: Final = (
+    "a kernel's workers are its own: in its notebook `%cerebelum {verb} {action}` does it. "
+    "A Core that is nobody's is started by `cerebelum core serve`"
+)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A Core, and a row for each of its workers."""
+
+    kernel: int
+    pid: int
+    since: str
+    directory: Path
+    workers: tuple[tuple[str, ...], ...]
+
+
+@click.command()
+@click.argument("action", required=False, type=click.Choice(["add", "remove", "drain"]))
+def workers(action: str | None) -> None:
+    """List the worker processes of this user's kernels on this machine.
+
+    Workers are added, removed and drained in the notebook they belong to.
+    """
+    if action is not None:
+        raise Refused(_ITS_KERNELS.format(verb="workers", action=action))
+    rows = [row for found in _cores() for row in found.workers]
+    _table(("kernel", "worker", "since", "memory"), rows, "No kernel of yours has workers on this machine.")
+
+
+@click.command()
+def status() -> None:
+    """List the Cores of this user's kernels on this machine."""
+    rows = [
+        (str(found.kernel), str(found.pid), found.since, str(len(found.workers)), str(found.directory))
+        for found in _cores()
+    ]
+    _table(("kernel", "Core", "since", "workers", "directory"), rows, "No kernel of yours has a Core on this machine.")
+
+
+@click.command()
+@click.argument("pid", required=False, type=int)
+def logs(pid: int | None) -> None:
+    """Show the end of what a kernel's Core and its workers have said; PID is the Core's, where there are several."""
+    cores = [found for found in _cores() if pid in (None, found.pid)]
+    if len(cores) != 1:
+        known = ", ".join(str(found.pid) for found in _cores()) or "none"
+        what = "which Core?" if pid is None else f"there is no Core {pid}."
+        raise Refused(f"{what} Those of your kernels on this machine: {known}")
+    try:
+        text = (cores[0].directory / _LOG).read_text("utf-8", "replace")
+    except OSError as exc:
+        raise Refused(f"the log cannot be read: {exc.strerror}") from None
+    click.echo("\n".join(text.splitlines()[-_LOG_LINES:]))
+
+
+def _refusing(action: str) -> click.Command:
+    @click.command(action, hidden=True)
+    def refuse() -> None:
+        raise Refused(_ITS_KERNELS.format(verb="core", action=action))
+
+    return refuse
+
+
+def add_to(core: click.Group) -> None:
+    """Give the group its commands about kernels' Cores."""
+    for command in (status, logs, *map(_refusing, ("start", "stop", "restart"))):
+        core.add_command(command)
+
+
+def _cores() -> Iterator[_Found]:
+    import psutil  # noqa: PLC0415  only for whoever asks
+
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it ends just now, or is somebody else's
+            line = process.cmdline()
+            if line[2:4] == ["-m", "cerebelum_nb.core"] and len(line) > 4 and process.uids().real == os.getuid():
+                kernel = process.ppid()
+                workers = [_row(kernel, worker) for worker in process.children()]
+                yield _Found(kernel, process.pid, _since(process), Path(line[4]), tuple(filter(None, workers)))
+
+
+def _row(kernel: int, worker: Any) -> tuple[str, ...]:
+    import psutil  # noqa: PLC0415  as above
+
+    with suppress(psutil.Error):
+        return str(kernel), str(worker.pid), _since(worker), f"{worker.memory_info().rss / 2**20:.0f} MiB"
+    return ()
+
+
+def _since(process: Any) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], nothing: str) -> None:
+    if not rows:
+        click.echo(nothing)
+        return
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

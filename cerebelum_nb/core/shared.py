@@ -1,0 +1,282 @@
+"""Several kernels on one Core: a `Service` for each, which take workers from the same hosts in fair shares.
+
+A worker process serves one kernel in its life: kernels have keys, folders and modules of their own. So a share that
+goes to another kernel is a worker that ends after its attempt, and a new one there.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from cerebelum_nb.core.agents import RemoteSlot
+from cerebelum_nb.core.pace import Pace
+from cerebelum_nb.core.service import RESPAWN_CAP_S, Service, Settings
+from cerebelum_nb.core.slots import OnDeath, OnFrames, Slot
+from cerebelum_nb.core.spawn import Nursery
+from cerebelum_nb.wire.frames import AnyFrame, Drain, Joined, Left, Printed, Resize, Submit
+
+TURN_S: Final = 1.0  # where kernels are more than workers, each has one for so long at least
+_SOON_S: Final = 0.02
+
+logger = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """Where workers can be started.
+
+    Attributes:
+        slots: As many count at once.
+        usable: New ones can be started now.
+    """
+
+    name: str
+    slots: int
+    usable: bool
+
+    def open(self, number: int, on_frames: OnFrames, on_death: OnDeath) -> Slot:
+        """Start a worker.
+
+        Raises:
+            OSError: The system refuses another process.
+        """
+        ...
+
+
+class Here:
+    """The host that Core runs on."""
+
+    usable = True
+
+    def __init__(self, name: str, slots: int, nursery: Nursery) -> None:
+        self.name, self.slots = name, slots
+        self._nursery = nursery
+
+    def open(self, number: int, on_frames: OnFrames, on_death: OnDeath) -> Slot:
+        """Start a worker; see `Host`."""
+
+        def died(slot: Slot, how: str) -> None:
+            self._nursery.forget(slot.pid)
+            on_death(slot, how)
+
+        return Slot(number, self._nursery.spawn(), on_frames, died)
+
+
+class Pool:
+    """The hosts of one name, and the kernels that want steps run there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.hosts: list[Host] = []
+        self.services: list[SharedService] = []
+        self._alive: dict[Slot, tuple[Host, SharedService]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._soon: asyncio.TimerHandle | None = None
+        self._turn: asyncio.TimerHandle | None = None
+
+    @property
+    def slots(self) -> int:
+        """Attempts that run at once, of all kernels."""
+        return sum(host.slots for host in self.hosts)
+
+    def add(self, host: Host) -> None:
+        """A host has joined."""
+        self.hosts.append(host)
+        self.changed()
+
+    def remove(self, host: Host) -> None:
+        """It has left; the death of its workers is told by itself, after this."""
+        self.hosts.remove(host)
+        self.share()
+
+    def enter(self, service: "SharedService") -> None:
+        """A kernel has come."""
+        self.services.append(service)
+        self.share()
+
+    def leave(self, service: "SharedService") -> None:
+        """A kernel has gone: what its workers do is of no use to anybody."""
+        self.services.remove(service)
+        for slot, (_, its) in self._alive.items():
+            if its is service:
+                slot.signal(signal.SIGKILL)
+        self.changed()
+
+    def changed(self) -> None:
+        """Somebody has more or less to do than before: look at the shares soon."""
+        if self._soon is None:
+            self._soon = self._loop.call_later(_SOON_S, self._look)
+
+    def _look(self) -> None:
+        self._soon = None
+        self.share()
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self.share()
+
+    def share(self) -> None:
+        """Give each kernel its share, smaller ones first: what they leave, others get."""
+        shares = self._shares()
+        for service in sorted(self.services, key=lambda s: shares[s] - s.share):
+            if service.share != shares[service]:
+                service.allow(shares[service])
+        for service in self.services:
+            service.fill()
+
+    def _shares(self) -> "dict[SharedService, int]":
+        """Equal parts; nobody gets more than it needs while another one needs it, and what is left stays where it is.
+
+        Where there are fewer workers than kernels with work, they take turns.
+        """
+        wants = {service: service.demand for service in self.services}
+        left = self.slots
+        turn = sorted((s for s in self.services if wants[s]), key=lambda s: s.share > 0)
+        if left < len(turn):
+            if self._turn is not None and left == sum(s.share for s in turn):
+                return {service: service.share for service in self.services}
+            if self._turn is None:
+                self._turn = self._loop.call_later(TURN_S, self._next_turn)
+        shares = dict.fromkeys(self.services, 0)
+        while left and turn:
+            for service in turn[:left]:
+                shares[service] += 1
+            left -= min(left, len(turn))
+            turn = [service for service in turn if shares[service] < wants[service]]
+        for service in self.services:
+            kept = min(left, max(0, service.share - shares[service]))
+            shares[service] += kept
+            left -= kept
+        while left and self.services:
+            for service in sorted(self.services, key=lambda s: shares[s])[:left]:
+                shares[service] += 1
+                left -= 1
+        return shares
+
+    def open(self, number: int, service: "SharedService") -> Slot | None:
+        """Start a worker where there is the most room, or None where there is none yet.
+
+        Raises:
+            OSError: The system refuses another process.
+        """
+        room = {host: host.slots for host in self.hosts if host.usable}
+        for slot, (its_host, its) in self._alive.items():
+            if its_host in room and not its.is_aside(slot.number):
+                room[its_host] -= 1
+        host = max(room, key=lambda host: room[host], default=None)
+        if host is None or room[host] <= 0:
+            return None
+
+        def died(slot: Slot, how: str) -> None:
+            del self._alive[slot]
+            if service.alive:
+                service.has_died(slot, how)
+            self.changed()
+
+        slot = host.open(number, service.has_said, died)
+        self._alive[slot] = (host, service)
+        return slot
+
+
+class SharedService(Service):
+    """One kernel's `Service`, with as many slots as its share of a pool."""
+
+    def __init__(self, settings: Settings, pool: Pool, where: str) -> None:
+        super().__init__(settings, [])
+        self.alive = True
+        self.share = 0
+        self._ahead.pace = OneByOne()
+        self._pool, self._where = pool, where
+        self.has_said: Callable[[Slot, list[AnyFrame]], None] = self._from_worker
+        self.has_died: Callable[[Slot, str], None] = self._worker_died
+
+    @property
+    def demand(self) -> int:
+        """Attempts that want a worker."""
+        slots = self._queue.slots
+        return len(self._held) - sum(len(slot.holding) for slot in slots.values() if slot.aside and not slot.leaving)
+
+    def is_aside(self, number: int) -> bool:
+        """Whether the step of a slot is paused, so that its worker does not count."""
+        state = self._queue.slots.get(number)
+        return state is not None and state.aside and not state.leaving
+
+    def take(self, frames: list[AnyFrame]) -> None:
+        """What the kernel said along with its first word."""
+        for frame in frames:
+            self._from_kernel(frame)
+        self._hand_out()
+
+    def allow(self, share: int) -> None:
+        """Have so many slots; those that are too many end after their attempt."""
+        self.share = share
+        _, gone = self._queue.resize(share)
+        for number in gone:
+            self._slots.pop(number, None)
+            self._out.put(Left(number))
+        self._staff.let_go()
+
+    def fill(self) -> None:
+        """Have workers in all slots, as far as there is room for them."""
+        for number in [number for number, state in self._queue.slots.items() if state.vacant]:
+            slot = self._slots.get(number)
+            if slot is None or not self._queue.stillborn(number):
+                self._respawn(number)
+
+    def end(self) -> None:
+        """The kernel is gone."""
+        self.alive = False
+        self._watching.stop()
+        self._pool.leave(self)
+
+    # what differs where workers are shared ---------------------------------------------------------------------------
+
+    def _from_kernel(self, frame: AnyFrame) -> None:
+        if isinstance(frame, Resize) or (isinstance(frame, Drain) and not frame.again):
+            return  # how many there are is said where they are started
+        super()._from_kernel(frame)
+        if isinstance(frame, Submit) and not self._pool.slots:
+            text = f"no worker of pool {self._pool.name!r} has joined Core {self._where} yet: the step waits for one\n"
+            self._out.put(Printed(frame.id, "notice", text))
+
+    def _hand_out(self) -> None:
+        super()._hand_out()
+        self._pool.changed()
+
+    def _respawn(self, number: int) -> None:
+        """Put a new worker into a slot that has none; where there is no room yet, `fill` does it later."""
+        if not self.alive or not self._queue.is_vacant(number):
+            return
+        try:
+            slot = self._pool.open(number, self)
+        except OSError as exc:
+            logger.warning("worker.spawn.failed", extra={"slot": number, "error": str(exc)})
+            self._loop.call_later(RESPAWN_CAP_S, self._respawn, number)
+            return
+        if slot is None:
+            return
+        if isinstance(slot, RemoteSlot):
+            slot.on_here = lambda here: self._out.put(Joined(here.number, here.pid))
+        self._queue.joined(number)
+        self._enter(slot)
+        self._hand_out()
+
+
+class OneByOne(Pace):
+    """What a worker on another host has cannot be taken back from it, so it has one attempt at a time."""
+
+    window = 1
+
+    def __init__(self) -> None:
+        self.average_s = 1.0  # nobody waits for one kernel's answer while others are there
+
+    def took(self, seconds: float) -> None:
+        """Nothing follows from it."""
+
+
+class Untracked(Nursery):
+    """Of a service whose workers are others' to count."""
+
+    def forget(self, pid: int) -> None:
+        """Nothing: it may be another host's number."""

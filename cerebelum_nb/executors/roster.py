@@ -1,0 +1,76 @@
+"""Workers and Cores as they were when somebody asked: what a table of them shows."""
+
+import contextlib
+from dataclasses import dataclass, replace
+
+from cerebelum_nb.model.pools import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process, as it was when somebody asked.
+
+    Attributes:
+        pool: As people say it: ``distributed``, or a pool's name.
+        state: starting, idle, busy, paused; draining or leaving where it ends after what it does.
+        step: What it runs, or what is paused on it; empty for nothing.
+        run: Id of that step's run.
+        since: When that began, else when the process started; UTC seconds.
+        nbytes: Memory that the process has for itself and shares; 0 where nobody knows.
+        done: Steps that have ended in it.
+        aside: Its place is lent to another worker, since its step is paused.
+    """
+
+    pool: str
+    slot: int
+    pid: int
+    state: str
+    step: str = ""
+    run: str = ""
+    since: float = 0.0
+    nbytes: int = 0
+    done: int = 0
+    aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """One pool's Core, as it was when somebody asked.
+
+    Attributes:
+        breaker: Whether it takes work, in words.
+        pid: 0 where none runs.
+        since: When it was started; UTC seconds.
+        directory: Where its socket is.
+        waiting: Steps that no worker has, of those that were sent.
+        sent: Attempts that were sent to it, and to those before it.
+        steps: Those that run or wait there.
+    """
+
+    pool: Pool
+    breaker: str
+    pid: int = 0
+    since: float = 0.0
+    directory: str = ""
+    waiting: int = 0
+    sent: int = 0
+    workers: tuple[Worker, ...] = ()
+    steps: tuple[str, ...] = ()
+
+
+def measured(core: Core) -> Core:
+    """The same with what the system says of its processes, which are on this host only where the Core is our own."""
+    if core.pool.is_served:
+        return core
+    import psutil  # noqa: PLC0415  only for whoever asks
+
+    def about(pid: int) -> tuple[float, int]:
+        with contextlib.suppress(psutil.Error), (process := psutil.Process(pid)).oneshot():
+            return process.create_time(), process.memory_info().rss
+        return 0.0, 0
+
+    workers = []
+    for worker in core.workers:
+        began, nbytes = about(worker.pid) if worker.pid else (0.0, 0)
+        workers.append(replace(worker, pid=worker.pid * bool(began), since=worker.since or began, nbytes=nbytes))
+    return replace(core, since=about(core.pid)[0] if core.pid else 0.0, workers=tuple(workers))

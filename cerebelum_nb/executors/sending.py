@@ -1,0 +1,105 @@
+"""What goes to Core with an attempt: where to look for modules, the function, what it is called with."""
+
+import os
+
+from cerebelum_nb.capture import Shipped, Shipper
+from cerebelum_nb.codec import Encoded, encode, whole
+from cerebelum_nb.errors import CaptureError
+from cerebelum_nb.executors.core_process import LastPlace, place
+from cerebelum_nb.executors.large import LargeValues, Waiting
+from cerebelum_nb.protocols import Attempt
+from cerebelum_nb.seal import Address, seal
+from cerebelum_nb.wire.channel import Outbox
+from cerebelum_nb.wire.frames import Code, Forget, Place, Submit, check_size
+
+CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are forgotten first
+CODES_COUNT = 512
+_NOTHING = encode([[], {}, None, None])
+
+
+class Sending:
+    """Sends attempts into one connection's outbox, and each function once."""
+
+    def __init__(self, key: bytes, outbox: Outbox) -> None:
+        self._key, self._outbox = key, outbox
+        self._shipper = Shipper()
+        self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
+        self._place = LastPlace()
+
+    def ship(self, attempt: Attempt) -> Shipped:
+        """An attempt's function, ready to be sent.
+
+        Raises:
+            CaptureError: The step, or what undoes it, closes over something that cannot be sent, or over too much.
+        """
+        shipped = self._shipper.ship(attempt.function, attempt.step)
+        if attempt.undo is not None:
+            self._check_undo(attempt)
+        return shipped
+
+    def _check_undo(self, attempt: Attempt) -> None:
+        """What undoes a step must be able to follow it: found only when it is needed, it would be too late."""
+        assert attempt.undo is not None
+        called = f"undo {attempt.step}"
+        try:
+            self._shipper.ship(attempt.undo, called)
+        except CaptureError as exc:
+            why = str(exc).removeprefix(f"step {called!r} ").partition(". ")[0].rstrip(".")
+            why = why.removesuffix(", which cannot be sent to a worker")
+            raise CaptureError(
+                f"what undoes step {attempt.step!r} cannot be sent to a worker, so the step did not begin: it {why}. "
+                "Define it without that, or run the step locally."
+            ) from exc
+
+    def submit(self, number: int, attempt: Attempt, shipped: Shipped, body: Encoded) -> None:
+        """Put an attempt into the outbox, after what Core must know for it."""
+        if self._place.moved():  # a cell may have said %cd or sys.path.insert
+            path, cwd = place()
+            self._outbox.put(Place(tuple(map(os.fsencode, path)), os.fsencode(cwd)))
+        self._send_code(shipped)
+        address = Address(attempt.run, attempt.task, attempt.number, "to worker", f"{shipped.digest} {body.codec}")
+        self._outbox.put(
+            Submit(
+                number,
+                attempt.run,
+                attempt.task,
+                attempt.number,
+                attempt.step,
+                shipped.digest,
+                body.codec,
+                seal(self._key, address, body.data),
+            )
+        )
+
+    def _send_code(self, shipped: Shipped) -> None:
+        if shipped.digest in self._codes:
+            self._codes[shipped.digest] = self._codes.pop(shipped.digest)  # used last, forgotten last
+            return
+        sealed = seal(self._key, Address("", 0, 0, "code", shipped.digest), shipped.payload)
+        self._outbox.put(Code(shipped.digest, sealed))
+        self._codes[shipped.digest] = shipped.nbytes
+        while len(self._codes) > CODES_COUNT or (len(self._codes) > 1 and sum(self._codes.values()) > CODES_NBYTES):
+            oldest = next(iter(self._codes))
+            del self._codes[oldest]
+            self._outbox.put(Forget(oldest))
+
+
+def encoded_call(attempt: Attempt, large: LargeValues | None) -> Encoded | Waiting:
+    """What the step is called with, as bytes.
+
+    Raises:
+        WireError: Something in it cannot be sent, or it is too large.
+    """
+    if not attempt.args and not attempt.kwargs:
+        return _NOTHING
+    wants_context = attempt.context_at is not None or "context" in attempt.kwargs
+    fields = dict(attempt.fields) if wants_context else None
+    what = f"the input of step {attempt.step!r}"
+    if large is not None:
+        return large.arguments(attempt, fields, what)
+    if fields is not None:
+        fields["inputs"] = whole(fields.get("inputs"))
+    args, kwargs = [whole(arg) for arg in attempt.args], {key: whole(arg) for key, arg in attempt.kwargs.items()}
+    body = encode([args, kwargs, fields, attempt.context_at], what, 2)
+    check_size(what, body.nbytes)
+    return body

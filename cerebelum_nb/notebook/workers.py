@@ -1,0 +1,241 @@
+"""`%cerebelum workers` and `%cerebelum core`: who does what, more or fewer of them, and the Cores they belong to."""
+
+import html
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cerebelum_nb.errors import ExecutorError
+from cerebelum_nb.executors.crew import Crew
+from cerebelum_nb.executors.roster import Core, Worker
+from cerebelum_nb.model.pools import Pool
+from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.notebook import listing, manual
+from cerebelum_nb.notebook.arguments import Arguments, UsageError, whole
+
+_NEXT_PAIR: Final = re.compile(r",(?=[^\W\d]\w*=)")  # a value may hold commas
+_LOG_LINES: Final = 40
+_WORKER_HEAD: Final = ("pool", "slot", "pid", "state", "step", "since", "memory", "done", "")
+_CORE_HEAD: Final = ("pool", "Core", "since", "workers", "waiting", "sent", "takes work", "about it", "directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows for a person: text in a terminal, a table in a notebook."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([*(listing.table(self.head, self.rows) if self.rows else ()), *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook. All that comes from people's names is escaped."""
+        cell = "text-align:left;padding:2px 14px 2px 0"
+
+        def line(tag: str, cells: Sequence[str]) -> str:
+            made = "".join(f'<{tag} style="{cell}">{html.escape(text)}</{tag}>' for text in cells)
+            return f"<tr>{made}</tr>"
+
+        body = "".join(line("td", row) for row in self.rows)
+        table = f"<table><thead>{line('th', self.head)}</thead><tbody>{body}</tbody></table>" if self.rows else ""
+        notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        return f'<div class="cerebelum-workers">{table}{notes}</div>'
+
+
+def workers(args: Arguments, crew: Crew) -> Table | None:
+    """Show, add, remove or drain workers.
+
+    Raises:
+        UsageError: A line that cannot be meant.
+        CerebelumError: What the session says of it.
+    """
+    do = _chosen("workers", args, _WORKERS)
+    usage = f"Usage: {manual.VERBS['workers'][0]}"
+    allowed = _TAKES[do.__name__]
+    if extra := sorted(args.text.keys() - allowed):
+        raise UsageError(f"{extra[0]} is not for `workers {' '.join(args.words)}`.\n{usage}")
+    return do(args, crew, usage)  # type: ignore[no-any-return]  # as the dictionary below has them
+
+
+def _show(args: Arguments, crew: Crew, _usage: str) -> Table:
+    cores = crew.cores(args.text.get("--pool"))
+    rows = [_worker_row(worker) for core in cores for worker in core.workers]
+    return Table(_WORKER_HEAD, rows, [_without(core) for core in cores if not core.workers])
+
+
+def _add(args: Arguments, crew: Crew, usage: str) -> None:
+    slots = whole("--slots", args.text.get("--slots"), usage)
+    pool = crew.add(_pool(args), 1 if slots is None else slots, env=_env(args.text.get("--env"), usage))
+    print(_has(pool))  # noqa: T201  a magic answers in its cell
+
+
+def _remove(args: Arguments, crew: Crew, usage: str) -> None:
+    slots, slot = (whole(name, args.text.get(name), usage) for name in ("--slots", "--slot"))
+    if slots is not None and slot is not None:
+        raise UsageError(f"--slots says how many, --slot which one: give one of them.\n{usage}")
+    print(_has(crew.remove(_pool(args), 1 if slots is None else slots, slot=slot)))  # noqa: T201
+
+
+def _drain(args: Arguments, crew: Crew, usage: str) -> None:
+    pool = _pool(args)
+    slots = crew.drain(pool, whole("--slot", args.text.get("--slot"), usage))
+    which = f"worker {slots[0]} ends" if len(slots) == 1 else f"{len(slots)} workers end"
+    another = "another one takes its place" if len(slots) == 1 else "others take their places"
+    print(f"pool {pool}: {which} after the step of now, and {another}")  # noqa: T201
+
+
+def core(args: Arguments, crew: Crew) -> Table | None:
+    """Start, stop or look at Cores.
+
+    Raises:
+        UsageError: A line that cannot be meant.
+        CerebelumError: What the session says of it.
+    """
+    do = _chosen("core", args, _CORE)
+    if "--force" in args.flags and do not in (_stop, _restart):
+        raise UsageError(f"--force is for stop and restart.\nUsage: {manual.VERBS['core'][0]}")
+    return do(args, crew)  # type: ignore[no-any-return]  # as the dictionary below has them
+
+
+def _status(args: Arguments, crew: Crew) -> Table:
+    return Table(_CORE_HEAD, [_core_row(core) for core in crew.cores(args.text.get("--pool"))])
+
+
+def _start(args: Arguments, crew: Crew) -> None:
+    print(_runs(crew.start(_pool(args))))  # noqa: T201
+
+
+def _stop(args: Arguments, crew: Crew) -> None:
+    stopped = _as_told(lambda: crew.stop(args.text.get("--pool"), force="--force" in args.flags))
+    for core in stopped:
+        print(f"{core.pool.name}: Core (pid {core.pid}) is stopped; the next step there starts it again")  # noqa: T201
+    if not stopped:
+        print("No Core runs now.")  # noqa: T201
+
+
+def _restart(args: Arguments, crew: Crew) -> None:
+    print(_runs(_as_told(lambda: crew.restart(_pool(args), force="--force" in args.flags))))  # noqa: T201
+
+
+def _logs(args: Arguments, crew: Crew) -> None:
+    lines = crew.log(_pool(args)).splitlines()[-_LOG_LINES:]
+    print("\n".join(lines) if lines else f"{_pool(args)}: nothing was said there yet")  # noqa: T201
+
+
+# -- lines ------------------------------------------------------------------------------------------------------------
+
+
+def _worker_row(worker: Worker) -> tuple[str, ...]:
+    memory = listing.human(worker.nbytes) if worker.nbytes else "-"
+    lent = "its place is lent to another" if worker.aside else ""
+    pid = str(worker.pid) if worker.pid else "-"
+    return (
+        *(worker.pool, str(worker.slot), pid, worker.state, worker.step or "-"),
+        *(_clock(worker.since), memory, str(worker.done), lent),
+    )
+
+
+def _without(core: Core) -> str:
+    slots = core.pool.slots
+    if not slots:
+        return f"{core.pool.name}: no worker; %cerebelum workers add --pool {core.pool.name} --slots 1"
+    return f"{core.pool.name}: {'starts' if core.pid else 'not started'}; {_count(slots)} to be, with the first step"
+
+
+def _core_row(core: Core) -> tuple[str, ...]:
+    states = Counter(worker.state for worker in core.workers)
+    busy = ", ".join(f"{states[state]} {state}" for state in sorted(states))
+    slots = f"{core.pool.slots}: {busy}" if busy else str(core.pool.slots)
+    running = str(core.pid) if core.pid else "-"
+    return (
+        *(core.pool.name, running, _clock(core.since), slots, str(core.waiting), str(core.sent)),
+        *("yes" if core.breaker == "there" else core.breaker, _about(core.pool), core.directory or "-"),
+    )
+
+
+def _about(pool: Pool) -> str:
+    """What is said of a pool beside its slots. No values of variables: they may be secrets."""
+    said = [
+        pool.trust if pool.trust != "trusted" else "",
+        f"env {', '.join(pool.env)}" if pool.env else "",
+        f"clearance {', '.join(pool.clearance)}" if pool.clearance else "",
+        f"price {pool.price:g}" if pool.price else "",
+        pool.core,
+    ]
+    return "; ".join(filter(None, said)) or "-"
+
+
+def _has(pool: Pool) -> str:
+    env = f", with {', '.join(pool.env)} in their environment" if pool.env else ""
+    return f"pool {pool.name} has {_count(pool.slots)}{env}"
+
+
+def _count(slots: int) -> str:
+    return f"{slots} worker{'s' if slots != 1 else ''}"
+
+
+def _runs(core: Core) -> str:
+    return f"{core.pool.name}: Core (pid {core.pid}) runs since {_clock(core.since)}, {_count(core.pool.slots)}"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at)) if at else "-"
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def _chosen(verb: str, args: Arguments, known: dict[str, Any]) -> Callable[..., Any]:
+    usage = f"Usage: {manual.VERBS[verb][0]}"
+    name = args.words[0] if args.words else ""
+    if name not in known:
+        names = list(filter(None, known))
+        raise UsageError(
+            f"{verb} does not know {name!r:.40}.{nearest(name, names)} It takes: {', '.join(names)}.\n{usage}"
+        )
+    if len(args.words) > 1:
+        word = args.words[1]
+        raise UsageError(
+            f"{verb} {name} does not know what to do with {word!r:.40}; a pool is --pool {word:.40}.\n{usage}"
+        )
+    return known[name]  # type: ignore[no-any-return]
+
+
+def _pool(args: Arguments) -> str:
+    return args.text.get("--pool", "distributed")
+
+
+def _env(text: str | None, usage: str) -> dict[str, str]:
+    found = {}
+    for pair in _NEXT_PAIR.split(text) if text else ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--env takes pairs like OMP_NUM_THREADS=1, not {pair!r:.60}.\n{usage}")
+        found[name] = value
+    return found
+
+
+def _as_told(doing: Callable[[], Any]) -> Any:
+    try:
+        return doing()
+    except ExecutorError as exc:
+        raise ExecutorError(str(exc).replace("with force=True", "with --force")) from None
+
+
+_WORKERS: Final[dict[str, Any]] = {"": _show, "add": _add, "remove": _remove, "drain": _drain}
+_CORE: Final[dict[str, Any]] = {
+    "": _status, "status": _status, "start": _start, "stop": _stop, "restart": _restart, "logs": _logs,
+}  # fmt: skip
+_TAKES: Final = {
+    "_show": {"--pool"},
+    "_add": {"--pool", "--slots", "--env"},
+    "_remove": {"--pool", "--slots", "--slot"},
+    "_drain": {"--pool", "--slot"},
+}

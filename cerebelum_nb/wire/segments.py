@@ -1,0 +1,395 @@
+"""Large values in memory that the processes of one machine share, instead of on their sockets.
+
+A segment is a file in a private folder: in ``/dev/shm``, else in the run directory. Its name says all there is to know:
+
+    free.SIZE.ID                 nobody's; whoever renames it has it
+    used.SIZE.ID.OWNER.TOKEN     filled by OWNER; the kernel, which alone hands names around, makes it free again
+
+A name with a token is never used twice, so a descriptor that is late finds nothing, never another value. Who maps a
+segment holds a shared lock on it for as long as anything looks into the mapping, an array that a step has kept
+included; who takes a free one fills it only under the exclusive lock. Both end with the process that holds them.
+
+Space is allocated before it is mapped: a full disk is an error in words, never SIGBUS. Recycled segments have their
+pages already, which is most of what a large value costs.
+"""
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import re
+import secrets
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from cerebelum_nb.codec import Parts, one_line, together
+from cerebelum_nb.errors import WireError
+
+LARGE_NBYTES: Final = 1 << 20  # what is larger goes by reference, where nobody says otherwise
+SHARED: Final = "shared"  # the codec of what is in a segment as a whole
+LENT: Final = "lent"  # and of arguments of which some are
+_GRAIN: Final = 64 << 10
+_ALIGN: Final = 64
+_MAPS: Final = 8  # segments that stay mapped for being filled again
+_PIECE_NBYTES: Final = 8 << 20  # copied at once while others wait for the interpreter
+_SPARE_NBYTES: Final = 256 << 20  # of memory that is left to everybody else
+_USED: Final = re.compile(r"used\.[0-9a-f]{1,16}\.[0-9a-f]{16}\.[a-z0-9]{1,20}\.[0-9a-f]{16}")
+_ALONE: Final = 2  # references to a mapping that nothing looks into: ours, and the one that asks
+_POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)
+
+
+class Where(msgspec.Struct, frozen=True, array_like=True):
+    """Where a value's parts are: what travels instead of it, sealed."""
+
+    folder: int
+    name: str
+    codec: str
+    pieces: tuple[tuple[int, int], ...]  # start and size: of the head, then of the buffers
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the value."""
+        return sum(size for _, size in self.pieces)
+
+
+class Lent(msgspec.Struct, frozen=True, array_like=True):
+    """Arguments of which some are in segments."""
+
+    codec: str
+    body: bytes
+    places: tuple[tuple[str, str | int, Where], ...]  # "args", 0 or "kwargs", "name"
+
+
+class _Read:
+    """A segment that is mapped for looking at it."""
+
+    __slots__ = ("fd", "is_locked", "map")
+
+    def __init__(self, mapped: mmap.mmap, fd: int) -> None:
+        self.map, self.fd, self.is_locked = mapped, fd, True
+
+
+class Segments:
+    """The segments of one Core, as one process uses them. From any thread.
+
+    Args:
+        folders: Where they are, the quickest first; a folder is made when it is first needed.
+        owner: Who fills them here: ``k`` for the kernel, ``w`` and a pid for a worker.
+        keeps: What was read stays mapped, for the next value in the same segment; who says so calls `settle`.
+    """
+
+    def __init__(self, folders: Sequence[Path], owner: str, *, keeps: bool = False) -> None:
+        self.folders, self._owner = tuple(folders), owner
+        self._maps: OrderedDict[str, mmap.mmap] = OrderedDict()
+        self._read: OrderedDict[str, _Read] | None = OrderedDict() if keeps else None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    # filling -------------------------------------------------------------------------------------------------------
+
+    def put(self, parts: Parts, what: str) -> Where:
+        """Copy a value's parts into a segment.
+
+        Raises:
+            WireError: There is no room for them; says how much there is, and where.
+        """
+        pieces, end = [], 0
+        views = [memoryview(parts.head), *parts.buffers]
+        for view in views:
+            pieces.append((end, view.nbytes))
+            end += -(-view.nbytes // _ALIGN) * _ALIGN
+        folder, name, fd = self._taken(max(end, 1), what)
+        try:
+            target = self._mapped(self.folders[folder] / name, fd, name.split(".")[2])
+            with memoryview(target) as whole:
+                for (start, size), view in zip(pieces, views, strict=True):
+                    _copy(whole[start : start + size], view)
+        except BaseException:
+            self.release(folder, name)
+            raise
+        finally:
+            os.close(fd)
+        return Where(folder, name, parts.codec, tuple(pieces))
+
+    def _mapped(self, path: Path, fd: int, ident: str) -> mmap.mmap:
+        with self._lock:
+            known = self._maps.pop(ident, None)
+        if known is None:
+            other = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # not `fd`: a mapping would keep its lock
+            try:
+                known = mmap.mmap(other, os.fstat(fd).st_size, mmap.MAP_SHARED | _POPULATE)
+            finally:
+                os.close(other)
+        with self._lock:
+            self._maps[ident] = known
+            while len(self._maps) > _MAPS:
+                self._maps.popitem(last=False)
+        return known
+
+    def _taken(self, nbytes: int, what: str) -> tuple[int, str, int]:
+        """A segment of our own, open and locked: a free one, or a new one."""
+        for folder in range(len(self.folders)):
+            for ident, size in self._free(folder):
+                if nbytes <= size <= 2 * nbytes + LARGE_NBYTES and (found := self._take(folder, ident, size)):
+                    return found
+        reasons = []
+        for folder in range(len(self.folders)):
+            for again in (False, True):
+                try:
+                    return self._new(folder, nbytes)
+                except OSError as exc:
+                    if again or not self.trim(folder, 0):
+                        reasons.append(f"{self.folders[folder]}: {exc.strerror}, {_room(self.folders[folder])}")
+                        break
+        raise WireError(
+            f"{what} takes {nbytes / 2**20:.0f} MiB, for which there is no room ({'; '.join(reasons)}). Free some "
+            "memory or disk, write it to a file and hand over its path, or run the steps that use it locally."
+        )
+
+    def _free(self, folder: int) -> list[tuple[str, int]]:
+        try:
+            names = os.listdir(self.folders[folder])  # noqa: PTH208  on the way of a value
+        except OSError:
+            return []
+        found = [name.split(".") for name in names if name.startswith("free.")]
+        return sorted(((ident, int(size, 16)) for _, size, ident in found), key=lambda one: one[1])
+
+    def _take(self, folder: int, ident: str, size: int) -> tuple[int, str, int] | None:
+        at = self.folders[folder]
+        name = f"used.{size:x}.{ident}.{self._owner}.{secrets.token_hex(8)}"
+        try:
+            os.rename(at / f"free.{size:x}.{ident}", at / name)  # noqa: PTH104  who wins the race has it
+            fd = os.open(at / name, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # somebody still looks into it
+            os.close(fd)
+            self.release(folder, name)
+            return None
+        if os.fstat(fd).st_size != size:  # its maker was killed in between
+            os.close(fd)
+            (at / name).unlink(missing_ok=True)
+            return None
+        return folder, name, fd
+
+    def _new(self, folder: int, nbytes: int) -> tuple[int, str, int]:
+        at = self.folders[folder]
+        at.mkdir(mode=0o700, exist_ok=True)
+        grain = max(_GRAIN, 1 << max(0, nbytes.bit_length() - 4))
+        size = -(-nbytes // grain) * grain
+        if str(at).startswith("/dev/shm") and size > _available() - _SPARE_NBYTES:  # noqa: S108  no temporary file
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        name = f"used.{size:x}.{secrets.token_hex(8)}.{self._owner}.{secrets.token_hex(8)}"
+        fd = os.open(at / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(fd, 0, size)
+        except BaseException:
+            os.close(fd)
+            (at / name).unlink(missing_ok=True)
+            raise
+        return folder, name, fd
+
+    # reading -------------------------------------------------------------------------------------------------------
+
+    def pieces(self, where: Where) -> list[memoryview]:
+        """A value's parts, to look at only. The segment is not used again while anything looks into them.
+
+        Raises:
+            WireError: It is gone, or is not what was said.
+        """
+        self.check(where)
+        if self._read is not None:
+            view = memoryview(self._kept(self._read, where).map)
+        else:
+            fd = self._locked(where)
+            try:
+                view = memoryview(mmap.mmap(fd, os.fstat(fd).st_size, mmap.MAP_SHARED, mmap.PROT_READ))
+            finally:
+                os.close(fd)  # the mapping keeps the lock
+        return [view[start : start + size] for start, size in where.pieces]
+
+    def _locked(self, where: Where) -> int:
+        """A segment, open, and locked for looking at it."""
+        path = self.folders[where.folder] / where.name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as exc:
+            raise WireError(f"a value of {where.nbytes / 2**20:.0f} MiB is gone: {path}: {exc.strerror}") from None
+        try:
+            self._look(fd, where)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _look(self, fd: int, where: Where) -> None:
+        path = self.folders[where.folder] / where.name
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            size = os.fstat(fd).st_size
+            if path.exists() and all(start >= 0 and part >= 0 and start + part <= size for start, part in where.pieces):
+                return
+        except OSError:  # somebody fills it
+            pass
+        raise WireError(f"a value of {where.nbytes / 2**20:.0f} MiB is gone: {path} is another one's now")
+
+    def _kept(self, read: "OrderedDict[str, _Read]", where: Where) -> "_Read":
+        """A segment as it is mapped here."""
+        ident = where.name.split(".")[2]
+        known = read.get(ident)
+        if known is None:
+            fd = self._locked(where)
+            try:
+                size = os.fstat(fd).st_size
+                known = read[ident] = _Read(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ), fd)
+            except BaseException:
+                os.close(fd)
+                raise
+        else:
+            try:
+                self._look(known.fd, where)
+            except BaseException:
+                if not known.is_locked:
+                    fcntl.flock(known.fd, fcntl.LOCK_UN)
+                raise
+        known.is_locked = True
+        read.move_to_end(ident)
+        return known
+
+    def settle(self) -> None:
+        """Unlock what nothing looks into any more."""
+        if not self._read:
+            return
+        for ident, one in list(self._read.items()):
+            if one.is_locked and sys.getrefcount(one.map) <= _ALONE:
+                fcntl.flock(one.fd, fcntl.LOCK_UN)
+                one.is_locked = False
+            if not one.is_locked and len(self._read) > _MAPS:
+                del self._read[ident]
+                one.map.close()
+                os.close(one.fd)
+
+    def check(self, where: Where) -> None:
+        """See that a descriptor is one of ours.
+
+        Raises:
+            WireError: It is not.
+        """
+        if not _USED.fullmatch(where.name) or not 0 <= where.folder < len(self.folders) or not where.pieces:
+            raise WireError(f"{where.name!r} is no segment of ours; nothing in it was read")
+
+    def value(self, where: Where, *, safe_only: bool = False) -> Any:
+        """The value itself; its arrays lie in the segment, and cannot be written to."""
+        head, *buffers = self.pieces(where)
+        return together(where.codec, head, buffers, safe_only=safe_only)
+
+    # after use -----------------------------------------------------------------------------------------------------
+
+    def release(self, folder: int, name: str) -> None:
+        """Nobody needs what is in it any more: it can be filled again, once nobody looks into it."""
+        if os.getpid() != self._pid:
+            return  # a forked child has copies of everything, and owns nothing
+        at = self.folders[folder]
+        _, size, ident, *_ = name.split(".")
+        with contextlib.suppress(OSError):  # its folder is gone
+            os.rename(at / name, at / f"free.{size}.{ident}")  # noqa: PTH104  many of these, quickly
+
+    def used(self) -> Iterator[tuple[int, str, str]]:
+        """Folder, name and owner of what is in use."""
+        for folder, at in enumerate(self.folders):
+            with contextlib.suppress(OSError):
+                for name in os.listdir(at):  # noqa: PTH208  names are what it is about
+                    if _USED.fullmatch(name):
+                        yield folder, name, name.split(".")[3]
+
+    def any(self) -> bool:
+        """There are segments, free or used."""
+        for at in self.folders:
+            with contextlib.suppress(OSError):
+                if any(path.name[:5] in ("free.", "used.") for path in at.iterdir()):
+                    return True
+        return False
+
+    def trim(self, folder: int, most_nbytes: int, idle_since: float | None = None) -> int:
+        """Give free segments back to the system, the largest first.
+
+        Args:
+            most_nbytes: What may stay.
+            idle_since: Only those that are free since before this time stay not at all.
+
+        Returns:
+            How many bytes were given back.
+        """
+        free = self._free(folder)
+        over, given = sum(size for _, size in free) - most_nbytes, 0
+        for ident, size in reversed(free):
+            path = self.folders[folder] / f"free.{size:x}.{ident}"
+            with contextlib.suppress(OSError):
+                if given < over or (idle_since is not None and path.stat().st_ctime < idle_since):
+                    given += self._give_back(folder, ident, size)
+        return given
+
+    def _give_back(self, folder: int, ident: str, size: int) -> int:
+        taken = self._take(folder, ident, size)
+        if taken is None:
+            return 0
+        _, name, fd = taken
+        try:
+            (self.folders[folder] / name).unlink(missing_ok=True)
+            os.ftruncate(fd, 0)  # another process may have it mapped for being filled again: its pages go all the same
+        finally:
+            os.close(fd)
+        with self._lock:
+            self._maps.pop(ident, None)
+        return size
+
+
+def where_of(data: bytes | memoryview) -> Where:
+    """A descriptor.
+
+    Raises:
+        WireError: It is none.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=Where)
+    except msgspec.DecodeError as exc:
+        raise WireError(f"a descriptor of {len(data)} bytes cannot be read: {one_line(exc)}") from None
+
+
+def _copy(target: memoryview, source: memoryview) -> None:
+    source = source.cast("B") if source.nbytes else source
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and hasattr(numpy, "copyto") and source.nbytes > _GRAIN:  # others can work meanwhile
+        numpy.copyto(numpy.frombuffer(target, numpy.uint8), numpy.frombuffer(source, numpy.uint8))
+        return
+    for start in range(0, source.nbytes, _PIECE_NBYTES):
+        target[start : start + _PIECE_NBYTES] = source[start : start + _PIECE_NBYTES]
+
+
+def _available() -> int:
+    """Bytes of memory that nobody needs."""
+    try:
+        with open("/proc/meminfo", "rb") as file:  # noqa: PTH123  quicker
+            for line in file:
+                if line.startswith(b"MemAvailable:"):
+                    return int(line.split()[1]) << 10
+    except OSError:
+        pass
+    return sys.maxsize
+
+
+def _room(folder: Path) -> str:
+    with contextlib.suppress(OSError):
+        stat = os.statvfs(folder if folder.exists() else folder.parent)
+        return f"{stat.f_bavail * stat.f_frsize / 2**20:.0f} MiB free"
+    return "its size is not known"

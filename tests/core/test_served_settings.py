@@ -1,0 +1,46 @@
+"""How a project says that its steps go to a served Core."""
+
+import pytest
+
+from cerebelum_nb import PlanError
+from cerebelum_nb.config import Settings, from_environment
+from cerebelum_nb.model.pools import Pool
+
+TABLE = """
+[tool.cerebelum]
+core_url = "tls://10.0.0.5:7801"
+core_pass = "keys/core.pass"
+[tool.cerebelum.pools.gpu-worker-pool]
+core = "tls://gpu:7801"
+pass = "keys/gpu.pass"
+[tool.cerebelum.pools.partner]
+core = "tls://partner:7801"
+trust = "untrusted"
+"""
+
+
+def test_the_file_names_cores_and_passes_beside_it(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(TABLE)
+
+    found = from_environment(tmp_path)
+
+    assert (found.core_url, found.core_pass) == ("tls://10.0.0.5:7801", str(tmp_path / "keys/core.pass"))
+    assert dict(found.pools) == {
+        "gpu-worker-pool": Pool(
+            "gpu-worker-pool", 0, core="tls://gpu:7801", credentials=str(tmp_path / "keys/gpu.pass")
+        ),
+        "partner": Pool("partner", 0, core="tls://partner:7801", trust="untrusted"),
+    }
+
+
+def test_a_pool_may_be_given_again_as_it_is():
+    pool = Pool("big", 0, core="tls://host:1", credentials="p")
+
+    assert Settings(pools={"big": pool}).pools["big"] == pool
+    assert Settings(pools={"big": {"core": "tls://host:1", "pass": "p"}}).pools["big"] == pool
+
+
+@pytest.mark.parametrize("key", ["pass", "core"])
+def test_what_is_no_text_is_refused(key):
+    with pytest.raises(PlanError, match=f"{key} = 7 of pool 'big' is not the"):
+        Settings(pools={"big": {"core": "tls://host:1", key: 7}})
