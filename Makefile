@@ -8,7 +8,7 @@ NPM := npm --prefix js --silent
 STATIC := cerebelum_nb/notebook/static
 TUTORIAL := notebooks/01_first_run.ipynb
 # Tests mostly wait, for processes and for deadlines: more of them than cores run side by side.
-SIDE_BY_SIDE := -n 3 --dist worksteal
+SIDE_BY_SIDE := -n 3
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .DEFAULT_GOAL := help
@@ -25,11 +25,11 @@ lab: $(VENV)/.lab  ## Open the tutorial in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(TUTORIAL)
 
 test: check chromium  ## Everything CI runs: check, then all tests, quick ones first
-	$(BIN)/pytest tests -m "not kernel and not browser" $(SIDE_BY_SIDE)
-	$(BIN)/pytest tests -m kernel $(SIDE_BY_SIDE)
+	$(BIN)/pytest tests -m "not kernel and not browser" $(SIDE_BY_SIDE) --dist worksteal
+	$(BIN)/pytest tests -m kernel $(SIDE_BY_SIDE) --dist loadfile  # tests of one file share a kernel
 	$(BIN)/pytest --nbval-lax notebooks
 	$(NPM) test
-	$(BIN)/pytest tests -m browser $(SIDE_BY_SIDE)
+	$(BIN)/pytest tests -m browser $(SIDE_BY_SIDE) --dist worksteal
 
 check: $(VENV)/.dev js/node_modules/.stamp  ## Lint, types, import contracts, front end, bundle fresh, no local paths
 	$(BIN)/ruff check .

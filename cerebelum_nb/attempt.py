@@ -16,6 +16,7 @@ from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
 from cerebelum_nb.protocols import Answer
 
+_READ_ONLY = "Steps share arrays above 1 MiB: x = x.copy() makes one that can be changed"
 MESSAGE_LIMIT = 4_000  # characters of an exception's message that are kept
 TRACEBACK_LIMIT = 20_000  # and of its traceback
 _KINDS = 20  # classes that an exception may inherit from
@@ -55,6 +56,10 @@ def describe(exc: BaseException) -> ErrorInfo:
     raises, whatever the exception does.
     """
     message = _message(exc)
+    if isinstance(exc, ValueError) and "read-only" in message:  # as numpy says it
+        message = f"{message}. {_READ_ONLY}"
+        if _READ_ONLY not in getattr(exc, "__notes__", ()):
+            exc.add_note(_READ_ONLY)
     try:
         _drop_own_frames(exc)
         told = traceback.TracebackException(type(exc), exc, exc.__traceback__, limit=-40, compact=True)

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any, Final
 
-from cerebelum_nb.codec import Large
+from cerebelum_nb.codec import LARGE_NBYTES, Large
 
 _SHARED: Final = frozenset({type(None), bool, int, float, complex, str, bytes, range, type})
 
@@ -11,8 +11,9 @@ _SHARED: Final = frozenset({type(None), bool, int, float, complex, str, bytes, r
 def own_copy(value: Any) -> Any:
     """A copy of plain containers, so that nobody sees what a step does to its input.
 
-    Dicts, lists, sets, bytearrays and tuples that hold them are made anew, all the way down; everything else
-    (arrays, tables, the person's own objects) is passed as it is, and so is what is nested too deeply to copy.
+    Dicts, lists, sets, bytearrays and tuples that hold them are made anew, all the way down. Arrays are copied up to
+    the size from which workers share them too; larger ones cannot be written to. Everything else (tables, the person's
+    own objects) is passed as it is, and so is what is nested too deeply to copy.
     """
     if type(value) in _SHARED:
         return value
@@ -27,7 +28,9 @@ def _copy(value: Any, seen: dict[int, Any]) -> Any:
     if kind in _SHARED:
         return value
     if kind not in _COPIES:
-        return value
+        if kind.__name__ != "ndarray" or kind.__module__ != "numpy":
+            return value
+        _COPIES[kind] = _array  # learned here, since numpy is not imported for those who have no arrays
     known = seen.get(id(value))
     if known is not None:
         return known
@@ -52,6 +55,14 @@ def _list(value: list[Any], seen: dict[int, Any]) -> list[Any]:
 def _tuple(value: tuple[Any, ...], seen: dict[int, Any]) -> tuple[Any, ...]:
     made = [item if type(item) in _SHARED else _copy(item, seen) for item in value]
     return value if all(a is b for a, b in zip(made, value, strict=True)) else tuple(made)
+
+
+def _array(value: Any, _: dict[int, Any]) -> Any:
+    if value.nbytes <= LARGE_NBYTES:
+        return value.copy(order="K")
+    shared = value.view()
+    shared.flags.writeable = False
+    return shared
 
 
 _COPIES: Final[dict[type, Any]] = {

@@ -27,7 +27,7 @@ def core() -> None:
     "--workers-pass", metavar="FILE", type=click.Path(path_type=Path),
     help="Where a pass is written that can only add workers; for hosts that are trusted less.",
 )  # fmt: skip
-@click.option("--pool", default="core", show_default=True, metavar="NAME", help="What its own workers are called.")
+@click.option("--pool", default="", metavar="NAME", help="Whose steps its own workers run; without it, every pool's.")
 @click.option(
     "--slots", default=2, show_default=True, type=click.IntRange(0, 256), help="Its own workers; others may join."
 )
@@ -77,8 +77,10 @@ def serve(  # noqa: PLR0913, PLR0917  its options
 
     if listen is None:
         raise Refused("where is it to listen? cerebelum core serve --listen HOST:PORT")
+    passes = path or _home() / _DEFAULT, workers_pass
+    if workers_pass is not None and workers_pass.resolve() == passes[0].resolve():
+        raise Refused(f"--workers-pass is the kernels' pass {str(workers_pass)!r}: give it a file of its own")
     try:
-        passes = path or _home() / _DEFAULT, workers_pass
         served.serve(host_and_port(listen), passes, pool, slots, days, grace, click.echo)
     except WireError as exc:
         raise Refused(str(exc)) from None
@@ -90,7 +92,7 @@ def serve(  # noqa: PLR0913, PLR0917  its options
     "--pass", "path", metavar="FILE", type=click.Path(path_type=Path),
     help="The pass that `cerebelum core serve` wrote; without it, core.pass in the project's .cerebelum.",
 )  # fmt: skip
-@click.option("--pool", default="core", show_default=True, metavar="NAME", help="Whose steps they run.")
+@click.option("--pool", default="", metavar="NAME", help="Whose steps they run; without it, every pool's.")
 @click.option("--slots", default=1, show_default=True, type=click.IntRange(1, 256), help="How many workers.")
 def worker(url: str, path: Path | None, pool: str, slots: int) -> None:
     """Add workers to a Core that is served on this or another host, until it is interrupted.

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,7 +22,10 @@ from cerebelum_nb.codec.known import NotPlain
 from cerebelum_nb.codec.pickling import a_kind_of, find_unpicklable, one_line, picklable, pickled, taken_apart
 from cerebelum_nb.errors import PayloadRejected, WireError
 
+LARGE_NBYTES: Final = 1 << 20  # what is larger goes by reference, where nobody says otherwise
+
 __all__ = [
+    "LARGE_NBYTES",
     "Encoded",
     "Large",
     "Parts",

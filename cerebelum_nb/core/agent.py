@@ -55,7 +55,7 @@ class Agent:
 
     Args:
         core: URL; empty for the one in the pass.
-        pool: Whose steps they run.
+        pool: Whose steps they run; empty for every pool's.
         say: Gets a line for whatever a person may want to know.
     """
 
@@ -167,7 +167,8 @@ class Agent:
             await self._end_workers()
             return
         if not self._known:
-            self._say(f"joined Core {core} with {self._slots} workers for pool {self._pool!r}")
+            whose = f"pool {self._pool!r}" if self._pool else "every pool"
+            self._say(f"joined Core {core} with {self._slots} workers for {whose}")
         else:
             self._say(f"back at Core {core}")
         self._known = self._joined = True

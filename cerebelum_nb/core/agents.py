@@ -98,10 +98,13 @@ class Agent:
         slots: Workers that count there at once.
         grace_s: While it cannot be reached it has so long to come back, with all that runs there.
         lost: Called once, when it has left or did not come back in time.
+        pool: Whose steps its workers run; empty for everybody's.
     """
 
-    def __init__(self, name: str, slots: int, grace_s: float, lost: Callable[["Agent"], object]) -> None:
-        self.name, self.slots = name, slots
+    def __init__(
+        self, name: str, slots: int, grace_s: float, lost: Callable[["Agent"], object], pool: str = ""
+    ) -> None:
+        self.name, self.slots, self.pool = name, slots, pool
         self._grace_s = grace_s
         self.usable = True  # connected
         self.line = Lasting()

@@ -3,29 +3,33 @@
 import asyncio
 import contextlib
 import hmac
+import json
 import logging
 import os
 import secrets
+import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 import grpc
 import grpc.aio
 import msgspec
+import psutil
 
 from cerebelum_nb.capture import environment
 from cerebelum_nb.core.agents import Agent
+from cerebelum_nb.core.passes import Claim
 from cerebelum_nb.core.service import Settings
-from cerebelum_nb.core.shared import Here, Pool, SharedService, Untracked
+from cerebelum_nb.core.shared import Here, SharedService, Untracked, Workers
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.certificates import DAYS, Issued, issue
-from cerebelum_nb.wire.credentials import TLS_SERVER_OPTIONS, Pass, remove_pass, url_of, write_pass
+from cerebelum_nb.wire.credentials import SCHEME, TLS_SERVER_OPTIONS, Pass, url_of
 from cerebelum_nb.wire.frames import Welcome, frames_of
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
 from cerebelum_nb.wire.relay import Greeting, Reception
@@ -33,7 +37,8 @@ from cerebelum_nb.wire.relay import Greeting, Reception
 GRACE_S: Final = 30.0
 GREETING_S: Final = 10.0
 GREETING_NBYTES: Final = 1 << 20
-_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  what it means, not what we do
+_DISTRIBUTED: Final = "distributed"
+EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  what it means, not what we do
 
 Say = Callable[[str], object]
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -46,7 +51,7 @@ class Served:
 
     Args:
         passes: Where the passes go: the kernels', and the workers' or None.
-        pool: What its own workers are called.
+        pool: Whose steps its own workers run; empty for every pool's.
         slots: Its own workers; 0 for none.
         days: How long the certificates are good.
         grace_s: Workers on other hosts have so long to come back when their connection is lost.
@@ -63,22 +68,16 @@ class Served:
         self._grace_s = grace_s
         self._tokens = {"kernel": secrets.token_urlsafe(32), "worker": secrets.token_urlsafe(32)}
         self._issued: Issued = issue(days)
-        self._paths, self._written = passes, list[tuple[Path, Pass]]()
+        self._paths, self._claims = passes, dict[Path, Claim]()
         self._nursery = Nursery()
         self._environment = environment.here()
-        self._pools: dict[str, Pool] = {}
+        self._workers = Workers()
         self._agents: dict[str, Agent] = {}
         self.url = ""
         self.stopped = asyncio.Event()
         if slots:
-            self.pool(pool).add(Here(socket.gethostname(), slots, self._nursery))
+            self._workers.add(Here(socket.gethostname(), slots, self._nursery, _as_people_say(pool)))
         self._server: Any = None
-
-    def pool(self, name: str) -> Pool:
-        """The workers of a name, also when none has come yet."""
-        if name not in self._pools:
-            self._pools[name] = Pool(name)
-        return self._pools[name]
 
     async def listen(self, host: str, port: int) -> None:
         """Take kernels and agents there, and write their passes.
@@ -87,8 +86,11 @@ class Served:
             port: 0 for any that is free.
 
         Raises:
-            WireError: The address cannot be used, or a pass cannot be written.
+            WireError: The address cannot be used, or a pass is another Core's or cannot be written.
         """
+        for path, option in zip(self._paths, ("--pass", "--workers-pass"), strict=True):
+            if path is not None:  # before we listen: it may be the pass of who was here before us
+                self._claims[path] = Claim(path, option)
         self._server = server = grpc.aio.server(options=TLS_SERVER_OPTIONS)
         handlers = {
             channel.METHOD: grpc.stream_stream_rpc_method_handler(self._kernel),
@@ -108,7 +110,7 @@ class Served:
             bound = 0
         if not bound:
             raise WireError(f"Core cannot listen at {url_of(host, port)}: check the host's name, or take another port")
-        self.url = url_of(socket.getfqdn() if host in _EVERYWHERE else host, bound)
+        self.url = url_of(_names()[0] if host in EVERYWHERE else host, bound)
         self._write_passes()
         await server.start()
 
@@ -118,8 +120,7 @@ class Served:
             if path is not None:
                 token, authority = self._tokens[role], self._issued.authority
                 given = Pass(self.url, role, token, leaf.certificate, leaf.key, authority)  # type: ignore[arg-type]
-                write_pass(path, given)
-                self._written.append((path, given))
+                self._claims[path].write(given)
 
     async def __aenter__(self) -> Self:
         """Use it with `async with`: it leaves nothing behind."""
@@ -127,8 +128,8 @@ class Served:
 
     async def __aexit__(self, *_exc: object) -> None:
         """End it with its workers; its passes, which open nothing any more, go too."""
-        for path, given in self._written:
-            remove_pass(path, given)
+        for claim in self._claims.values():
+            claim.release()
         if self._server is not None:
             await self._server.stop(0.2)
         await asyncio.to_thread(self._nursery.end)
@@ -166,7 +167,7 @@ class Served:
     async def _kernel(self, _requests: Any, context: Context) -> None:
         """Serve a kernel until it leaves; the others do not notice."""
         await self._role(context, "kernel")
-        name = dict(context.invocation_metadata() or ()).get(channel.POOL, "core")
+        name = dict(context.invocation_metadata() or ()).get(channel.POOL, "")
         try:
             async with asyncio.timeout(GREETING_S):
                 message = await context.read()
@@ -184,9 +185,9 @@ class Served:
             nursery=Untracked(),
             handed=Ledger(bytearray(NBYTES)),
         )
-        pool = self.pool(str(name)[:200])
-        service = SharedService(settings, pool, self.url)
-        pool.enter(service)
+        service = SharedService(settings, self._workers, self.url, _as_people_say(str(name)) or _DISTRIBUTED)
+        await context.send_initial_metadata(())  # else a first write that is cut off leaves gRPC unable to abort
+        self._workers.enter(service)
         try:
             service.take(more)
             await service.dispatch(None, context)
@@ -238,15 +239,28 @@ class Served:
         return reception
 
     def _new_agent(self, greeting: Greeting) -> Agent:
-        pool, name = self.pool(greeting.pool[:200]), greeting.host[:80]
+        name, pool = greeting.host[:80], _as_people_say(greeting.pool)
 
         def lost(agent: Agent) -> None:
             self._agents.pop(greeting.agent, None)
-            pool.remove(agent)
+            self._workers.remove(agent)
 
-        agent = self._agents[greeting.agent] = Agent(name, greeting.slots, self._grace_s, lost)
-        pool.add(agent)
+        agent = self._agents[greeting.agent] = Agent(name, greeting.slots, self._grace_s, lost, pool)
+        self._workers.add(agent)
         return agent
+
+
+def _as_people_say(pool: str) -> str:
+    """One name for one pool: `core` is what the executor of `distributed` is called inside."""
+    return _DISTRIBUTED if pool == "core" else pool[:200]
+
+
+def _names() -> list[str]:
+    """What this host may be called by others: its names, then its addresses."""
+    named = [name for name in (socket.getfqdn(), socket.gethostname()) if not name.endswith(".arpa")]
+    addresses = [a.address for each in psutil.net_if_addrs().values() for a in each if a.family == socket.AF_INET]
+    found = [name for name in (*named, *addresses) if not name.startswith(("localhost", "127."))]
+    return list(dict.fromkeys(found)) or ["localhost"]
 
 
 async def _greeting(message: bytes, context: Context) -> Greeting:
@@ -270,6 +284,22 @@ def _see_free(host: str, port: int) -> None:
                 sock.bind(address)
     except OSError as exc:
         raise WireError(f"Core cannot listen at {url_of(host, port)}: {exc.strerror or exc}") from None
+
+
+def _told(url: str, host: str, passes: tuple[Path, Path | None], pool: str, slots: int) -> Iterator[str]:
+    """What a person has to know to use it."""
+    kernels, workers = (path and path.absolute() for path in passes)
+    whose = f"pool {_as_people_say(pool)!r}" if pool else "every pool"
+    yield f"Core listens at {url} with {slots} workers of its own for {whose}"
+    if host in EVERYWHERE:
+        yield f"others may call this host {', '.join(_names())}: the certificate is good for each of them"
+    yield f"kernels use the pass {kernels}" + (f", workers {workers}" if workers else "")
+    yield "for a kernel, in [tool.cerebelum] of its pyproject.toml, or as core and pass in a pool's table:"
+    yield f"  core_url = {json.dumps(url)}"
+    yield f"  core_pass = {json.dumps(str(kernels), ensure_ascii=False)}"
+    yield "for more workers, here or where a copy of the pass is (--pool NAME: only for the steps of that pool):"
+    path = shlex.quote(str(workers or kernels))
+    yield f"  cerebelum worker --core {url.removeprefix(SCHEME)} --pass {path} --slots 2"
 
 
 def serve(  # noqa: PLR0913, PLR0917  what can be said on the command line
@@ -297,8 +327,8 @@ def serve(  # noqa: PLR0913, PLR0917  what can be said on the command line
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.add_signal_handler(number, served.stopped.set)
             await served.listen(*address)
-            say(f"Core listens at {served.url} with {slots} workers of its own for pool {pool!r}")
-            say(f"kernels use the pass {passes[0]}" + (f", workers {passes[1]}" if passes[1] else ""))
+            for line in _told(served.url, address[0], passes, pool, slots):
+                say(line)
             sys.stdout.flush()
             await served.stopped.wait()
 

@@ -6,8 +6,10 @@ goes to another kernel is a worker that ends after its attempt, and a new one th
 
 import asyncio
 import logging
+import shlex
 import signal
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from cerebelum_nb.core.agents import RemoteSlot
@@ -15,6 +17,7 @@ from cerebelum_nb.core.pace import Pace
 from cerebelum_nb.core.service import RESPAWN_CAP_S, Service, Settings
 from cerebelum_nb.core.slots import OnDeath, OnFrames, Slot
 from cerebelum_nb.core.spawn import Nursery
+from cerebelum_nb.wire.credentials import SCHEME
 from cerebelum_nb.wire.frames import AnyFrame, Drain, Joined, Left, Printed, Resize, Submit
 
 TURN_S: Final = 1.0  # where kernels are more than workers, each has one for so long at least
@@ -28,11 +31,13 @@ class Host(Protocol):
 
     Attributes:
         slots: As many count at once.
+        pool: Whose steps its workers run; empty for everybody's.
         usable: New ones can be started now.
     """
 
     name: str
     slots: int
+    pool: str
     usable: bool
 
     def open(self, number: int, on_frames: OnFrames, on_death: OnDeath) -> Slot:
@@ -49,8 +54,8 @@ class Here:
 
     usable = True
 
-    def __init__(self, name: str, slots: int, nursery: Nursery) -> None:
-        self.name, self.slots = name, slots
+    def __init__(self, name: str, slots: int, nursery: Nursery, pool: str = "") -> None:
+        self.name, self.slots, self.pool = name, slots, pool
         self._nursery = nursery
 
     def open(self, number: int, on_frames: OnFrames, on_death: OnDeath) -> Slot:
@@ -63,11 +68,10 @@ class Here:
         return Slot(number, self._nursery.spawn(), on_frames, died)
 
 
-class Pool:
-    """The hosts of one name, and the kernels that want steps run there."""
+class Workers:
+    """The hosts of a Core, and the kernels that want steps run there. A host may be for the steps of one pool only."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.hosts: list[Host] = []
         self.services: list[SharedService] = []
         self._alive: dict[Slot, tuple[Host, SharedService]] = {}
@@ -76,9 +80,13 @@ class Pool:
         self._turn: asyncio.TimerHandle | None = None
 
     @property
-    def slots(self) -> int:
-        """Attempts that run at once, of all kernels."""
-        return sum(host.slots for host in self.hosts)
+    def pools(self) -> list[str]:
+        """The pools that hosts are for, where these are not for all."""
+        return sorted({host.pool for host in self.hosts} - {""})
+
+    def serves(self, pool: str) -> bool:
+        """Whether there are workers for it."""
+        return any(host.slots and host.pool in ("", pool) for host in self.hosts)
 
     def add(self, host: Host) -> None:
         """A host has joined."""
@@ -124,6 +132,18 @@ class Pool:
                 service.allow(shares[service])
         for service in self.services:
             service.fill()
+        if any(service.is_short for service in self.services):
+            self._make_way()
+
+    def _make_way(self) -> None:
+        """Let workers end on hosts for all whose pool has room on hosts of its own: others have nowhere else to go."""
+        own = Counter[str]()
+        for host, free in self._free().items():
+            own[host.pool] += max(0, free)
+        for slot, (host, its) in list(self._alive.items()):
+            if its.alive and not host.pool and own[its.pool] > 0:
+                own[its.pool] -= 1
+                its.move(slot.number)
 
     def _shares(self) -> "dict[SharedService, int]":
         """Equal parts; nobody gets more than it needs while another one needs it, and what is left stays where it is.
@@ -131,41 +151,47 @@ class Pool:
         Where there are fewer workers than kernels with work, they take turns.
         """
         wants = {service: service.demand for service in self.services}
-        left = self.slots
+        room, shares = _Room(self.hosts), dict.fromkeys(self.services, 0)
         turn = sorted((s for s in self.services if wants[s]), key=lambda s: s.share > 0)
-        if left < len(turn):
-            if self._turn is not None and left == sum(s.share for s in turn):
-                return {service: service.share for service in self.services}
+        more = _one_more(shares, turn, room)
+        if any(not shares[service] and self.serves(service.pool) for service in turn):
+            if self._turn is not None and self._is_full(turn):
+                return {service: service.share if service in turn else 0 for service in self.services}
             if self._turn is None:
                 self._turn = self._loop.call_later(TURN_S, self._next_turn)
-        shares = dict.fromkeys(self.services, 0)
-        while left and turn:
-            for service in turn[:left]:
-                shares[service] += 1
-            left -= min(left, len(turn))
-            turn = [service for service in turn if shares[service] < wants[service]]
+        while more:
+            more = _one_more(shares, [service for service in more if shares[service] < wants[service]], room)
         for service in self.services:
-            kept = min(left, max(0, service.share - shares[service]))
-            shares[service] += kept
-            left -= kept
-        while left and self.services:
-            for service in sorted(self.services, key=lambda s: shares[s])[:left]:
+            while shares[service] < service.share and room.take(service.pool):
                 shares[service] += 1
-                left -= 1
+        more = self.services
+        while more:
+            more = _one_more(shares, sorted(more, key=lambda s: shares[s]), room)
         return shares
 
+    def _is_full(self, turn: "list[SharedService]") -> bool:
+        """Whether those have all that they could have, however it is shared out among them."""
+        room = _Room(self.hosts)
+        fits = all(room.take(service.pool) for service in turn for _ in range(service.share))
+        return fits and not any(room.take(service.pool) for service in turn)
+
+    def _free(self) -> dict[Host, int]:
+        """Where workers can be started now, and how many."""
+        room = {host: host.slots for host in self.hosts if host.usable}
+        for slot, (host, its) in self._alive.items():
+            if host in room and not its.is_aside(slot.number):
+                room[host] -= 1
+        return room
+
     def open(self, number: int, service: "SharedService") -> Slot | None:
-        """Start a worker where there is the most room, or None where there is none yet.
+        """Start a worker where there is the most room, first on hosts of its pool; None where there is no room yet.
 
         Raises:
             OSError: The system refuses another process.
         """
-        room = {host: host.slots for host in self.hosts if host.usable}
-        for slot, (its_host, its) in self._alive.items():
-            if its_host in room and not its.is_aside(slot.number):
-                room[its_host] -= 1
-        host = max(room, key=lambda host: room[host], default=None)
-        if host is None or room[host] <= 0:
+        room = {host: free for host, free in self._free().items() if free > 0 and host.pool in ("", service.pool)}
+        host = max(room, key=lambda host: (host.pool != "", room[host]), default=None)
+        if host is None:
             return None
 
         def died(slot: Slot, how: str) -> None:
@@ -179,15 +205,49 @@ class Pool:
         return slot
 
 
-class SharedService(Service):
-    """One kernel's `Service`, with as many slots as its share of a pool."""
+class _Room:
+    """How many workers can still be given away. A pool's own go first: others cannot use them."""
 
-    def __init__(self, settings: Settings, pool: Pool, where: str) -> None:
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self._left = Counter[str]()
+        for host in hosts:
+            self._left[host.pool] += host.slots
+
+    def take(self, pool: str) -> bool:
+        """Take one for this pool, if there is one."""
+        name = pool if self._left[pool] > 0 else ""
+        self._left[name] -= 1
+        if self._left[name] >= 0:
+            return True
+        self._left[name] = 0
+        return False
+
+
+def _one_more(
+    shares: "dict[SharedService, int]", services: "Iterable[SharedService]", room: _Room
+) -> "list[SharedService]":
+    """Give each one more, in this order, as far as there is room: those that got one."""
+    got = [service for service in services if room.take(service.pool)]
+    for service in got:
+        shares[service] += 1
+    return got
+
+
+class SharedService(Service):
+    """One kernel's `Service`, with as many slots as its share of the workers.
+
+    Args:
+        where: URL of this Core.
+        pool: Whose workers are to take the steps, beside those that take everybody's.
+    """
+
+    def __init__(self, settings: Settings, workers: Workers, where: str, pool: str) -> None:
         super().__init__(settings, [])
         self.alive = True
         self.share = 0
         self._ahead.pace = OneByOne()
-        self._pool, self._where = pool, where
+        self.pool = pool
+        self._workers, self._where = workers, where
         self.has_said: Callable[[Slot, list[AnyFrame]], None] = self._from_worker
         self.has_died: Callable[[Slot, str], None] = self._worker_died
 
@@ -224,11 +284,21 @@ class SharedService(Service):
             if slot is None or not self._queue.stillborn(number):
                 self._respawn(number)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it has slots that no worker could be started for."""
+        return any(state.vacant for state in self._queue.slots.values())
+
+    def move(self, number: int) -> None:
+        """Let a worker end after its attempt, so that the next one is started where there is more room."""
+        self._queue.drain(number)
+        self._staff.let_go()
+
     def end(self) -> None:
         """The kernel is gone."""
         self.alive = False
         self._watching.stop()
-        self._pool.leave(self)
+        self._workers.leave(self)
 
     # what differs where workers are shared ---------------------------------------------------------------------------
 
@@ -236,20 +306,22 @@ class SharedService(Service):
         if isinstance(frame, Resize) or (isinstance(frame, Drain) and not frame.again):
             return  # how many there are is said where they are started
         super()._from_kernel(frame)
-        if isinstance(frame, Submit) and not self._pool.slots:
-            text = f"no worker of pool {self._pool.name!r} has joined Core {self._where} yet: the step waits for one\n"
-            self._out.put(Printed(frame.id, "notice", text))
+        if isinstance(frame, Submit) and not self._workers.serves(self.pool):
+            there = ", ".join(map(repr, self._workers.pools)) or "none"
+            command = f"cerebelum worker --core {self._where.removeprefix(SCHEME)} --pool {shlex.quote(self.pool)}"
+            text = f"no worker for pool {self.pool!r} at Core {self._where} (pools there: {there}), so the step waits: "
+            self._out.put(Printed(frame.id, "notice", f"{text}{command}\n"))
 
     def _hand_out(self) -> None:
         super()._hand_out()
-        self._pool.changed()
+        self._workers.changed()
 
     def _respawn(self, number: int) -> None:
         """Put a new worker into a slot that has none; where there is no room yet, `fill` does it later."""
         if not self.alive or not self._queue.is_vacant(number):
             return
         try:
-            slot = self._pool.open(number, self)
+            slot = self._workers.open(number, self)
         except OSError as exc:
             logger.warning("worker.spawn.failed", extra={"slot": number, "error": str(exc)})
             self._loop.call_later(RESPAWN_CAP_S, self._respawn, number)

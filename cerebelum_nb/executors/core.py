@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from cerebelum_nb.codec import LARGE_NBYTES
 from cerebelum_nb.errors import CaptureError, ExecutorError, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread
 from cerebelum_nb.model.events import ErrorInfo
@@ -17,7 +18,6 @@ from cerebelum_nb.model.pools import Pool
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
 from cerebelum_nb.rules.elsewhere import add_one
 from cerebelum_nb.wire.frames import Drain, Look, Resize, Seats
-from cerebelum_nb.wire.segments import LARGE_NBYTES
 
 TWICE_S = 60.0  # a second Core that ends within this time is followed by a third only when somebody asks
 
@@ -256,7 +256,7 @@ class CoreExecutor:
         """Be one of the kernels of a Core that is served."""
         from cerebelum_nb.executors.core_served import ServedCore  # noqa: PLC0415  who has one of its own needs it not
 
-        process = ServedCore(url, path, self.name)
+        process = ServedCore(url, path, self.pool.name if self.pool is not None else self.name)
         module = await in_thread(_load_link)
         with _without_fork_handlers():
             await in_thread(process.wait_ready)

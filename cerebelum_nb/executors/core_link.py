@@ -251,7 +251,9 @@ class Link:
     def _bury(self) -> str:
         how = "" if self._closing else self.process.how_it_ended(0.0 if self._silent else 0.3)
         if self._silent:
-            how = f"did not answer for {self._silent_s:g} s, and was ended,"
+            ours = self.process.pid  # 0: somebody serves it, and it may only be cut off
+            done = "and was ended," if ours else "so its connection was given up,"
+            how = f"did not answer for {self._silent_s:g} s, {done}"
         if self._large is not None:
             self._large.outlive()
         self.process.stop(tuple(self.workers.values()), at_once=self._silent)

@@ -23,12 +23,12 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 import psutil
 
+from cerebelum_nb.codec import LARGE_NBYTES
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import AnyFrame
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
-from cerebelum_nb.wire.segments import LARGE_NBYTES
 
 READY_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 2.0

@@ -13,9 +13,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from cerebelum_nb.config import Settings
-from cerebelum_nb.errors import ExecutorError, NotActiveYet, PlanError
+from cerebelum_nb.errors import ExecutorError, NotActiveYet, PlanError, WireError
 from cerebelum_nb.executors.roster import Core, Worker, measured
-from cerebelum_nb.model.pools import Pool, check_name, does_nothing, pool_of
+from cerebelum_nb.model.pools import MOST_SLOTS, Pool, check_name, does_nothing, pool_of
 from cerebelum_nb.model.typed import listed, nearest
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.rules.breaker import Breaker
@@ -137,6 +137,8 @@ class Crew:
             self._ours(pool)
         with self._lock:
             have = self._pools.get(name) or Pool(check_name(pool, where), 0)
+            if have.slots + slots > MOST_SLOTS:
+                raise PlanError(f"pool {pool!r} has {have.slots} workers: {slots} more are above {MOST_SLOTS}")
             checked = pool_of("new", {"slots": have.slots + slots, "env": {**have.env, **(env or {})}}, where)
             now = msgspec.structs.replace(have, slots=checked.slots, env=checked.env)
             self._put(name, now)
@@ -233,6 +235,27 @@ class Crew:
             PlanError: There is no such pool.
         """
         return getattr(self.made.get(self._named(pool)), "words", "")
+
+    def unreachable(self, pool: Pool) -> str:
+        """Why the Core that somebody serves for a pool cannot be reached now; empty where it can. May take seconds."""
+        from cerebelum_nb.wire.credentials import read_pass  # noqa: PLC0415  only for whoever asks
+        from cerebelum_nb.wire.probe import probe  # noqa: PLC0415  as above
+
+        served = self._served(pool)
+        try:
+            if served is not None:
+                probe(*served, read_pass(served[1]))
+        except WireError as exc:
+            return str(exc)
+        return ""
+
+    def known(self, pool: str) -> Pool:
+        """A pool by its name.
+
+        Raises:
+            PlanError: There is no such pool.
+        """
+        return self._pools[self._named(pool)]
 
     # -- how
 

@@ -220,7 +220,7 @@ def _replay(args: Arguments, notebook: Notebook) -> Replay:
 
 def _is_number(name: str) -> bool:
     """A number is never meant as a part of an id, which "9" mostly is."""
-    return name == "last" or (name.isdecimal() and len(name) <= _DIGITS)
+    return name.isdecimal() and len(name) <= _DIGITS
 
 
 def _compare(args: Arguments, notebook: Notebook) -> Comparison:

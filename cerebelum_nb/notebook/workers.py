@@ -105,15 +105,26 @@ def core(args: Arguments, crew: Crew) -> Table | None:
 
 
 def _status(args: Arguments, crew: Crew) -> Table:
-    return Table(_CORE_HEAD, [_core_row(core) for core in crew.cores(args.text.get("--pool"))])
+    cores = crew.cores(args.text.get("--pool"))
+    why = {core.pool.name: crew.unreachable(core.pool) for core in cores if core.pool.is_served}
+    rows = [_core_row(core, "not reached" if why.get(core.pool.name) else "") for core in cores]
+    return Table(_CORE_HEAD, rows, [f"{name}: {text}" for name, text in why.items() if text])
 
 
 def _start(args: Arguments, crew: Crew) -> None:
+    if (pool := crew.known(_pool(args))).is_served:
+        crew.start(pool.name)
+        print(_others(pool, "this kernel is connected to it"))  # noqa: T201
+        return
     print(_runs(crew.start(_pool(args))))  # noqa: T201
 
 
 def _stop(args: Arguments, crew: Crew) -> None:
-    stopped = _as_told(lambda: crew.stop(args.text.get("--pool"), force="--force" in args.flags))
+    name = args.text.get("--pool")
+    if name is not None and (pool := crew.known(name)).is_served:
+        print(_others(pool, "it is ended there, not from here"))  # noqa: T201
+        return
+    stopped = _as_told(lambda: crew.stop(name, force="--force" in args.flags))
     for core in stopped:
         print(f"{core.pool.name}: Core (pid {core.pid}) is stopped; the next step there starts it again")  # noqa: T201
     if not stopped:
@@ -121,10 +132,16 @@ def _stop(args: Arguments, crew: Crew) -> None:
 
 
 def _restart(args: Arguments, crew: Crew) -> None:
+    if (pool := crew.known(_pool(args))).is_served:
+        print(_others(pool, "it is started again there, not from here"))  # noqa: T201
+        return
     print(_runs(_as_told(lambda: crew.restart(_pool(args), force="--force" in args.flags))))  # noqa: T201
 
 
 def _logs(args: Arguments, crew: Crew) -> None:
+    if (pool := crew.known(_pool(args))).is_served:
+        print(_others(pool, "what it says is where `cerebelum core serve` runs"))  # noqa: T201
+        return
     lines = crew.log(_pool(args)).splitlines()[-_LOG_LINES:]
     print("\n".join(lines) if lines else f"{_pool(args)}: nothing was said there yet")  # noqa: T201
 
@@ -144,16 +161,25 @@ def _worker_row(worker: Worker) -> tuple[str, ...]:
 
 def _without(core: Core) -> str:
     slots = core.pool.slots
+    if core.pool.is_served:
+        add = f"cerebelum worker --core {core.pool.core.removeprefix('tls://')} --pool {core.pool.name}"
+        return f"{core.pool.name}: {'no worker' if core.directory else 'not connected'}; to add one: {add}"
     if not slots:
         return f"{core.pool.name}: no worker; %cerebelum workers add --pool {core.pool.name} --slots 1"
     return f"{core.pool.name}: {'starts' if core.pid else 'not started'}; {_count(slots)} to be, with the first step"
 
 
-def _core_row(core: Core) -> tuple[str, ...]:
+def _others(pool: Pool, what: str) -> str:
+    return f"{pool.name}: Core {pool.core} is served by somebody else: {what}"
+
+
+def _core_row(core: Core, instead: str) -> tuple[str, ...]:
     states = Counter(worker.state for worker in core.workers)
     busy = ", ".join(f"{states[state]} {state}" for state in sorted(states))
     slots = f"{core.pool.slots}: {busy}" if busy else str(core.pool.slots)
-    running = str(core.pid) if core.pid else "-"
+    running = instead or (str(core.pid) if core.pid else "-")
+    if core.pool.is_served:
+        slots, running = busy or "-", instead or "served"
     return (
         *(core.pool.name, running, _clock(core.since), slots, str(core.waiting), str(core.sent)),
         *("yes" if core.breaker == "there" else core.breaker, _about(core.pool), core.directory or "-"),

@@ -16,6 +16,7 @@ from cerebelum_nb.errors import (
     StepTimeoutError,
 )
 from cerebelum_nb.model.state import CANCELLED, FAILED, SUCCEEDED, RunState
+from cerebelum_nb.model.typed import listed
 from cerebelum_nb.rules.undoing import WAS_CANCELLED, completions, in_order, is_on_request, left_in_doubt
 
 _NONE: Final[Mapping[int, TracebackType | None]] = {}
@@ -162,7 +163,7 @@ def _why_not(state: RunState, called: str, tracebacks: Mapping[int, TracebackTyp
     if failed and state.status != "cancelled" and state.why_undone != WAS_CANCELLED:
         return _step_failed(state, min(failed, key=lambda t: state.ended[t]), tracebacks)
     stopped = [state.names[t] for t in steps if state.phase[t] == CANCELLED and state.attempt[t]]
-    text = f" while {', '.join(stopped)} ran" if stopped else ""
+    text = f" while {listed(stopped)} ran" if stopped else ""
     done = sum(state.phase[t] == SUCCEEDED for t in steps)
     return RunCancelled(f"{called} was cancelled{text}; {done} of {len(steps)} steps had finished")
 

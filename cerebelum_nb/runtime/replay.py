@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cerebelum_nb.attempt import describe
 from cerebelum_nb.capture.environment import Difference
 from cerebelum_nb.capture.kept import Apart
-from cerebelum_nb.codec import whole
+from cerebelum_nb.codec import LARGE_NBYTES, whole
 from cerebelum_nb.context import Context, own_copy
 from cerebelum_nb.errors import CerebelumError, ExecutionError, PlacementError, PlanError, StepExecutionError
 from cerebelum_nb.identity import alike
@@ -27,7 +27,6 @@ from cerebelum_nb.runtime.recipe import Recipe, recipe_of
 from cerebelum_nb.runtime.replaying import Answers, Console, ReplayHere, ReplaySignals, called_here, on_failed_replay
 from cerebelum_nb.runtime.surroundings import Neighbour
 from cerebelum_nb.runtime.tried import Given, Tried, tried
-from cerebelum_nb.wire.segments import LARGE_NBYTES
 
 if TYPE_CHECKING:
     from cerebelum_nb.runtime.run import Run

@@ -10,6 +10,7 @@ import re
 import ssl
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -109,8 +110,11 @@ def read_pass(path: Path) -> Pass:
     return Pass(said["core"], said["role"], said["token"], *(block for _, block in blocks))
 
 
-def write_pass(path: Path, given: Pass) -> None:
+def write_pass(path: Path, given: Pass, before: Callable[[int], object] | None = None) -> None:
     """Put a pass into a file of ours alone; one that was there is replaced.
+
+    Args:
+        before: Called with the file's descriptor before it gets its name.
 
     Raises:
         WireError: The file cannot be written.
@@ -122,6 +126,8 @@ def write_pass(path: Path, given: Pass) -> None:
         try:
             with os.fdopen(fd, "w", encoding="ascii") as file:
                 file.write(head + given.certificate + given.key + given.authority)
+                if before is not None:
+                    before(file.fileno())
             Path(name).replace(path)
         except OSError:
             Path(name).unlink(missing_ok=True)

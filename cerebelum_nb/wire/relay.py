@@ -23,7 +23,7 @@ class Greeting(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         version: Of the package: frames are read alike only by the same one.
-        pool: Whose steps it wants to have run, or runs.
+        pool: Whose steps it wants to have run, or runs; an agent without one runs everybody's.
         environment: An agent's `capture.environment.Environment`, as builtins.
         host: An agent's host, as people call it.
         slots: Attempts that it runs at once.
@@ -32,7 +32,7 @@ class Greeting(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     version: str
-    pool: str = "core"
+    pool: str = ""
     environment: dict[str, object] = {}
     host: str = ""
     slots: int = 0

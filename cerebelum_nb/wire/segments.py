@@ -29,10 +29,9 @@ from typing import Any, Final
 
 import msgspec
 
-from cerebelum_nb.codec import Parts, one_line, together
+from cerebelum_nb.codec import LARGE_NBYTES, Parts, one_line, together
 from cerebelum_nb.errors import WireError
 
-LARGE_NBYTES: Final = 1 << 20  # what is larger goes by reference, where nobody says otherwise
 SHARED: Final = "shared"  # the codec of what is in a segment as a whole
 LENT: Final = "lent"  # and of arguments of which some are
 _GRAIN: Final = 64 << 10

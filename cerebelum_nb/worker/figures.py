@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from cerebelum_nb.worker.showing import show_figure
 
 
-class FigureManager(FigureManagerBase):  # type: ignore[misc]  # untyped where it is not installed
+class FigureManager(FigureManagerBase):
     """What pyplot asks to show figures."""
 
     @classmethod
@@ -20,7 +20,7 @@ class FigureManager(FigureManagerBase):  # type: ignore[misc]  # untyped where i
         show()
 
 
-class FigureCanvas(FigureCanvasAgg):  # type: ignore[misc]  # see above
+class FigureCanvas(FigureCanvasAgg):
     """Draws into memory."""
 
     manager_class = FigureManager

@@ -37,7 +37,7 @@ PIPE_NBYTES = 1 << 16  # what a pipe holds
 OUTPUT_LIMIT = 64 << 20  # characters of one attempt that are sent in full; of the rest only the newest ones
 NEWEST = 1 << 12  # so many of them at a time
 LAST = 1 << 16  # and of the last ones
-FLUSH_S = 0.25  # a flush waits at most so long, on a machine that is busy elsewhere
+FLUSH_S = 1.0  # a flush waits at most so long, on a machine that is busy elsewhere
 FLUSHES_S = 0.25  # and all of an attempt's so long and a tenth of its time
 PIECE = 1 << 18  # characters in one frame
 DISPLAYS_NBYTES = 64 << 20  # of what one attempt displays; of the rest only the text
@@ -56,6 +56,7 @@ class Report:
         self.waiting = False  # for being sent, and somebody knows
         self.calm: Callable[[], object] = _nothing  # ends that stdout is written to a piece directly
         self.forked = False  # we are in a child that the step forked
+        self.sending = False  # what `frames` took is on its way into the line
         self._submit, self._keys = submit, keys
         self._wake = wake
         self._pieces: deque[_Piece] = deque()
@@ -87,11 +88,11 @@ class Report:
         Not more often than is cheap: a step may flush after every print.
         """
         now = perf_counter()
-        if self.forked or not self.has_more() or self._waited_s > FLUSHES_S + (now - self._began) / 10:
+        if self.forked or not self._unsent() or self._waited_s > FLUSHES_S + (now - self._began) / 10:
             return
         self.quiet()
         self._wake(True)
-        while self.has_more() and perf_counter() < now + FLUSH_S:
+        while self._unsent() and perf_counter() < now + FLUSH_S:
             sleep(0.0002)
         self._waited_s += perf_counter() - now
 
@@ -104,6 +105,9 @@ class Report:
         """Something was said that was not sent."""
         said = len(self._pieces)
         return said > 1 or (said == 1 and (self._pieces[0] is not self._open or self._open.tell() > 0))
+
+    def _unsent(self) -> bool:
+        return self.has_more() or self.sending  # in this order: `sending` is true before anything is taken
 
     def displayed(self, bundle: Mapping[str, bytes]) -> None:
         """Keep what the step displays until it is sent. From any thread; takes no lock."""
@@ -259,8 +263,11 @@ class Reporter:
     def flush(self) -> None:
         """Send what the current attempt said so far."""
         with self._lock:
-            if self.report is not None and (frames := self.report.frames()):
-                self._sock.sendall(packed(frames))
+            if (report := self.report) is not None:
+                report.sending = True
+                if frames := report.frames():
+                    self._sock.sendall(packed(frames))
+                report.sending = False
 
     def tick(self) -> bool:
         """Send what was said since the last tick; whether there was anything, so that more may follow unheard."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from cerebelum_nb.codec import Encoded, Parts, decode
+from cerebelum_nb.codec import LARGE_NBYTES, Encoded, Parts, decode
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.segments import LARGE_NBYTES, LENT, SHARED, Lent, Segments, where_of
+from cerebelum_nb.wire.segments import LENT, SHARED, Lent, Segments, where_of
 
 
 class Shared:

@@ -50,7 +50,9 @@ def hangs():
 
 def leaves_a_process_and_a_directory():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    Path(os.environ["TMPDIR"], "cerebelum-left").mkdir()
+    left = Path(os.environ["TMPDIR"], "cerebelum-left")
+    left.mkdir()
+    (left / "something").touch()  # the next Core removes empty ones, after a while
     return child.pid
 
 

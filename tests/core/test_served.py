@@ -100,14 +100,17 @@ async def test_what_a_kernel_does_not_need_another_one_gets(serving, tmp_path):
 
 async def test_a_pool_without_workers_says_so_and_the_step_runs_when_one_joins(serving):
     core = serving()
+    core.worker("--pool", "other")
     kernel, heard = serving.kernel(core, "gpu"), Heard()
     waiting = asyncio.ensure_future(run(kernel, cell(STEP)["step"], 1, heard=heard))
     await until(lambda: heard.text("notice"))
-    core.worker("--pool", "other")
     agent = core.worker("--pool", "gpu")
 
     assert (await waiting).value[::2] == (2, agent.pid)
-    assert heard.text("notice") == f"no worker of pool 'gpu' has joined Core {core.url} yet: the step waits for one\n"
+    assert heard.text("notice") == (
+        f"no worker for pool 'gpu' at Core {core.url} (pools there: 'other'), so the step waits: "
+        f"cerebelum worker --core 127.0.0.1:{core.port} --pool gpu\n"
+    )
 
 
 async def test_a_step_outlives_a_broken_connection_of_its_host_and_nothing_it_says_is_lost(serving, tmp_path):
@@ -230,7 +233,7 @@ async def test_an_agent_that_waits_comes_to_the_next_core_with_the_same_address_
     again = ServedForTest(tmp_path, "--listen", f"127.0.0.1:{core.port}")
 
     try:
-        agent.wait_for(f"joined Core {core.url} with 1 workers for pool 'core'\n", 20)
+        agent.wait_for(f"joined Core {core.url} with 1 workers for every pool\n", 20)
         await until(lambda: agent.said().count("joined Core") == 2)
         kernel = serving.kernel(again)
         assert (await run(kernel, cell(STEP)["step"], 1)).value[2] == agent.pid

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 from remote_kit import DEADLINE_S, cell, paused, run, say, until
 
+from cerebelum_nb.codec import whole
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.protocols import Answer
@@ -45,7 +46,7 @@ async def test_arrays_travel_with_question_and_answer(one):
 
     await say(one, tried, Answer(True, array * 2))
 
-    np.testing.assert_array_equal((await asyncio.wait_for(running, DEADLINE_S)).value, array * 2)
+    np.testing.assert_array_equal(whole((await asyncio.wait_for(running, DEADLINE_S)).value), array * 2)
 
 
 async def test_a_no_and_a_timeout_are_errors_in_the_step(one):

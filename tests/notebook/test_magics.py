@@ -443,7 +443,7 @@ def test_tab_completes(nb, line, offered):
 def test_loading_twice_and_reloading_change_nothing(nb):
     nb("%load_ext cerebelum_nb")
     nb("%reload_ext cerebelum_nb")
-    nb("gate = threading.Event()")
+    nb("import threading\ngate = threading.Event()")
     nb("live = %cerebelum_run wf_gated --detach")
     nb("%reload_ext cerebelum_nb")
 

@@ -10,7 +10,7 @@ import time
 import grpc
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from served_kit import Program, ServedForTest
 
@@ -268,6 +268,7 @@ NOISE = st.one_of(st.binary(max_size=200), OURS, GREETINGS.map(msgspec.msgpack.e
 
 @settings(max_examples=40, deadline=None)
 @given(method=st.sampled_from(METHODS), noise=st.lists(NOISE, min_size=1, max_size=3))
+@example(method=channel.METHOD, noise=[*messages([Welcome(b"k" * 32, Place((), b"/"))]), b""])  # in mid-write
 def test_noise_is_refused_and_core_goes_on(served, method, noise):
     with raw(served) as made:
         answers, code = say(made, method, noise, read_pass(served.path).token)

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
-import json
 import os
+import pickle
 import pwd
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import cloudpickle
 import psutil
 import pytest
 from served_kit import ServedForTest
@@ -20,28 +23,39 @@ from cerebelum_nb.wire.credentials import read_pass
 
 from remote_kit import begin, cell, pid_in, run, sleeper  # isort: skip  by served_kit
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the other process does not have this module
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
+LOOK = """
+import encodings.idna, os, sys, cloudpickle  # sockets want idna, which nobody could not read any more
+look, uid, gid = cloudpickle.load(sys.stdin.buffer)
+os.setgroups([])
+os.setgid(gid)
+os.setuid(uid)
+try:
+    said = look()
+except BaseException as exc:
+    said = f"{type(exc).__name__}: {exc}"
+sys.stdout.buffer.write(cloudpickle.dumps(said))
+"""
+
+
 def as_nobody(look):
-    """What a function says that another user calls: it runs in a forked child, which gives up all rights first."""
-    reads, writes = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            os.setgroups([])
-            os.setgid(pwd.getpwnam("nobody").pw_gid)
-            os.setuid(pwd.getpwnam("nobody").pw_uid)
-            os.write(writes, json.dumps(look()).encode())
-        except BaseException as exc:
-            os.write(writes, json.dumps(f"{type(exc).__name__}: {exc}").encode())
-        finally:
-            os._exit(0)
-    os.close(writes)
-    with os.fdopen(reads, "rb") as pipe:
-        said = pipe.read()
-    os.waitpid(pid, 0)
-    return json.loads(said)
+    """What a function says that another user calls, in a process of its own, which gives up all rights first.
+
+    Not in a forked child: this process has threads of gRPC, which a fork does not survive.
+    """
+    nobody = pwd.getpwnam("nobody")
+    ended = subprocess.run(
+        [sys.executable, "-c", LOOK],
+        input=cloudpickle.dumps((look, nobody.pw_uid, nobody.pw_gid)),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=True,
+    )
+    return pickle.loads(ended.stdout)  # it is our own program
 
 
 def denied(path):
@@ -77,8 +91,9 @@ def test_another_user_gets_neither_at_the_socket_nor_at_any_file_of_a_core(tmp_p
             files = [path for folder in folders for path in [folder, *folder.rglob("*")] if path.exists()]
 
             found = as_nobody(lambda: {str(path): sorted(denied(path)) for path in files})
+            pids = (process.pid, pid)
             listed = as_nobody(
-                lambda: [sorted(denied(f"/proc/{p}/{name}")) for p in (process.pid, pid) for name in ("environ", "mem")]
+                lambda: [sorted(denied(f"/proc/{p}/{name}")) for p in pids for name in ("environ", "mem")]
             )
             shot = as_nobody(lambda: os.kill(pid, 9))
 
@@ -101,17 +116,18 @@ def test_another_user_gets_neither_a_pass_nor_past_tls_without_one(tmp_path):
     tmp_path.chmod(0o755)
     for above in tmp_path.parents[:2]:
         above.chmod(0o755)
+    path, port = core.path, core.port
     try:
 
         def read():
             try:
-                read_pass(core.path)
+                read_pass(path)
             except WireError as exc:
                 return str(exc)
             return "it worked"
 
         def speak():
-            with socket.create_connection(("127.0.0.1", core.port), 5) as sock:
+            with socket.create_connection(("127.0.0.1", port), 5) as sock:
                 sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
                 sock.settimeout(5)
                 return sock.recv(100).hex()
