@@ -21,8 +21,8 @@ OURS = Environment(
     "CPython 3.12.4",
     "Linux x86_64",
     {"cerebelum-nb": "0.2.0", "cloudpickle": "3.1.2", "numpy": "2.4.6", "rich": "13.0"},
-    "/home/a",
-    ("/home/a", "/lib"),
+    "/opt/a",
+    ("/opt/a", "/lib"),
     ("HOME", "PATH"),
 )
 
@@ -57,8 +57,8 @@ def test_this_process_fits_itself_and_says_no_values_of_variables(monkeypatch):
         (but(packages={"rich": ""}), ("numpy",), Difference("rich", "13.0", "-", False)),
         (but(packages={"rich": ""}), ("Rich",), Difference("rich", "13.0", "-", True)),
         (but(packages={"extra": "1"}), ("extra",), Difference("extra", "-", "1", False)),
-        (but(cwd="/srv"), (), Difference("cwd", "/home/a", "/srv", False)),
-        (but(path=("/home/a",)), (), Difference("path /lib", "yes", "-", False)),
+        (but(cwd="/srv"), (), Difference("cwd", "/opt/a", "/srv", False)),
+        (but(path=("/opt/a",)), (), Difference("path /lib", "yes", "-", False)),
         (but(variables=("HOME", "PATH", "TERM")), (), Difference("variable TERM", "-", "yes", False)),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_worker_that_cannot_read_steps_is_refused_with_all_differences_what_ma
         "   what    notebook        worker",
         "*  python  CPython 3.12.4  CPython 3.9.1",
         "*  numpy   2.4.6           1.26.0",
-        "   cwd     /home/a         /srv",
+        "   cwd     /opt/a          /srv",
     ]
     assert table == as_table(differences(OURS, theirs, ["numpy"]))
 

@@ -12,7 +12,7 @@ LIMIT = 3 << 20
 
 
 def folder(tmp_path, limit=LIMIT):
-    return Folder(tmp_path / "home", "run", limit)
+    return Folder(tmp_path / "place", "run", limit)
 
 
 def said(pieces):
@@ -31,7 +31,7 @@ def test_a_short_output_is_told_as_it_is_and_makes_no_file(tmp_path):
     ]
 
     assert told == [("stdout", "one\n"), ("stderr", "two\n"), ("notice", "n\n")]
-    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "place").exists()
 
 
 def test_a_longer_one_is_in_a_file_from_its_first_character_on_while_it_is_written(tmp_path):
@@ -69,7 +69,7 @@ def test_a_flood_is_told_at_its_beginning_now_and_then_and_at_its_end(tmp_path, 
     assert 60_000 < len(said(last)) <= 1 << 16
     skipped = sum(int(t.split()[1].replace(",", "")) for s, t in (*told, *last) if s == "notice" and "left out" in t)
     assert skipped + len(said(told)) + len(said(last)) == len(whole)
-    assert last[-1] == ("notice", f"… what it printed is in {tmp_path}/home/results/run/0-1.txt …\n")
+    assert last[-1] == ("notice", f"… what it printed is in {tmp_path}/place/results/run/0-1.txt …\n")
 
 
 def test_one_enormous_piece_is_treated_alike(tmp_path):
