@@ -497,7 +497,9 @@ def test_large_arrays_cannot_be_written_to_as_on_the_worker_and_the_runs_own_sta
         run.replay("writes")
     elsewhere = run.replay("there", executor="distributed")
 
-    assert caught.value.__notes__[0].endswith("there it failed alike.")
+    hint, told = caught.value.__notes__[:2]
+    assert hint == "Steps share arrays above 1 MiB: x = x.copy() makes one that can be changed"
+    assert told.endswith("there it failed alike.")
     assert (run.replay("there").same, elsewhere.same, elsewhere.value[-1]) == (True, True, 5)
 
     run = ended(shared, one_after(load, here))

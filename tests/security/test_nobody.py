@@ -23,7 +23,6 @@ from cerebelum_nb.wire.credentials import read_pass
 
 from remote_kit import begin, cell, pid_in, run, sleeper  # isort: skip  by served_kit
 
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the other process does not have this module
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
@@ -47,9 +46,14 @@ def as_nobody(look):
     Not in a forked child: this process has threads of gRPC, which a fork does not survive.
     """
     nobody = pwd.getpwnam("nobody")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the other process does not have this module
+    try:
+        asked = cloudpickle.dumps((look, nobody.pw_uid, nobody.pw_gid))
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     ended = subprocess.run(
         [sys.executable, "-c", LOOK],
-        input=cloudpickle.dumps((look, nobody.pw_uid, nobody.pw_gid)),
+        input=asked,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         timeout=60,

@@ -163,5 +163,5 @@ def test_a_flush_waits_for_the_sender_a_moment_and_not_again_and_again(sender, m
     for _ in range(1000):
         print("x", file=out, flush=True)
 
-    assert sender.woken.count(True) == 2  # a quarter of a second each, as nobody sends
-    assert now[0] < 0.6
+    assert sender.woken.count(True) == 1  # that one waits as long as any may, as nobody sends
+    assert 1 <= now[0] < 1.01

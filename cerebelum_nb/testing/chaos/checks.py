@@ -194,7 +194,7 @@ class Watch:
             "process": {f"process {name}" for name in _children()},
             "sockets": {f"directory {path}" for path in directories if _mine(path) and _left(path)},
             "descriptor": set(_descriptors()),
-            "memory": {f"shared memory {path}" for path in _SHARED.glob("*") if _mine(path)},
+            "memory": {f"shared memory {path}" for path in _SHARED.glob("*") if _mine(path) and not _held(path)},
         }
 
 
@@ -217,6 +217,21 @@ def _left(directory: Path) -> bool:
     except OSError:
         return directory.exists()
     return True
+
+
+def _held(folder: Path) -> bool:
+    """A kernel that lives has it: it holds a lock on the folder itself."""
+    try:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(held)
+    return False
 
 
 def _children() -> list[str]:
