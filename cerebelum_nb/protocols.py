@@ -6,7 +6,7 @@ call `Signals`, and cancelling it is cancelling the awaited call.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from cerebelum_nb.model.events import ErrorInfo, OutcomeKind, PauseKind, Stream
 
@@ -36,6 +36,18 @@ class Outcome:
     transfer_s: tuple[float, float] | None = None
 
 
+class After(NamedTuple):
+    """The attempt that another one follows: it may not have ended yet.
+
+    Attributes:
+        place: Where its result goes among the arguments: a position, or a keyword; None where it is not read.
+    """
+
+    task: int
+    number: int
+    place: int | str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try of one task, complete: an executor needs nothing else.
@@ -49,6 +61,8 @@ class Attempt:
         once: It must never run twice: once it is on its way, it counts as begun.
         undo: What undoes the step, if anything: it must be able to follow the step to where that runs.
         sends: Told task, number and what is sent of the function (a `capture.Shipped`), by an executor that sends it.
+        after: The attempt whose result it reads, where that may not have ended; None stands at that place.
+        followed: Another attempt may be sent that reads the result of this one.
     """
 
     run: str
@@ -64,6 +78,8 @@ class Attempt:
     once: bool = False
     undo: Callable[..., Any] | None = None
     sends: Callable[[int, int, Any], None] | None = None
+    after: After | None = None
+    followed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

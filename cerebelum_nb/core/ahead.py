@@ -56,7 +56,7 @@ class Ahead:
         """
         if to and held <= SPIN_MOST and self.pace.average_s < SPIN_BELOW_S and self._spins.worth_it():
             self._loop.call_soon(self._spin, to)
-        if self._queue.window > 1 and not self._looks and self._queue.crowded():
+        if not self._looks and self._queue.crowded():
             self._looks = True
             self._loop.call_later(STALL_S, self._look)
 

@@ -7,29 +7,22 @@ A paused step stays in its worker, which is set aside: it does not count, and an
 When the step goes on there may be more workers at work than slots for a while; so one that is still aside when its
 step ends is closed, and one whose place nobody took is taken back. A slot that is not wanted any more is set aside too,
 for good.
+
+What follows an attempt is given to a worker together with it, and does not count as waiting. When both have had their
+time there, the follower comes back and waits like others.
 """
 
 import itertools
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from cerebelum_nb.core.turns import Turns
+from cerebelum_nb.core.lines import Given, Harsher, Lines, SlotState
+from cerebelum_nb.wire.frames import STOPS
 
 TERMINATE_AFTER_S = 0.5  # a step that is asked to stop has this long until its worker gets SIGTERM
 KILL_AFTER_S = 1.5  # and this long until its worker's group gets SIGKILL
 BROKEN_AFTER = 3  # workers of a slot that end before they are ready, one after the other
 ASIDE_MOST = 64  # workers of paused steps: each is a process
-
-Harsher = Literal["terminate", "kill"]
-
-
-class Given(NamedTuple):
-    """A slot is to run an attempt."""
-
-    slot: int
-    attempt: int
 
 
 class Death(NamedTuple):
@@ -48,23 +41,7 @@ class Death(NamedTuple):
     closed: bool = False
 
 
-@dataclass(slots=True)
-class SlotState:
-    """One place for a worker."""
-
-    vacant: bool = False  # the last worker is gone and the next one not there yet
-    ready: bool = False
-    aside: bool = False  # it does not count: its step is paused, or was when others took its place
-    holding: deque[int] = field(default_factory=deque)
-    stillborn: int = 0
-    leaving: bool = False  # it is set aside for good
-    draining: bool = False  # its worker gets nothing more, and another one takes its place
-    done: int = 0  # attempts that ended in it
-    slow: bool = False  # what it runs takes longer than was thought
-    alone: bool = False  # it gets one attempt at a time: none can be taken back from where its worker is
-
-
-class Queue:
+class Queue(Lines):
     """Attempts by number, slots by number.
 
     Args:
@@ -73,33 +50,40 @@ class Queue:
     """
 
     def __init__(self, slots: range, window: int = 1) -> None:
-        self._slots = {slot: SlotState() for slot in slots}
+        super().__init__({slot: SlotState() for slot in slots})
         self._closing: set[int] = set()  # their workers are asked to end
         self._at_once = len(slots)
         self._counted = len(slots)
         self.window = window
-        self._pending = Turns()
-        self._run_of: dict[int, str] = {}  # of all attempts that wait or are held
         self._draining: set[int] = set()
         self._retiring: set[int] = set()  # of these, whose worker was told to end
-        self._where: dict[int, int] = {}
-        self._stopping: dict[int, float] = {}  # attempt -> when the stop was asked
-        self._told: dict[int, Harsher] = {}
 
-    def add(self, attempt: int, run: str = "") -> None:
-        """A new attempt waits. Runs take turns."""
+    def add(self, attempt: int, run: str = "", after: int = 0) -> None:
+        """A new attempt waits. Runs take turns.
+
+        Args:
+            after: What it follows, which has not ended; 0 for nothing.
+        """
         self._run_of[attempt] = run
-        self._pending.add(attempt, run)
+        if not after:
+            self._pending.add(attempt, run)
+            return
+        self._behind.put(attempt, after)
+        if after in self._where:
+            self._new.append(attempt)
 
     def give(self) -> list[Given]:
         """Hand waiting attempts to slots with room, the emptiest first. A slot that still starts gets its first too."""
         given: list[Given] = []
+        new, self._new = self._new, []
+        for attempt in new:
+            self._join(attempt, given)
         while self._pending.count and (free := [slot for slot, state in self._slots.items() if self._has_room(state)]):
             slot = min(free, key=self._load)
             attempt = self._pending.next()
-            self._slots[slot].holding.append(attempt)
-            self._where[attempt] = slot
+            self._place(slot, attempt)
             given.append(Given(slot, attempt))
+            given += [Given(slot, follower) for follower in self._place_line(slot)]
         return given
 
     def _has_room(self, state: SlotState) -> bool:
@@ -193,6 +177,8 @@ class Queue:
         """The slot's worker has started."""
         self._slots[slot].ready = True
         self._slots[slot].stillborn = 0
+        if self._slots[slot].holding:
+            self._place_line(slot)
 
     def begins(self, slot: int) -> int | None:
         """The attempt that the slot's worker runs now, or None."""
@@ -214,15 +200,14 @@ class Queue:
             Those of them that were to be stopped: they have ended.
         """
         state, stopped = self._slots[slot], []
-        for attempt in list(state.holding)[len(state.holding) - count :][::-1]:
-            stops, run = attempt in self._stopping, self._run_of[attempt]
-            self.finish(attempt)
-            state.done -= 1
-            if stops:
+        for attempt in list(state.holding)[max(0, len(state.holding) - count) :][::-1]:
+            if attempt in self._stopping:
+                self._unplace(attempt)
+                self._run_of.pop(attempt, None)
+                self._drop(attempt)
                 stopped.append(attempt)
             else:
-                self._run_of[attempt] = run
-                self._pending.put_back(attempt, run)
+                self._wait_again(attempt)
         state.slow = bool(state.holding)
         return stopped
 
@@ -230,19 +215,25 @@ class Queue:
         """The slot that holds an attempt."""
         return self._where.get(attempt)
 
-    def finish(self, attempt: int) -> bool:
-        """An attempt ended on its worker; whether it was ours to end."""
-        slot = self._where.pop(attempt, None)
+    def finish(self, attempt: int, then: int = STOPS, *, slow: bool = False) -> bool:
+        """An attempt ended on its worker; whether it was ours to end.
+
+        Args:
+            then: What becomes of what follows it; see `frames.Finished`.
+            slow: It took its time, so what follows it may as well.
+        """
+        slot = self._unplace(attempt)
         if slot is None:
             return False
         state = self._slots[slot]
-        state.holding.remove(attempt)
         state.done += 1
         self._run_of.pop(attempt, None)
         state.slow = False
         self._take_place(state)
-        self._stopping.pop(attempt, None)
-        self._told.pop(attempt, None)
+        if then == STOPS:
+            self._drop(attempt)
+        elif (follower := self._behind.cut(attempt)) is not None:
+            self._follows_on(follower, then, slow=slow)
         return True
 
     def paused(self, attempt: int) -> bool:
@@ -253,7 +244,8 @@ class Queue:
         state = self._slots[slot]
         if state.aside:
             return True
-        if len(self._slots) - self._counted >= ASIDE_MOST or len(state.holding) > 1:
+        besides = any(not self._behind.follows(held) for held in itertools.islice(state.holding, 1, None))
+        if len(self._slots) - self._counted >= ASIDE_MOST or besides:
             return False  # what it holds besides would wait as long
         state.aside = True
         self._counted -= 1
@@ -287,17 +279,17 @@ class Queue:
         slot = self._where.get(attempt)
         if slot is not None:
             self._stopping.setdefault(attempt, now)
-        elif (run := self._run_of.pop(attempt, None)) is not None:
-            self._pending.remove(attempt, run)
+        elif attempt in self._run_of:
+            self._forget(attempt)
         return slot
 
     def withdraw(self, attempt: int) -> bool:
         """Take an attempt back; whether no worker has got it, which then never gets it."""
         slot = self._where.get(attempt)
         if slot is None:
-            if (run := self._run_of.pop(attempt, None)) is None:
+            if attempt not in self._run_of:
                 return False
-            self._pending.remove(attempt, run)
+            self._forget(attempt)
             return True
         return not self._slots[slot].ready and self.finish(attempt)
 
@@ -338,11 +330,15 @@ class Queue:
         if lost is not None:
             self.finish(lost)
         for attempt in reversed(held):
-            stopped, run = attempt in self._stopping, self._run_of[attempt]
-            self.finish(attempt)
-            if not stopped:
-                self._run_of[attempt] = run
-                self._pending.put_back(attempt, run)
+            if attempt not in self._where:
+                continue  # it followed the one that is lost
+            if attempt in self._stopping:
+                self._unplace(attempt)
+                self._run_of.pop(attempt, None)
+                self._dropped.append(attempt)
+                self._drop(attempt)
+            else:
+                self._wait_again(attempt)
         state.stillborn = 0 if state.ready else state.stillborn + (not shot)
         state.ready, state.vacant, state.draining, state.done = False, True, False, 0
         if state.aside:
@@ -361,7 +357,7 @@ class Queue:
 
     def give_up_pending(self) -> list[int]:
         """Take out all that waits: nothing will run it."""
-        pending = self._pending.clear()
+        pending = [one for first in self._pending.clear() for one in (first, *self._behind.leave(first))]
         for attempt in pending:
             del self._run_of[attempt]
         return pending

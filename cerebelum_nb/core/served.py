@@ -22,8 +22,8 @@ import psutil
 
 from cerebelum_nb.capture import environment
 from cerebelum_nb.core.agents import Agent
+from cerebelum_nb.core.held import Settings
 from cerebelum_nb.core.passes import Claim
-from cerebelum_nb.core.service import Settings
 from cerebelum_nb.core.shared import Here, SharedService, Untracked, Workers
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.errors import WireError

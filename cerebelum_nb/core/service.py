@@ -5,7 +5,6 @@ import hmac
 import logging
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,15 +12,18 @@ import grpc
 import grpc.aio
 
 from cerebelum_nb.core.ahead import Ahead
+from cerebelum_nb.core.held import NOTHING_TO_FOLLOW, STOPPED, Held, Settings, worker_lost
 from cerebelum_nb.core.queue import ASIDE_MOST, KILL_AFTER_S, TERMINATE_AFTER_S, Queue
 from cerebelum_nb.core.slots import Slot
-from cerebelum_nb.core.spawn import Nursery, Process
+from cerebelum_nb.core.spawn import Process
 from cerebelum_nb.core.staff import Staff, note
+from cerebelum_nb.core.values import Value, Values
 from cerebelum_nb.core.watching import Watching
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.seal import worker_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
+    STOPS,
     AnyFrame,
     Cancel,
     Code,
@@ -45,37 +47,15 @@ from cerebelum_nb.wire.frames import (
     Withdraw,
     frames_of,
 )
-from cerebelum_nb.wire.ledger import Ledger
 
 CODES_PER_WORKER = 256
 READY_DEADLINE_S = 30.0  # a worker that takes longer to start is replaced
 RESPAWN_S, RESPAWN_CAP_S = 0.1, 5.0  # the wait after a worker that ended before it was ready doubles
 LOG_TAIL = 2_000
+SLOW_S = 0.001  # what follows a slower step goes to a worker alone, so that others get their turn
 _SAID_BY_WORKERS = frozenset({Finished, Printed, Displayed, Progress, Paused, Resumed})
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An attempt in Core's hands. It holds its code, which the kernel may let go of meanwhile."""
-
-    submit: Submit
-    code: Code
-    got: float  # when, by the loop's clock
-
-
-@dataclass(slots=True)
-class Settings:
-    """What the kernel says at the start."""
-
-    token: str
-    key: bytes
-    place: Place
-    log: Path
-    nursery: Nursery
-    handed: Ledger  # of attempts that workers got; the kernel reads it also when we are dead
-    silent_s: float = 60.0  # a worker that neither answers nor does anything for so long is ended
 
 
 class Service:
@@ -91,6 +71,7 @@ class Service:
         self._queue = Queue(range(1, len(processes) + 1))
         self._codes: dict[str, Code] = {}
         self._held: dict[int, Held] = {}
+        self._values = Values()
         self._out = channel.Outbox()
         self._taken = False
         self._loop = asyncio.get_running_loop()
@@ -127,8 +108,7 @@ class Service:
     def _from_kernel(self, frame: AnyFrame) -> None:
         match frame:
             case Submit():
-                self._held[frame.id] = Held(frame, self._codes[frame.digest], self._loop.time())
-                self._queue.add(frame.id, frame.run)
+                self._submitted(frame)
             case Cancel():
                 self._cancel(frame)
             case Reply():
@@ -147,6 +127,18 @@ class Service:
                     slot.send([frame])
             case _:
                 self._staff.obey(frame)
+
+    def _submitted(self, frame: Submit) -> None:
+        before = frame.after
+        if before and before not in self._held:
+            value = self._values.over(before)
+            if value is None:
+                self._out.put(Lost(frame.id, NOTHING_TO_FOLLOW, begun=False))
+                return
+            self._values.put(frame.id, value)
+            before = 0
+        self._held[frame.id] = Held(frame, self._codes[frame.digest], self._loop.time())
+        self._queue.add(frame.id, frame.run, before)
 
     def _reply(self, frame: Reply) -> None:
         slot = self._queue.where(frame.id)
@@ -168,8 +160,20 @@ class Service:
     def _withdraw(self, frame: Withdraw) -> None:
         self._ahead.fetch(frame.id)
         if self._queue.withdraw(frame.id):
-            self._held.pop(frame.id, None)
+            self._let_go(frame.id)
             self._out.put(Lost(frame.id, ErrorInfo("NoWorker", "no worker took it"), begun=False))
+            self._say_dropped()
+
+    def _let_go(self, attempt: int) -> None:
+        """An attempt is no longer in our hands."""
+        self._held.pop(attempt, None)
+        self._values.pop(attempt)
+
+    def _say_dropped(self) -> None:
+        """What followed an attempt that gave no result is not run; the kernel sends it again if it is to be."""
+        for attempt in self._queue.take_dropped():
+            self._let_go(attempt)
+            self._out.put(Lost(attempt, NOTHING_TO_FOLLOW, begun=False))
 
     def _insist(self) -> None:
         for number, step in self._queue.overdue(self._loop.time()):
@@ -217,8 +221,9 @@ class Service:
         self._ahead.handed_out(to, len(self._held))
 
     def _was_stopped(self, attempt: int) -> None:
-        self._held.pop(attempt, None)
-        self._out.put(Lost(attempt, _STOPPED, begun=False))
+        self._let_go(attempt)
+        self._out.put(Lost(attempt, STOPPED, begun=False))
+        self._say_dropped()
 
     def _send(self, number: int, attempts: Sequence[int]) -> None:
         """Let a worker have attempts. From here on they may have begun: said first where our death does not hide it."""
@@ -236,6 +241,9 @@ class Service:
 
     def _frames_for(self, slot: Slot, attempt: int) -> Iterable[AnyFrame]:
         held, has = self._held[attempt], slot.codes
+        value = self._values.of(attempt)
+        if value is not None:  # else the worker has what comes before it
+            yield value.sent_to(f"worker {slot.number}", self._settings.key)
         if held.code.digest not in has:
             has[held.code.digest] = None
             yield held.code
@@ -257,11 +265,16 @@ class Service:
             if type(frame) not in _SAID_BY_WORKERS or self._queue.where(frame.id) != slot.number:  # type: ignore[union-attr]
                 continue  # of another worker's attempt, of one that has ended, or not a worker's to say
             if isinstance(frame, Finished):
-                if not self._queue.finish(frame.id):
+                follower = self._queue.follower(frame.id)
+                if not self._queue.finish(frame.id, frame.then, slow=frame.run_s > SLOW_S):
                     continue
-                self._held.pop(frame.id, None)
+                if frame.then != STOPS:
+                    submit = self._held[frame.id].submit
+                    self._values.ended(Value(frame, submit, f"worker {slot.number}"), follower)
+                self._let_go(frame.id)
                 self._ahead.ended(frame)
                 self._out.put(frame)
+                self._say_dropped()
                 self._started(slot.number)
                 ended = True
                 continue
@@ -298,8 +311,10 @@ class Service:
         death = self._queue.died(slot.number)
         if death.lost is not None:
             held = self._held.pop(death.lost)
-            error = _worker_lost(slot, how, held.submit, closed=death.closed) if death.wanted else _STOPPED
+            self._values.pop(death.lost)
+            error = worker_lost(slot, how, held.submit, closed=death.closed) if death.wanted else STOPPED
             self._out.put(Lost(death.lost, error))
+        self._say_dropped()
         if death.closed:
             self._slots.pop(slot.number, None)
             self._out.put(Left(slot.number))
@@ -333,7 +348,7 @@ class Service:
         )
         error = ErrorInfo("WorkersDoNotStart", text, self._log_tail())
         for attempt in self._queue.give_up_pending():
-            self._held.pop(attempt, None)
+            self._let_go(attempt)
             self._out.put(Lost(attempt, error, begun=False))
 
     def _log_tail(self) -> str:
@@ -341,17 +356,6 @@ class Service:
             return self._settings.log.read_text("utf-8", "replace")[-LOG_TAIL:]
         except OSError:
             return ""
-
-
-_STOPPED = ErrorInfo("Cancelled", "the step was stopped")
-
-
-def _worker_lost(slot: Slot, how: str, submit: Submit, *, closed: bool) -> ErrorInfo:
-    return ErrorInfo(
-        "WorkerLost",
-        f"worker {slot.number} (pid {slot.pid}) {how} while running step {submit.step!r} (attempt {submit.number})."
-        + ("" if closed else " A new worker has taken its place."),
-    )
 
 
 async def serve(

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from cerebelum_nb.core.agents import RemoteSlot
+from cerebelum_nb.core.held import Settings
 from cerebelum_nb.core.pace import Pace
-from cerebelum_nb.core.service import RESPAWN_CAP_S, Service, Settings
+from cerebelum_nb.core.service import RESPAWN_CAP_S, Service
 from cerebelum_nb.core.slots import OnDeath, OnFrames, Slot
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.wire.credentials import SCHEME
@@ -255,7 +256,8 @@ class SharedService(Service):
     def demand(self) -> int:
         """Attempts that want a worker."""
         slots = self._queue.slots
-        return len(self._held) - sum(len(slot.holding) for slot in slots.values() if slot.aside and not slot.leaving)
+        aside = sum(bool(slot.holding) for slot in slots.values() if slot.aside and not slot.leaving)
+        return max(0, len(self._held) - self._queue.following - aside)
 
     def is_aside(self, number: int) -> bool:
         """Whether the step of a slot is paused, so that its worker does not count."""

@@ -5,7 +5,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-from cerebelum_nb.core.queue import Queue, SlotState
+from cerebelum_nb.core.lines import SlotState
+from cerebelum_nb.core.queue import Queue
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.wire.channel import Outbox

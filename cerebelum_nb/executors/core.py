@@ -22,7 +22,7 @@ from cerebelum_nb.wire.frames import Drain, Look, Resize, Seats
 TWICE_S = 60.0  # a second Core that ends within this time is followed by a third only when somebody asks
 
 if TYPE_CHECKING:  # it loads gRPC, which must not happen before Core has been started
-    from cerebelum_nb.executors.core_link import Link
+    from cerebelum_nb.executors.core_link import Following, Link
     from cerebelum_nb.executors.distrust import Distrust
 
 
@@ -130,6 +130,19 @@ class CoreExecutor:
             return Outcome("error", error=ErrorInfo(type(exc).__name__, str(exc)))
         finally:
             self._taken_back.discard(key)
+
+    def follow(self, attempt: Attempt, signals: Signals) -> "Following | None":
+        """Send an attempt before what it follows has ended, so that the same worker goes on with it at once.
+
+        Returns:
+            How it ends, and how to take it back; None where it must wait for its turn.
+        """
+        if self._link is None or not self._link.alive or attempt.run in self._given_up:
+            return None
+        try:
+            return self._link.follow(attempt, signals)
+        except (CaptureError, WireError):
+            return None  # `run` will say so, when its turn comes
 
     def withdraw(self, run: str, task: int, number: int) -> None:
         """Take an attempt back if no worker has it yet: `run` then returns an outcome that was not delivered."""

@@ -2,27 +2,28 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import grpc
 import grpc.aio
 import msgspec
 
 from cerebelum_nb.attempt import printable
-from cerebelum_nb.capture import LOUD_NBYTES, what_weighs
-from cerebelum_nb.codec import Large, decode, encode, one_line
-from cerebelum_nb.errors import PayloadRejected, WireError
+from cerebelum_nb.capture import LOUD_NBYTES, Shipped, what_weighs
+from cerebelum_nb.codec import Encoded, encode
+from cerebelum_nb.errors import WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread
 from cerebelum_nb.executors.large import LargeValues, Waiting
+from cerebelum_nb.executors.reading import Reading, Running
 from cerebelum_nb.executors.sending import Sending, encoded_call
-from cerebelum_nb.executors.skew import Skew
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
-from cerebelum_nb.seal import TAG_NBYTES, Address, seal, unseal, worker_key
+from cerebelum_nb.seal import Address, seal
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
     AnyFrame,
@@ -44,7 +45,6 @@ from cerebelum_nb.wire.frames import (
     check_size,
     frames_of,
 )
-from cerebelum_nb.wire.segments import SHARED
 
 REASON_LIMIT = 4_000  # characters of why somebody said no
 LOOKS = 5  # so often in a row nothing may be heard of Core before it counts as silent
@@ -60,18 +60,17 @@ if TYPE_CHECKING:  # most have a Core of their own, and trust its workers
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Running:
-    attempt: Attempt
-    signals: Signals
+class Following(NamedTuple):
+    """An attempt that was sent before its turn.
+
+    Attributes:
+        outcome: How it ends; not `delivered` where it did not begin.
+        take_back: Stop it; call this where it is not wanted any more, or its outcome was cancelled. What it returns is
+            done when its code does not run.
+    """
+
     outcome: "asyncio.Future[Outcome]"
-    began: float = 0.0  # when we began to make it ready
-    sent: float = 0.0  # when it was
-    got: float = 0.0  # when Core had it, by Core's clock
-    held_s: float = 0.0  # how long Core kept it until a worker took it
-    pause: int = 0  # the number of the pause that it is in; 0 when it works
-    worker: str = ""  # who has it
-    kept: object = None  # what of its arguments is in shared memory
+    take_back: Callable[[], "asyncio.Future[Outcome] | None"]
 
 
 class Link:
@@ -97,12 +96,12 @@ class Link:
         self._closing = self._heard = self._silent = False
         self.workers: dict[int, int] = {}  # slot -> pid
         self.asked: list[asyncio.Future[Seats]] = []  # by those who want to know who does what
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         shares = bool(process.segments) and distrust is None
         self._large = LargeValues(process.segments, process.large_nbytes, self._is_busy) if shares else None
-        self._leaving: dict[int, _Running] = {}  # cancelled, and maybe not stopped yet
+        self._leaving: dict[int, Running] = {}  # cancelled, and maybe not stopped yet
         self._last_id = 0
-        self._skew = Skew()
+        self._reading = Reading(process.key, self._large, distrust)
         self._outbox = channel.Outbox()
         self._sending = Sending(process.key, self._outbox)
         self._outbox.put(*process.opening)
@@ -133,12 +132,8 @@ class Link:
         if shipped.nbytes > LOUD_NBYTES:
             text = what_weighs(attempt.function, attempt.step, shipped.nbytes)
             _tell(signals.output, "notice", f"{text}\n")
-        self._last_id += 1
-        number = self._last_id
-        running = _Running(attempt, signals, asyncio.get_running_loop().create_future(), began, kept=kept)
-        self._running[number] = running
-        self._sending.submit(number, attempt, shipped, body)
-        running.sent = perf_counter()
+        running = Running(attempt, signals, asyncio.get_running_loop().create_future(), began, kept=kept)
+        number = self._send(running, shipped, body)
         try:
             return await running.outcome
         except asyncio.CancelledError:
@@ -165,6 +160,44 @@ class Link:
         """What it has, by number: the attempt, and for how many seconds a worker may have had it."""
         now = perf_counter()
         return {n: (r.attempt, max(0.0, now - r.sent - r.held_s)) for n, r in self._running.items()}
+
+    def follow(self, attempt: Attempt, signals: Signals) -> "Following | None":
+        """Send an attempt before what it follows has ended; None where that cannot be.
+
+        Raises:
+            CaptureError: As `run` does.
+            WireError: As `run` does.
+        """
+        assert attempt.after is not None
+        before = self._sending.number_of(attempt.run, attempt.after)
+        if not before or not self.alive or self._distrust is not None:
+            return None
+        began = perf_counter()
+        shipped = self._sending.ship(attempt)
+        body = encoded_call(attempt, self._large)
+        if isinstance(body, Waiting) or shipped.nbytes > LOUD_NBYTES:
+            return None
+        if attempt.sends is not None:
+            attempt.sends(attempt.task, attempt.number, shipped)
+        running = Running(attempt, signals, asyncio.get_running_loop().create_future(), began, ahead=True)
+        number = self._send(running, shipped, body, before)
+        return Following(running.outcome, functools.partial(self._take_back, number))
+
+    def _take_back(self, number: int) -> "asyncio.Future[Outcome] | None":
+        running = self._running.pop(number, None)
+        if running is None or not self.alive:
+            return None
+        self._outbox.put(Cancel(number))
+        self._leaving[number] = left = replace(running, outcome=asyncio.get_running_loop().create_future())
+        return left.outcome
+
+    def _send(self, running: Running, shipped: Shipped, body: Encoded, before: int = 0) -> int:
+        self._last_id += 1
+        number = self._last_id
+        self._running[number] = running
+        self._sending.submit(number, running.attempt, shipped, body, before)
+        running.sent = perf_counter()
+        return number
 
     async def gone(self, run: str, task: int, number: int) -> Outcome | None:
         """Return when the code of an attempt that was cancelled no longer runs: how it ended, if it has said so."""
@@ -297,10 +330,11 @@ class Link:
         if pid is not None and self._large is not None:
             self._large.left_by(pid)
 
-    def _tell_of(self, frame: AnyFrame, running: _Running) -> None:
+    def _tell_of(self, frame: AnyFrame, running: Running) -> None:
         match frame:
             case Finished():
-                running.outcome.set_result(self._outcome(frame, running))
+                running.outcome.set_result(self._reading.outcome(frame, running))
+                self._passed(frame.id, running)
             case Started():
                 running.worker, running.got, running.held_s = frame.worker, frame.got, frame.held_s
                 _tell(running.signals.started, frame.worker)
@@ -317,61 +351,17 @@ class Link:
                 _tell(running.signals.resumed)
             case Lost():
                 running.outcome.set_result(Outcome("lost", error=frame.error, delivered=frame.begun))
+                self._passed(frame.id, running)
 
-    def _paused(self, frame: Paused, running: _Running) -> None:
-        attempt, asked = running.attempt, None
-        running.pause = frame.pause
-        if frame.codec:
-            address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.about)
-            try:
-                body = unseal(worker_key(self.process.key, running.worker), address, frame.sealed)
-                asked = decode(frame.codec, body, safe_only=self._distrust is not None)
-            except BaseException as exc:  # noqa: BLE001  as in `_outcome`; the question can be answered all the same
-                text = f"what step {attempt.step!r} asks about cannot be read here: {one_line(exc)}\n"
-                _tell(running.signals.output, "notice", text)
+    def _passed(self, number: int, running: Running) -> None:
+        if running.ahead:  # nobody may be waiting for it yet
+            self._running.pop(number, None)
+
+    def _paused(self, frame: Paused, running: Running) -> None:
+        (asked, unread), running.pause = self._reading.asked(frame, running), frame.pause
+        if unread:
+            _tell(running.signals.output, "notice", unread)
         _tell(running.signals.paused, frame.kind, frame.seconds, frame.text, asked)
-
-    def _outcome(self, frame: Finished, running: _Running) -> Outcome:
-        arrived, attempt = perf_counter(), running.attempt
-        address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.codec)
-        try:
-            data = unseal(worker_key(self.process.key, running.worker), address, frame.sealed)
-        except PayloadRejected as exc:
-            return Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))
-        if frame.codec == "error":
-            error, transfer_s = self._error_in(data), self._transfer_s(frame, running, arrived)
-            return Outcome("error", error=error, run_s=frame.run_s, transfer_s=transfer_s)
-        if frame.codec == "cancelled":
-            return Outcome("cancelled", error=ErrorInfo("Cancelled", "the step was stopped"), run_s=frame.run_s)
-        try:
-            if frame.codec == SHARED and self._large is not None:
-                value: Any = self._large.received(data)
-            else:
-                value = decode(frame.codec, data, safe_only=self._distrust is not None)
-        except PayloadRejected as exc:
-            text = f"the result of step {attempt.step!r} was not read: {exc}"
-            return Outcome("error", error=ErrorInfo("PayloadRejected", text), run_s=frame.run_s)
-        except BaseException as exc:  # noqa: BLE001  a pickled value may run any code of its class, sys.exit included
-            text = f"the result of step {attempt.step!r} came back but cannot be read here: {one_line(exc)}"
-            return Outcome("error", error=ErrorInfo("UnreadableResult", text), run_s=frame.run_s)
-        transfer_s = self._transfer_s(frame, running, arrived)
-        nbytes = value.nbytes if type(value) is Large else len(frame.sealed) - TAG_NBYTES
-        return Outcome("ok", value, None, frame.run_s, nbytes, transfer_s=transfer_s)
-
-    def _error_in(self, data: memoryview) -> ErrorInfo:
-        try:
-            error = msgspec.msgpack.decode(data, type=ErrorInfo)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:  # a worker that is not ours any more
-            return ErrorInfo("PayloadRejected", f"the worker sent an error that cannot be read: {exc}")
-        return error if self._distrust is None else self._distrust.error(error)
-
-    def _transfer_s(self, frame: Finished, running: _Running, arrived: float) -> tuple[float, float]:
-        """How long an attempt's way there took, and its result's way back, from durations on each side alone."""
-        there_s = running.held_s + frame.decode_s + frame.run_s + frame.encode_s
-        way_s = max(0.0, arrived - running.sent - there_s)
-        before_s = self._skew.before(running.sent, running.got, way_s)
-        send_s = running.sent - running.began + before_s + frame.decode_s
-        return send_s, way_s - before_s + frame.encode_s + perf_counter() - arrived
 
 
 def _tell(signal: Callable[..., None], *args: Any) -> None:

@@ -97,7 +97,7 @@ class LargeValues:
                 kwargs[name] = self._lend(arg, ("kwargs", name), lent, kept)
         if fields is not None and type(fields.get("inputs")) is Large:
             fields["inputs"] = self._lend(fields["inputs"], ("fields", "inputs"), lent, kept)
-        parts = apart([args, kwargs, fields, attempt.context_at], what, 2)
+        parts = apart([args, kwargs, fields, attempt.context_at, *(attempt.after or ())], what, 2)
         if not lent and not parts.buffers and len(parts.head) <= self.large_nbytes:
             return Encoded(parts.codec, parts.head)
         if lent or parts.nbytes > self.large_nbytes:

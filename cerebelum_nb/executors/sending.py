@@ -2,18 +2,21 @@
 
 import os
 
+import msgspec
+
 from cerebelum_nb.capture import Shipped, Shipper
 from cerebelum_nb.codec import Encoded, encode, whole
 from cerebelum_nb.errors import CaptureError
 from cerebelum_nb.executors.core_process import LastPlace, place
 from cerebelum_nb.executors.large import LargeValues, Waiting
-from cerebelum_nb.protocols import Attempt
+from cerebelum_nb.protocols import After, Attempt
 from cerebelum_nb.seal import Address, seal
 from cerebelum_nb.wire.channel import Outbox
 from cerebelum_nb.wire.frames import Code, Forget, Place, Submit, check_size
 
 CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are forgotten first
 CODES_COUNT = 512
+FOLLOWED_COUNT = 1_024  # attempts that are known as such; what follows an older one waits for its end
 _NOTHING = encode([[], {}, None, None])
 
 
@@ -25,6 +28,11 @@ class Sending:
         self._shipper = Shipper()
         self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
         self._place = LastPlace()
+        self._followed: dict[tuple[str, int, int], int] = {}  # attempts that others may follow, the oldest first
+
+    def number_of(self, run: str, after: After) -> int:
+        """The number of an attempt that another one may follow; 0 for none."""
+        return self._followed.get((run, after.task, after.number), 0)
 
     def ship(self, attempt: Attempt) -> Shipped:
         """An attempt's function, ready to be sent.
@@ -51,9 +59,17 @@ class Sending:
                 "Define it without that, or run the step locally."
             ) from exc
 
-    def submit(self, number: int, attempt: Attempt, shipped: Shipped, body: Encoded) -> None:
-        """Put an attempt into the outbox, after what Core must know for it."""
-        if self._place.moved():  # a cell may have said %cd or sys.path.insert
+    def submit(self, number: int, attempt: Attempt, shipped: Shipped, body: Encoded, before: int = 0) -> None:
+        """Put an attempt into the outbox, after what Core must know for it.
+
+        Args:
+            before: The number of the one that it follows; it is called where that was.
+        """
+        if attempt.followed:
+            self._followed[attempt.run, attempt.task, attempt.number] = number
+            if len(self._followed) > FOLLOWED_COUNT:
+                del self._followed[next(iter(self._followed))]
+        if not before and self._place.moved():  # a cell may have said %cd or sys.path.insert
             path, cwd = place()
             self._outbox.put(Place(tuple(map(os.fsencode, path)), os.fsencode(cwd)))
         self._send_code(shipped)
@@ -68,6 +84,8 @@ class Sending:
                 shipped.digest,
                 body.codec,
                 seal(self._key, address, body.data),
+                before,
+                attempt.followed,
             )
         )
 
@@ -90,9 +108,12 @@ def encoded_call(attempt: Attempt, large: LargeValues | None) -> Encoded | Waiti
     Raises:
         WireError: Something in it cannot be sent, or it is too large.
     """
-    if not attempt.args and not attempt.kwargs:
+    after = list(attempt.after) if attempt.after is not None else []
+    if not attempt.args and not attempt.kwargs and not after:
         return _NOTHING
     wants_context = attempt.context_at is not None or "context" in attempt.kwargs
+    if after and not wants_context and not any(arg is not None for arg in (*attempt.args, *attempt.kwargs.values())):
+        return Encoded("json", msgspec.json.encode([attempt.args, attempt.kwargs, None, None, *after]))
     fields = dict(attempt.fields) if wants_context else None
     what = f"the input of step {attempt.step!r}"
     if large is not None:
@@ -100,6 +121,6 @@ def encoded_call(attempt: Attempt, large: LargeValues | None) -> Encoded | Waiti
     if fields is not None:
         fields["inputs"] = whole(fields.get("inputs"))
     args, kwargs = [whole(arg) for arg in attempt.args], {key: whole(arg) for key, arg in attempt.kwargs.items()}
-    body = encode([args, kwargs, fields, attempt.context_at], what, 2)
+    body = encode([args, kwargs, fields, attempt.context_at, *after], what, 2)
     check_size(what, body.nbytes)
     return body

@@ -162,6 +162,8 @@ class RunState:
             raise InternalError(f"task {task} left its queue while {PHASES[self.phase[task]]}")
         if queue[0] == task:
             queue.popleft()
+        elif queue[-1] == task:  # it follows what has just ended
+            queue.pop()
         else:  # it has waited too long, and those before it may wait longer
             queue.remove(task)
         self.phase[task], self.attempt[task] = phase, attempt

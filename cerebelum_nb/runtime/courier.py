@@ -16,6 +16,7 @@ from cerebelum_nb.protocols import Answer, Attempt, Executor, Outcome
 from cerebelum_nb.rich import checked
 from cerebelum_nb.rules.breaker import Breaker
 from cerebelum_nb.rules.elsewhere import no_worker
+from cerebelum_nb.runtime.ahead import Ahead
 from cerebelum_nb.runtime.careful import not_to_begin
 from cerebelum_nb.runtime.job import Job, looked_up
 from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Ticket
@@ -180,31 +181,48 @@ class Courier:
         turn, name = self._job.scheduler.turn, self._executor.name
         me = asyncio.current_task()
         assert me is not None
-        ticket = turn(name)
+        ticket, ahead = turn(name), Ahead(self._job, self._executor, self._loop)
         while ticket is not None:
             key = (ticket.task, ticket.attempt)
             self._at_work[key] = me
             try:
-                outcome = await self._carry(ticket)
+                outcome = await (self._in_turn if ahead.has(ticket) else self._carry)(ticket, ahead)
             finally:
                 del self._at_work[key]
                 if key in self._paused:  # stopped or lost: nobody can answer it any more
                     self.resumed(ticket)
             self._job.flush(ticket)
+            if ahead.left:
+                await ahead.gone()
             if self._busy() > self._executor.capacity:
+                ahead.end()
                 self._held_back = True  # others have its place; what waits is taken when one of them ends
                 turn("", ticket, outcome=outcome)
                 return
             if me.cancelling():
+                ahead.end()
                 turn("", ticket, outcome=outcome)
                 self._open()  # a fresh round goes on: this task is marked cancelled
                 return
-            ticket = turn(name, ticket, outcome=outcome)
+            ticket = ahead.turn(ticket, outcome)
 
-    async def _carry(self, ticket: Ticket) -> Outcome:
+    async def _in_turn(self, ticket: Ticket, ahead: Ahead) -> Outcome:
+        """An attempt was sent before its turn, which has come."""
+        began = monotonic()
+        try:
+            outcome = await ahead.outcome(_Signals(self, self._job, ticket))
+        except asyncio.CancelledError:
+            outcome = await self._stopped(ticket, begins=True)
+        if not outcome.delivered:
+            return await self._carry(ticket, ahead)
+        if self._breaker is not None:
+            self._breaker.ended(outcome, began)
+        return outcome
+
+    async def _carry(self, ticket: Ticket, ahead: Ahead) -> Outcome:
         cache = self._job.cache
         if cache is None or ticket.task not in self._job.plan.cached:
-            return await self._carried(ticket)
+            return await self._carried(ticket, ahead)
         try:
             found = cache.at_once(ticket) or await looked_up(self._loop, cache, ticket)
         except asyncio.CancelledError:
@@ -212,14 +230,14 @@ class Courier:
             return Outcome("cancelled", error=ErrorInfo("Cancelled", "stopped before it was sent"), delivered=False)
         if found is not None:
             return found
-        outcome = await self._carried(ticket)
+        outcome = await self._carried(ticket, ahead)
         if outcome.kind == "ok":
             cache.made(ticket, outcome.value)
         return outcome
 
-    async def _carried(self, ticket: Ticket) -> Outcome:
+    async def _carried(self, ticket: Ticket, ahead: Ahead) -> Outcome:
         key, began = (ticket.task, ticket.attempt), monotonic()
-        outcome = await self._sent(ticket, key)
+        outcome = await self._sent(ticket, key, ahead)
         if key in self._taken_back:
             limit_s = self._taken_back.pop(key)
             if limit_s is None and not outcome.delivered:  # its place is well: only its queue is too long
@@ -233,7 +251,7 @@ class Courier:
             self._breaker.ended(outcome, began)
         return outcome
 
-    async def _sent(self, ticket: Ticket, key: tuple[int, int]) -> Outcome:
+    async def _sent(self, ticket: Ticket, key: tuple[int, int], ahead: Ahead) -> Outcome:
         begins = False
         try:
             self._starting.add(key)
@@ -246,7 +264,7 @@ class Courier:
             finally:
                 self._starting.discard(key)
             begins = True
-            attempt = self._job.attempt(ticket)
+            attempt = ahead.lead(ticket)
             if not getattr(self._executor, "takes_large", False):
                 attempt = _whole(attempt)
             return await self._executor.run(attempt, _Signals(self, self._job, ticket))

@@ -17,7 +17,7 @@ from cerebelum_nb.context import Context, own_copy
 from cerebelum_nb.errors import ResultLost
 from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
-from cerebelum_nb.protocols import Answer, Attempt, Outcome
+from cerebelum_nb.protocols import After, Answer, Attempt, Outcome
 from cerebelum_nb.runtime.approvals import Approval, Approvals
 from cerebelum_nb.runtime.here import LocalAttempt
 from cerebelum_nb.runtime.output import Output
@@ -193,8 +193,13 @@ class Job:
         source = self.plan.inputs_of.get(task)
         return self.plan.inputs if source is None else self.scheduler.values[source]
 
-    def attempt(self, ticket: Ticket) -> Attempt:
-        """The same, complete, for an executor that may be far away."""
+    def attempt(self, ticket: Ticket, after: After | None = None, *, followed: bool = False) -> Attempt:
+        """The same, complete, for an executor that may be far away.
+
+        Args:
+            after: What it follows; see `Attempt`.
+            followed: Others may follow it.
+        """
         plan, task = self.plan, ticket.task
         call, place = plan.calls[task], self.scheduler.state.places[task]
         args = [self._given_by(n, task) for n in call.positional]
@@ -213,6 +218,8 @@ class Job:
             once=task in plan.careful and plan.options[task].effects == "once",
             undo=self._undoes.get(task),
             sends=self.sends,
+            after=after,
+            followed=followed,
             fields=self._fields(ticket) if context_at is not None or "context" in kwargs else {},
         )
 

@@ -44,7 +44,8 @@ from cerebelum_nb.rules.retrying import pause_s
 from cerebelum_nb.rules.returned import LOOK_AT, looked_at
 from cerebelum_nb.rules.undoing import NOTHING_STANDS, WAS_CANCELLED, Stands, no_return, to_undo
 from cerebelum_nb.rules.ways import passed_by, too_often
-from cerebelum_nb.runtime.moving import INLINE, STOPPED_LOOK_S, Later, Moving
+from cerebelum_nb.runtime.following import Following
+from cerebelum_nb.runtime.moving import INLINE, STOPPED_LOOK_S, Later
 from cerebelum_nb.runtime.steering import Poke, call_all
 
 Ticket = AttemptSubmitted | AttemptStarted
@@ -53,7 +54,7 @@ MISSING: Final = object()  # the value of a task that a route passed by
 UNDO_GRACE_S: Final = 5.0  # how long a run that is to be undone waits for its steps to stop
 
 
-class Scheduler(Moving):
+class Scheduler(Following):
     """One run's decisions and its log."""
 
     def __init__(  # noqa: PLR0913  put together in one place, the engine
@@ -210,6 +211,8 @@ class Scheduler(Moving):
         with self._lock:
             self.held = True
             self.state.dirty.add(0)  # so that views look
+            recalls = list(self.ahead)
+        call_all(recalls)
 
     def release(self) -> None:
         """Go on."""
@@ -314,7 +317,7 @@ class Scheduler(Moving):
         name = self.plan.names[task]
         if way.back_to and not self._halted:
             again = self._again(*way.back_to)
-            self._outside += self._end_running(again, f"stopped because {name!r} went back", now)
+            self._outside += [*self.ahead, *self._end_running(again, f"stopped because {name!r} went back", now)]
             self._set_aside(again)
             self._write(RouteTaken(self.state.seq + 1, now, task, way.label, again))
             return

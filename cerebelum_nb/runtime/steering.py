@@ -37,6 +37,7 @@ class Steering(Log):
         self._stop = stop
         self._cancelled = False
         self._cut_short = False  # it was cancelled before its steps had ended: then that is how it ends
+        self.ahead: set[Poke] = set()  # each takes back attempts that were sent before their turn
         self._halted = False  # no attempt is followed by another
         self._undoes = bool(plan.undo) and plan.undone_if
         self.ran_before: Mapping[int, Ran] = {}  # tasks that never run twice and had begun in an earlier run
@@ -136,7 +137,8 @@ class Steering(Log):
             again, now = self._again(task), self.now()
             if not force and (why := self._refused(again)):
                 raise PlanError(why)
-            stops = self._end_running(again, f"stopped because {self.plan.names[task]!r} was moved", now)
+            why = f"stopped because {self.plan.names[task]!r} was moved"
+            stops = [*self.ahead, *self._end_running(again, why, now)]
             self._set_aside(again)
             self._write(TaskMoved(state.seq + 1, now, task, placement, again))
             for other in again:
@@ -222,7 +224,7 @@ class Steering(Log):
         for other in range(self.plan.steps):
             if state.phase[other] in (WAITING, READY):
                 self._write(TaskFinished(state.seq + 1, now, other, "cancelled", "rule", why))
-        return [
+        return list(self.ahead) + [
             functools.partial(self._stop, state.places[t].lane, t, state.attempt[t])
             for t, phase in enumerate(state.phase)
             if SUBMITTED <= phase <= RUNNING

@@ -2,6 +2,7 @@
 
 Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel, Reply; Core adds Welcome. Withdraw, Ping, Resize, Drain
 and Look end at Core.
+A Submit may follow another one, whose result it reads: it goes to the same worker, or that Finished goes before it.
 Worker -> Core -> kernel: Printed, Displayed, Progress, Paused, Resumed, Finished; Core adds Started, Joined, Left,
 Lost, Ping and Seats; Ready ends at Core.
 """
@@ -49,6 +50,8 @@ class Submit(Frame, frozen=True, tag=4, array_like=True, gc=False):
     digest: str  # of its Code
     codec: str
     sealed: bytes
+    after: int = 0  # the attempt whose result it reads, and which may not have ended; 0 where it has all it needs
+    followed: bool = False  # another one may come that reads its result
 
 
 class Cancel(Frame, frozen=True, tag=5, array_like=True, gc=False):
@@ -112,6 +115,9 @@ class Printed(Frame, frozen=True, tag=12, array_like=True, gc=False):
     text: str
 
 
+STOPS, GOES_ON, GIVEN_BACK = range(3)  # followers do not run; the worker goes on with them; they may run anywhere
+
+
 class Finished(Frame, frozen=True, tag=13, array_like=True, gc=False):
     """How an attempt ended on its worker. The codec says what is sealed: a value, ``error`` or ``cancelled``."""
 
@@ -121,6 +127,7 @@ class Finished(Frame, frozen=True, tag=13, array_like=True, gc=False):
     run_s: float
     decode_s: float = 0.0  # before the step's code: its inputs and its function were read
     encode_s: float = 0.0  # after it: the result was made ready to be sent
+    then: int = STOPS  # what becomes of those that follow it
 
 
 class Lost(Frame, frozen=True, tag=14, array_like=True, gc=False):

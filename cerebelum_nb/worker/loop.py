@@ -20,6 +20,7 @@ from cerebelum_nb import capture, codec
 from cerebelum_nb.context import Context
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.protocols import After
 from cerebelum_nb.seal import Address, seal, unseal
 from cerebelum_nb.wire.frames import (
     AnyFrame,
@@ -38,6 +39,7 @@ from cerebelum_nb.wire.frames import (
 from cerebelum_nb.wire.gate import Gate
 from cerebelum_nb.wire.line import READ_NBYTES, Splitter
 from cerebelum_nb.worker import showing
+from cerebelum_nb.worker.kept import Kept
 from cerebelum_nb.worker.report import Descriptors, Report, Reporter
 from cerebelum_nb.worker.shared import Shared
 from cerebelum_nb.worker.stopping import Stopping
@@ -78,6 +80,7 @@ class Worker:
         self._environ_at_start = dict(os.environb)
         self._codes: dict[str, Code | _Rebuild] = {}
         self._awaiting: Awaiting | None = None
+        self._kept = Kept()
 
     # control thread ------------------------------------------------------------------------------------------------
 
@@ -151,6 +154,8 @@ class Worker:
             case Submit():
                 if self._gate.passes():
                     self._attempt(frame)
+            case Finished():
+                self._kept.given(frame)
             case Code():
                 self._codes[frame.digest] = frame
             case Forget():
@@ -185,6 +190,8 @@ class Worker:
 
     def _attempt(self, submit: Submit) -> None:
         got = perf_counter()
+        if not self._kept.goes_on(submit, got):
+            return
         self._reporter.report = report = Report(submit, (self._key, self._own), self._ring)
         try:
             self._stopping.begin(submit.id)
@@ -210,8 +217,9 @@ class Worker:
         address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
         try:
             sealed = seal(self._own, address, encoded.data)
+            then = self._kept.keep(submit, encoded, ended)
             times = ended - began, began - got, perf_counter() - ended
-            self._reporter.finish(Finished(submit.id, encoded.codec, sealed, *times))
+            self._reporter.finish(Finished(submit.id, encoded.codec, sealed, *times, then))
         except MemoryError:  # there is room for the result, and not for its envelope
             return False
         return True
@@ -227,6 +235,7 @@ class Worker:
             ended = perf_counter()
             return _as_error(attempts.describe(exc)), began, ended
         ended = perf_counter()
+        self._kept.look_at(value)
         return _encoded(value, submit.step, self._shared), began, ended
 
     def _call(self, submit: Submit) -> tuple[Callable[[], Any], bool]:
@@ -238,7 +247,9 @@ class Worker:
             payload = unseal(self._key, Address("", 0, 0, "code", code.digest), code.sealed)
             self._codes[submit.digest] = code = capture.opened(payload)
         function = code()  # made anew: what an earlier attempt did to its globals must not show
-        args, kwargs, fields, context_at = self._shared.decode(submit.codec, body)
+        args, kwargs, fields, context_at, *after = self._shared.decode(submit.codec, body)
+        if after:
+            self._kept.put(self._own, submit.run, After(*after), args, kwargs)
         if context_at is not None:
             args[context_at] = Context(**fields)
         elif "context" in kwargs and kwargs["context"] is None:

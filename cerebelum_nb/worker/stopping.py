@@ -48,7 +48,6 @@ class Stopping:
         """
         with self._lock:
             self._current = attempt
-            self._stopped = {stopped for stopped in self._stopped if stopped >= attempt}
             stopped = attempt in self._stopped
         if stopped:
             raise KeyboardInterrupt
@@ -59,6 +58,7 @@ class Stopping:
         self._open = False
         with self._lock:
             stopped = self._current in self._stopped
+            self._stopped.discard(self._current)
             self._current = self._call = None
         return stopped
 

@@ -58,7 +58,9 @@ def cerebelum_nb() -> Measures:
     yield None
     steps = [step(name=f"s{i}", executor="distributed")(nothing) for i in range(FAN)]
     first = step(name="first")(nothing)
-    chain = workflow(name="chain")(lambda wf: wf.timeline(*steps[:LINKS]))
+    # What may be tried again waits for its turn: so each of these goes there and back.
+    links = [step(name=f"l{i}", executor="distributed", retries=1)(nothing) for i in range(LINKS)]
+    chain = workflow(name="chain")(lambda wf: wf.timeline(*links))
     fan = workflow(name="fan")(lambda wf: wf.timeline(first >> steps))
 
     def run(work: Any) -> Any:

@@ -1,0 +1,107 @@
+"""What an attempt gave back: opened, read, and how long its ways took."""
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cerebelum_nb.codec import Large, decode, one_line
+from cerebelum_nb.errors import PayloadRejected
+from cerebelum_nb.executors.large import LargeValues
+from cerebelum_nb.executors.skew import Skew
+from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.protocols import Attempt, Outcome, Signals
+from cerebelum_nb.seal import TAG_NBYTES, Address, unseal, worker_key
+from cerebelum_nb.wire.frames import Finished, Paused
+from cerebelum_nb.wire.segments import SHARED
+
+if TYPE_CHECKING:  # most have a Core of their own, and trust its workers
+    from cerebelum_nb.executors.distrust import Distrust
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt that was sent, and what was heard of it."""
+
+    attempt: Attempt
+    signals: Signals
+    outcome: "asyncio.Future[Outcome]"
+    began: float = 0.0  # when we began to make it ready
+    sent: float = 0.0  # when it was
+    got: float = 0.0  # when Core had it, by Core's clock
+    held_s: float = 0.0  # how long Core kept it until a worker took it
+    pause: int = 0  # the number of the pause that it is in; 0 when it works
+    worker: str = ""  # who has it
+    kept: object = None  # what of its arguments is in shared memory
+    ahead: bool = False  # it was sent before its turn
+
+
+class Reading:
+    """Opens what workers of one Core send.
+
+    Args:
+        key: What the connection's envelopes are sealed with; each worker has its own, derived from it.
+        large: Values in shared memory; None where there are none.
+        distrust: Looks at what workers say, where they are not trusted: only safe codecs are read then.
+    """
+
+    def __init__(self, key: bytes, large: LargeValues | None, distrust: "Distrust | None") -> None:
+        self._key, self._large, self._distrust = key, large, distrust
+        self._skew = Skew()
+
+    def outcome(self, frame: Finished, running: Running) -> Outcome:
+        """How an attempt ended. What cannot be opened or read is how it ended, too."""
+        arrived, attempt = perf_counter(), running.attempt
+        address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.codec)
+        try:
+            data = unseal(worker_key(self._key, running.worker), address, frame.sealed)
+        except PayloadRejected as exc:
+            return Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))
+        if frame.codec == "error":
+            error, transfer_s = self._error_in(data), self._transfer_s(frame, running, arrived)
+            return Outcome("error", error=error, run_s=frame.run_s, transfer_s=transfer_s)
+        if frame.codec == "cancelled":
+            return Outcome("cancelled", error=ErrorInfo("Cancelled", "the step was stopped"), run_s=frame.run_s)
+        try:
+            if frame.codec == SHARED and self._large is not None:
+                value: Any = self._large.received(data)
+            else:
+                value = decode(frame.codec, data, safe_only=self._distrust is not None)
+        except PayloadRejected as exc:
+            text = f"the result of step {attempt.step!r} was not read: {exc}"
+            return Outcome("error", error=ErrorInfo("PayloadRejected", text), run_s=frame.run_s)
+        except BaseException as exc:  # noqa: BLE001  a pickled value may run any code of its class, sys.exit included
+            text = f"the result of step {attempt.step!r} came back but cannot be read here: {one_line(exc)}"
+            return Outcome("error", error=ErrorInfo("UnreadableResult", text), run_s=frame.run_s)
+        transfer_s = self._transfer_s(frame, running, arrived)
+        nbytes = value.nbytes if type(value) is Large else len(frame.sealed) - TAG_NBYTES
+        return Outcome("ok", value, None, frame.run_s, nbytes, transfer_s=transfer_s)
+
+    def _error_in(self, data: memoryview) -> ErrorInfo:
+        try:
+            error = msgspec.msgpack.decode(data, type=ErrorInfo)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:  # a worker that is not ours any more
+            return ErrorInfo("PayloadRejected", f"the worker sent an error that cannot be read: {exc}")
+        return error if self._distrust is None else self._distrust.error(error)
+
+    def _transfer_s(self, frame: Finished, running: Running, arrived: float) -> tuple[float, float]:
+        """How long an attempt's way there took, and its result's way back, from durations on each side alone."""
+        there_s = running.held_s + frame.decode_s + frame.run_s + frame.encode_s
+        way_s = max(0.0, arrived - running.sent - there_s)
+        before_s = self._skew.before(running.sent, running.got, way_s)
+        send_s = running.sent - running.began + before_s + frame.decode_s
+        return send_s, way_s - before_s + frame.encode_s + perf_counter() - arrived
+
+    def asked(self, frame: Paused, running: Running) -> tuple[Any, str]:
+        """What an attempt that waits for an answer asks about, and why that cannot be read, if it cannot."""
+        if not frame.codec:
+            return None, ""
+        attempt = running.attempt
+        address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.about)
+        try:
+            body = unseal(worker_key(self._key, running.worker), address, frame.sealed)
+            return decode(frame.codec, body, safe_only=self._distrust is not None), ""
+        except BaseException as exc:  # noqa: BLE001  as in `outcome`; the question can be answered all the same
+            return None, f"what step {attempt.step!r} asks about cannot be read here: {one_line(exc)}\n"

@@ -1,0 +1,171 @@
+"""Attempts that are sent before their turn, behind the one whose result they read, so that no link of a chain waits.
+
+Only the road is shortened. An attempt begins, for the run, when its turn comes: the scheduler settles what was before
+it and gives its ticket, as for any other; until then what it says is kept. Whatever is not as it was foreseen ends the
+line: what was sent is taken back, and goes its usual way when its turn comes.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from cerebelum_nb.model.events import AttemptSubmitted, PauseKind, Stream
+from cerebelum_nb.protocols import After, Attempt, Executor, Outcome, Signals
+from cerebelum_nb.runtime.job import Job
+from cerebelum_nb.runtime.scheduler import Ticket
+
+FIRST: Final = 16  # attempts that are sent with the first one
+MORE: Final = 32  # and at once later, while the first ones run
+MOST: Final = 128  # that are on their way at most
+GONE_S: Final = 5.0  # for so long a recalled attempt that has begun may take to stop
+
+
+class _Sent:
+    """An attempt that was sent. Its signals, which are kept until its turn comes."""
+
+    __slots__ = ("early", "following", "key", "signals")
+
+    def __init__(self, key: tuple[int, int]) -> None:
+        self.key = key
+        self.following: Any = None
+        self.signals: Signals | None = None
+        self.early: list[tuple[str, tuple[Any, ...]]] = []
+
+    def begin(self, signals: Signals) -> None:
+        """Its turn has come."""
+        self.signals, early = signals, self.early
+        for name, args in early:
+            getattr(signals, name)(*args)
+
+    def takes_start(self) -> str:
+        """The worker that has begun it, if one has; it is told then, and not again."""
+        if self.early and self.early[0][0] == "started":
+            return str(self.early.pop(0)[1][0])
+        return ""
+
+    def _say(self, name: str, *args: Any) -> None:
+        if self.signals is None:
+            self.early.append((name, args))
+        else:
+            getattr(self.signals, name)(*args)
+
+    def started(self, worker: str) -> None:
+        self._say("started", worker)
+
+    def output(self, stream: Stream, text: str) -> None:
+        self._say("output", stream, text)
+
+    def displayed(self, bundle: Mapping[str, bytes]) -> None:
+        self._say("displayed", bundle)
+
+    def progress(self, done: float, text: str) -> None:
+        self._say("progress", done, text)
+
+    def paused(self, kind: PauseKind, seconds: float | None, text: str, asked: Any) -> None:
+        self._say("paused", kind, seconds, text, asked)
+
+    def resumed(self) -> None:
+        self._say("resumed")
+
+
+class Ahead:
+    """What one round of a courier has sent before its turn. Lives on the control loop."""
+
+    def __init__(self, job: Job, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
+        self._job, self._loop, self._lane = job, loop, executor.name
+        self._follow: Callable[[Attempt, Signals], Any] | None = getattr(executor, "follow", None)
+        self._sent: deque[_Sent] = deque()
+        self._last: Ticket | None = None  # what the next one would follow
+        self._room = FIRST
+        self.left: list[asyncio.Future[Any]] = []  # recalled, and maybe not stopped yet
+        self._coming = False
+
+    def lead(self, ticket: Ticket) -> Attempt:
+        """An attempt goes its usual way, now: send what follows it behind it."""
+        if self._follow is None or not self._job.scheduler.followers(self._lane, ticket.task, 1):
+            return self._job.attempt(ticket)
+        self._last, self._room = ticket, FIRST
+        self._job.scheduler.ahead.add(self.recall)
+        self._send_soon()  # the loop comes to it when this one has been sent, and before anything leaves
+        return self._job.attempt(ticket, followed=True)
+
+    def _send_soon(self) -> None:
+        if not self._coming:
+            self._coming = True
+            self._loop.call_soon(self._send_more)
+
+    def _send_more(self) -> None:
+        self._coming = False
+        if self._last is None or self._follow is None:
+            return
+        room = min(self._room, MOST - len(self._sent))
+        self._room = MORE
+        found = self._job.scheduler.followers(self._lane, self._last.task, room)
+        for follower in found:
+            turn = AttemptSubmitted(0, 0.0, follower.task, follower.number)  # as its ticket will be
+            sent = _Sent((follower.task, follower.number))
+            after = After(self._last.task, self._last.attempt, follower.place)
+            sent.following = self._follow(self._job.attempt(turn, after, followed=True), sent)
+            if sent.following is None:
+                self._last = None
+                return
+            self._sent.append(sent)
+            self._last = turn
+        if len(found) < room:
+            self._last = None  # the line ends here
+        elif len(self._sent) < MOST:
+            self._send_soon()
+
+    def has(self, ticket: Ticket) -> bool:
+        """It was sent already."""
+        return bool(self._sent) and self._sent[0].key == (ticket.task, ticket.attempt)
+
+    def turn(self, ticket: Ticket, outcome: Outcome) -> Ticket | None:
+        """An attempt has ended: write it, and leave with the next ticket, which is that of what was sent behind it."""
+        scheduler = self._job.scheduler
+        if self._sent and outcome.kind == "ok":
+            sent = self._sent[0]
+            follower = scheduler.follow(self._lane, ticket, outcome, sent.key, sent.takes_start())
+            if follower is None:
+                self.end()
+                return scheduler.turn(self._lane)
+            return follower
+        self.end()
+        return scheduler.turn(self._lane, ticket, outcome=outcome)
+
+    async def outcome(self, signals: Signals) -> Outcome:
+        """How what was sent first of all ends; its turn has come."""
+        sent = self._sent.popleft()
+        sent.begin(signals)
+        if self._last is not None and len(self._sent) <= MOST - MORE:
+            self._send_soon()
+        try:
+            outcome: Outcome = await sent.following.outcome
+        except asyncio.CancelledError:
+            self.end()
+            sent.following.take_back()
+            raise
+        if not outcome.delivered:
+            self.end()
+        return outcome
+
+    def recall(self) -> None:
+        """What was foreseen may not come: take back what was sent. From any thread."""
+        self._loop.call_soon_threadsafe(self._recalled)
+
+    def _recalled(self) -> None:
+        self.left += self.end()
+
+    async def gone(self) -> None:
+        """Return when what was recalled does not run: it may have begun meanwhile, and runs elsewhere next."""
+        await asyncio.wait(self.left, timeout=GONE_S)
+        self.left.clear()
+
+    def end(self) -> list[asyncio.Future[Any]]:
+        """Take back what was sent, and send no more; what is returned is done when each does not run any more."""
+        self._last = None
+        self._job.scheduler.ahead.discard(self.recall)
+        sent, self._sent = self._sent, deque()
+        ends = [one.following.take_back() for one in sent]
+        return [end for end in ends if end is not None]

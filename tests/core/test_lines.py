@@ -1,0 +1,280 @@
+"""Core and its workers by dice: attempts that follow others, workers that die, stops, slow steps, results that fail.
+
+Core's own service, queue and values run here, and the worker's own rule of what it keeps; processes and wires are played.
+"""
+
+import random
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+
+from cerebelum_nb.codec import Encoded
+from cerebelum_nb.core import service
+from cerebelum_nb.core.queue import KILL_AFTER_S
+from cerebelum_nb.seal import Address, seal, unseal, worker_key
+from cerebelum_nb.wire.frames import (
+    Cancel,
+    Code,
+    Finished,
+    Forget,
+    Joined,
+    Left,
+    Lost,
+    Ping,
+    Place,
+    Ready,
+    Started,
+    Submit,
+    Welcome,
+)
+from cerebelum_nb.worker.kept import TURN_S, Kept
+
+KEY = b"k" * 32
+
+
+def address_of(submit):
+    return Address(submit.run, submit.task, submit.number, "to kernel", "json")
+
+
+class World:
+    """A clock, and who is called when."""
+
+    def __init__(self):
+        self.now, self.timers, self.slots, self.heard = 0.0, [], [], []
+        self.handed = SimpleNamespace(note=lambda _attempt: None)
+
+    def call_soon(self, call, *args):
+        call(*args)
+
+    def time(self):
+        return self.now
+
+    def call_later(self, seconds, call, *args):
+        self.timers.append((self.now + seconds, call, args))
+
+    def pass_time(self, seconds):
+        self.now += seconds
+        due = [timer for timer in self.timers if timer[0] <= self.now]
+        self.timers = [timer for timer in self.timers if timer[0] > self.now]
+        for _, call, args in due:
+            call(*args)
+
+
+class Worker:
+    """A worker as Core's slot sees it: what it was sent waits in its line; what it says waits to be heard."""
+
+    def __init__(self, world, number, pid, on_frames, on_death):
+        self.world, self.number, self.pid, self.codes = world, number, pid, {}
+        self.on_frames, self.on_death = on_frames, on_death
+        self.line, self.said, self.stopped = deque(), deque(), set()
+        self.kept, self.runs, self.given, self.dead, self.retired = Kept(), None, None, False, False
+        self.sent = self.came = self.shut = 0
+        self.takes_back = bool(world.dice.randrange(4))  # else it is on another host
+        self.own = worker_key(KEY, f"worker {number}")
+        world.slots.append(self)
+
+    def send(self, frames):
+        self.line += frames
+
+    def stop(self, attempt):
+        self.stopped.add(attempt)
+
+    def signal(self, _how):
+        self.dies()
+
+    answered = True
+
+    def give(self, frames, attempts):
+        self.sent += attempts
+        self.send(frames)
+
+    def take_back(self):
+        """As the gate does it."""
+        if not self.takes_back or self.world.dice.randrange(8) == 0:
+            return 0  # it stands there just now
+        before, self.shut = self.shut, self.sent
+        return max(0, self.sent - max(self.came, before))
+
+    def look(self):
+        return False
+
+    def end(self, _why):
+        self.dies()
+
+    def retire(self):
+        self.retired = True
+
+    def dies(self):
+        if not self.dead:
+            self.dead = True
+            self.hears_all()
+            self.on_death(self, "was killed")
+
+    def hears_all(self):
+        while self.said:
+            self.on_frames(self, [self.said.popleft()])
+
+    def steps(self, dice):
+        """One thing that the process does."""
+        if self.runs is not None:
+            submit, self.runs = self.runs, None
+            self.ends(submit, dice)
+        else:
+            said = len(self.said)
+            while self.line and self.runs is None and len(self.said) == said:  # what is over is passed by at once
+                self.takes(self.line.popleft(), dice)
+
+    def takes(self, frame, dice):
+        match frame:
+            case Welcome():
+                self.said.append(Ready())
+            case Finished():
+                self.kept.given(frame)
+            case Submit():
+                self.came += 1
+                if self.came > self.shut and self.kept.goes_on(frame, self.world.now):
+                    self.begins(frame, dice)
+            case _:
+                assert isinstance(frame, Code | Place | Forget)
+
+    def begins(self, submit, dice):
+        if submit.after:  # it reads what is before it, from here or as it came
+            of, given = self.kept._of, self.kept._given
+            read = b"%d" % self.kept._id
+            if given is not None:
+                read = bytes(unseal(self.own, address_of(self.world.sent[given.id]), given.sealed))
+            assert read == b"%d" % submit.after, (of, submit)
+        if submit.id in self.stopped:
+            self.ends(submit, dice)
+            return
+        self.world.began(submit.id, self)
+        self.runs = submit
+
+    def ends(self, submit, dice):
+        codec = "cancelled" if submit.id in self.stopped else dice.choice(["json"] * 12 + ["error"])
+        self.kept.look_at(None)
+        then = self.kept.keep(submit, Encoded(codec, b""), self.world.now)
+        ran = dice.choice([0.0, 0.1])
+        sealed = seal(self.own, address_of(submit), b"%d" % submit.id)
+        self.said.append(Finished(submit.id, codec, sealed, ran, 0.0, 0.0, then))
+
+
+class Play(World):
+    """A kernel with lines of attempts, and Core."""
+
+    def __init__(self, seed, monkeypatch):
+        super().__init__()
+        self.dice = random.Random(seed)
+        self.begun, self.over, self.sent, self.cancelled = {}, {}, {}, set()
+        self.pids = 0
+        monkeypatch.setattr(service, "Slot", self.slot)
+        monkeypatch.setattr(service.asyncio, "get_running_loop", lambda: self)
+        monkeypatch.setattr(service.asyncio, "Event", object)
+        monkeypatch.setattr(service, "Watching", lambda *_: None)
+        monkeypatch.setattr(service.channel, "Outbox", lambda: SimpleNamespace(put=self.hear, hold=self.hear))
+        nursery = SimpleNamespace(spawn=self.spawn, forget=lambda _pid: None)
+        log = SimpleNamespace(read_text=lambda *_: "")
+        settings = service.Settings("", KEY, Place((), b""), log, nursery, self.handed)
+        self.core = service.Service(settings, [self.spawn() for _ in range(self.dice.choice([1, 2, 3]))])
+        self.core._from_kernel(Code("f", b""))
+
+    def spawn(self):
+        self.pids += 1
+        return SimpleNamespace(pid=self.pids)
+
+    def slot(self, number, process, on_frames, on_death):
+        return Worker(self, number, process.pid, on_frames, on_death)
+
+    def began(self, attempt, worker):
+        assert attempt not in self.begun or self.begun[attempt].dead, "it ran twice"
+        assert attempt not in self.over, "it ran after its end"
+        before = self.sent[attempt].after
+        assert not before or self.over.get(before, before in self.results()) in (True, "json"), "too early"
+        self.begun[attempt] = worker
+
+    def results(self):
+        return {f.id for worker in self.slots for f in worker.said if isinstance(f, Finished) and f.codec == "json"}
+
+    def hear(self, *frames):
+        for frame in frames:
+            self.heard.append(frame)
+            if isinstance(frame, Finished | Lost):
+                unknown = frame.id in self.cancelled and isinstance(frame, Lost)
+                assert frame.id not in self.over or unknown, f"{frame.id} ended twice: {frame}"
+                if isinstance(frame, Lost) and not frame.begun:
+                    assert frame.id in self.cancelled or frame.id not in self.begun, "it had begun"
+                if isinstance(frame, Finished):
+                    assert frame.id in self.begun or frame.codec == "cancelled"
+                self.over.setdefault(frame.id, frame.codec if isinstance(frame, Finished) else "lost")
+            elif isinstance(frame, Started):
+                assert frame.id not in self.over
+                assert frame.id in self.sent
+            else:
+                assert isinstance(frame, Joined | Left | Ping)
+
+    def submit(self, after=0):
+        number = len(self.sent) + 1
+        followed = bool(self.dice.randrange(4))
+        self.sent[number] = frame = Submit(
+            number, f"r{self.dice.randrange(2)}", number, 1, "s", "f", "json", b"", after, followed
+        )
+        self.core._from_kernel(frame)
+
+    def go(self):
+        dice = self.dice
+        match dice.randrange(12):
+            case 0:
+                self.submit()
+            case 1 | 2 | 3:
+                led = {frame.after for frame in self.sent.values()}
+                last = [n for n, f in self.sent.items() if f.followed and n not in led and n > len(self.sent) - 30]
+                if last:
+                    self.submit(dice.choice(last[-3:]))
+            case 4 if self.sent and not dice.randrange(4):
+                self.cancelled.add(attempt := dice.choice([*self.sent][-12:]))
+                self.core._from_kernel(Cancel(attempt))
+            case 5:
+                self.pass_time(dice.choice([0.0001, TURN_S / 3, TURN_S * 2, KILL_AFTER_S]))
+            case 6 if not dice.randrange(8) and (alive := self.alive()):
+                dice.choice(alive).dies()
+            case _:
+                self.move_on()
+        self.core._hand_out()
+
+    def alive(self):
+        return [worker for worker in self.slots if not worker.dead]
+
+    def move_on(self):
+        for worker in self.alive():
+            for _ in range(self.dice.randrange(4)):
+                worker.steps(self.dice)
+            count = self.dice.randrange(len(worker.said) + 1)
+            frames = [worker.said.popleft() for _ in range(count)]
+            if frames:
+                worker.on_frames(worker, frames)
+            if worker.retired and not worker.line and worker.runs is None and not worker.said:
+                worker.dies()
+
+    def ends(self):
+        """Left alone, everything comes to an end."""
+        for _ in range(3 * len(self.sent) + 100):
+            self.move_on()
+            self.pass_time(0.01)
+            self.core._hand_out()
+            if len(self.over) == len(self.sent):
+                break
+        unheard = [n for n in self.sent if n not in self.over and n not in self.cancelled]
+        assert not unheard
+        assert not self.core._values._of
+        assert not set(self.core._held) - self.cancelled
+        assert not self.core._queue._behind._next
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_lines_by_dice(seed, monkeypatch):
+    play = Play(seed, monkeypatch)
+    for _ in range(150):
+        play.go()
+    play.ends()
+    assert play.over
