@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from cerebelum_nb.errors import PlanError
-from cerebelum_nb.model.pools import MOST_SLOTS, Pool, pool_of
+from cerebelum_nb.model.pools import MOST_SLOTS, Pool, core_url, pool_of
 from cerebelum_nb.model.typed import nearest, strategy_of
 
 _HOUR_S: Final = 3600
@@ -63,16 +63,22 @@ class Settings(msgspec.Struct, frozen=True):
         keep_mib: What all kept results may take, in MiB; the oldest runs are removed first.
         cache_mib: What the results of steps with ``cache=True`` may take, in MiB; the least recently used go first.
         large_kib: Values of more KiB are in memory that the kernel and its workers share, and are read without a copy.
+        shared_mib: What large results of runs that have ended may take of that memory, in MiB. The oldest are let go of
+            first, those that are in `home` before others; those of the newest run stay.
+        shared_minutes: How long those that are in `home` too stay there.
         output_mib: What is kept of all that one attempt prints, in MiB; of what follows only its end. Workers send
             no more than 64 in full.
+        transfer_mib: What one value may take that is sent to a worker or comes from one, in MiB, where they share no
+            memory.
         strategy: Step, nested workflow or ``default`` to executor, for every workflow in this environment; weaker than
             what a run says, stronger than a step's decorator. Its ``default`` is weaker than all that names a place.
         core_silent_s: A Core that is not heard of for so many seconds is ended, and another one started.
         worker_silent_s: A worker that neither answers nor uses the processor for so many seconds is ended; its step is
             lost. A notice comes first.
         core_url: A Core that somebody serves, for distributed steps instead of the embedded one: ``tls://host:port``,
-            or ``grpc://host:port`` for one of Cerebelum's makers, which needs the extra ``upstream``.
-        core_pass: File with its pass; empty for core.pass in `home`.
+            or ``grpc://host:port`` for one of Cerebelum's makers, ``grpcs://`` with TLS, which needs the extra
+            ``upstream``.
+        core_pass: File with its pass; empty for core.pass in `home`. For ``grpcs://`` see `Pool.credentials`.
         pools: Name to pool, a name that steps and strategies may use; also given as a number of slots, or as a table.
     """
 
@@ -86,7 +92,10 @@ class Settings(msgspec.Struct, frozen=True):
     keep_mib: int = 2048
     cache_mib: int = 1024
     large_kib: int = 1024
+    shared_mib: int = 4096
+    shared_minutes: int = 10
     output_mib: int = 64
+    transfer_mib: int = 1024
     strategy: Mapping[str, str] = {}
     pools: Mapping[str, Pool] = {}
     core_silent_s: float = 20.0
@@ -225,11 +234,14 @@ _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "keep_mib": _number,
     "cache_mib": _number,
     "large_kib": _number,
+    "shared_mib": _number,
+    "shared_minutes": _number,
     "output_mib": _number,
+    "transfer_mib": _number,
     "strategy": _strategy,
     "pools": _pools,
     "core_silent_s": _seconds,
     "worker_silent_s": _seconds,
-    "core_url": _text,
+    "core_url": core_url,
     "core_pass": _text,
 }

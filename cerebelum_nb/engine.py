@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ from cerebelum_nb.runtime.pump import Pump
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.runtime.scheduler import Scheduler
 from cerebelum_nb.store.cache import Cache
+from cerebelum_nb.store.ended import Ended
 from cerebelum_nb.store.journal import Journal, new_id, open_or_set_aside
 from cerebelum_nb.store.mailbox import Mailbox
 from cerebelum_nb.store.outputs import Folder
@@ -59,7 +60,10 @@ class Engine:
         self.pools = Crew(self.settings, self.loop, self._begin)
         self._remote, self._executor = self.pools.made, self.pools.executor
         self._pump = Pump(self._open_journal)
-        self._archive = Archive(self._home, self.settings.runs_in_memory, keep=self.settings.keep_results)
+        shared = self.settings.shared_mib << 20, self.settings.shared_minutes * 60.0
+        self.in_memory = Ended(self.settings.runs_in_memory, *shared)
+        self._archive = Archive(self._home, self.in_memory, keep=self.settings.keep_results)
+        self.pools.relieve = self.in_memory.relieve
         limit_nbytes, keep = self.settings.cache_mib << 20, self.settings.keep_results
         self.cache = Cache(self._home, limit_nbytes, self._archive.sealing_key, keep=keep)
         self._mailbox = Mailbox(self._home)
@@ -153,6 +157,7 @@ class Engine:
             parent=parent,
         )
         run.keys, job.crash, run.ran_before, run.codes = keys, run.crash, asked.ran, codes
+        job.held = run.held
         run.left_over, run.files = asked.left_over, job.files
         scheduler.ran_before = {made.number_of(name): ran for name, ran in asked.ran.items() if name in made.names}
         lanes.serve(job)
@@ -190,6 +195,34 @@ class Engine:
             self._jobs.discard(job)
 
     # -- parts
+
+    def purge(self, *runs: str) -> int:
+        """Remove runs for good, by their ids: events, prints, inputs and results.
+
+        Returns:
+            How many bytes of shared memory they had for themselves.
+
+        Raises:
+            PlanError: One of them has not ended.
+            sqlite3.Error: The files cannot be written.
+        """
+        if going := [run.id for run in self.runs if run.id in runs and not run.done]:
+            raise PlanError(f"run {min(going)} still runs")
+        self.history.purge(runs)
+        return self.free_memory(runs)
+
+    def free_memory(self, runs: Collection[str] | None = None) -> int:
+        """Let go of large results of runs that have ended; those that are on disk are read from there from now on.
+
+        Args:
+            runs: Their ids; None for all.
+
+        Returns:
+            How many bytes of shared memory went back to the system.
+        """
+        before = sum(self.pools.shared_memory())
+        self.in_memory.free(runs)
+        return max(0, before - sum(self.pools.shared_memory(tidy=True)))
 
     def is_up(self, executor: str) -> bool:
         """Whether somebody has used a remote executor in this session."""
@@ -262,6 +295,7 @@ class Engine:
 
     def _watch(self) -> None:
         self._local.watch()
+        self.in_memory.look()
         for job in list(self._jobs):
             job.flush_old()
             for waiting in job.approvals.all():

@@ -16,6 +16,7 @@ CerebelumError
 ├── ExecutorError                  the place where steps run has trouble: Core did not start, a worker died
 │   └── ResultLost                 a result of an earlier run that is not kept
 ├── WireError                      the connection: refused, cut, not authenticated, too large
+│   ├── NoRoom                     a large value finds no room in shared memory, nor on disk
 │   └── PayloadRejected            a sealed envelope that does not open: nothing in it was read
 ├── NotYet                         a documented feature that this version does not have
 └── InternalError                  our bug: please report it
@@ -175,6 +176,10 @@ class ResultLost(ExecutorError):
 
 class WireError(CerebelumError):
     """The connection to a Core or worker failed."""
+
+
+class NoRoom(WireError):
+    """A large value finds no room, neither in shared memory nor in files; says what is full and what it takes."""
 
 
 class PayloadRejected(WireError):

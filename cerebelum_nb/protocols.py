@@ -121,6 +121,9 @@ class Signals(Protocol):
     def resumed(self) -> None:
         """It goes on."""
 
+    def held(self, why: str) -> None:
+        """It waits for room for a large value, and nothing new of its run begins; or, without words, it has found it."""
+
 
 @runtime_checkable
 class Executor(Protocol):

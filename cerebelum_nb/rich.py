@@ -6,22 +6,103 @@ An empty bundle takes back what was shown so far, as ``clear_output`` does.
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Any, Final
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, overload
 
 from cerebelum_nb.attempt import printable
 
 PLAIN: Final = "text/plain"
 HTML: Final = "text/html"
+SVG: Final = "image/svg+xml"
 PLAIN_LIMIT: Final = 20_000  # characters
 HTML_NBYTES: Final = 1 << 20
 IMAGE_NBYTES: Final = 4 << 20
+MOST_AT_ONCE: Final = 20  # of one attempt, in one cell
+NBYTES_AT_ONCE: Final = 16 << 20
 _IMAGES: Final[Mapping[str, tuple[bytes, ...]]] = {  # how their bytes begin
     "image/png": (b"\x89PNG\r\n\x1a\n",),
     "image/jpeg": (b"\xff\xd8\xff",),
     "image/gif": (b"GIF87a", b"GIF89a"),
-    "image/svg+xml": (b"",),
+    SVG: (b"",),
 }
+_FRAME: Final = '<iframe sandbox="" srcdoc="{}" style="border:0;width:100%;height:320px"></iframe>'
+
+
+class Bundle(dict[str, bytes]):
+    """One thing that was displayed, by mime type; a notebook's cell shows it.
+
+    Args:
+        framed: HTML of it is shown in a frame that runs nothing.
+    """
+
+    def __init__(self, content: Mapping[str, bytes], *, framed: bool = False) -> None:
+        super().__init__(content)
+        self.framed = framed
+
+    def __repr__(self) -> str:
+        return plain_of(self).rstrip("\n")
+
+    def _repr_mimebundle_(self, **_asked: Any) -> dict[str, str]:
+        """The same for a notebook."""
+        found = for_message(self)
+        if SVG in found:
+            found[SVG] = self[SVG].decode("utf-8", "replace")
+        return {**found, HTML: self._framed()} if HTML in found else found
+
+    def _framed(self) -> str:
+        text = self[HTML].decode("utf-8", "replace")
+        return _FRAME.format(html.escape(text)) if self.framed else text
+
+    def as_html(self) -> str:
+        """The richest of it as HTML, an image within it."""
+        for mime in _IMAGES:
+            if mime in self:
+                text = html.escape(repr(self))
+                return f'<img alt="{text}" src="data:{mime};base64,{base64.b64encode(self[mime]).decode()}">'
+        return self._framed() if HTML in self else f"<pre>{html.escape(repr(self))}</pre>"
+
+
+class Shown(Sequence[Bundle]):
+    """What one attempt of a step displayed, in order; a notebook's cell shows all of it.
+
+    Args:
+        what: Whose it is, in words.
+    """
+
+    def __init__(self, what: str, bundles: Sequence[Bundle]) -> None:
+        self._what, self._bundles = what, tuple(bundles)
+
+    @overload
+    def __getitem__(self, at: int) -> Bundle: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Shown": ...
+    def __getitem__(self, at: int | slice) -> "Bundle | Shown":
+        return Shown(self._what, self._bundles[at]) if isinstance(at, slice) else self._bundles[at]
+
+    def __len__(self) -> int:
+        return len(self._bundles)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self._bundles)) or f"{self._what} displayed nothing but text"
+
+    def _repr_mimebundle_(self, **_asked: Any) -> dict[str, str]:
+        """The same for a notebook, as far as one cell can bear it."""
+        if len(self) == 1:
+            return self[0]._repr_mimebundle_()
+        some = list(self._that_fit())
+        parts = [f"<div>{bundle.as_html()}</div>" for bundle in some]
+        if left := len(self) - len(some):
+            parts.append(f"<div>and {left} more, from [{len(some)}] on</div>")
+        return {PLAIN: repr(self), HTML: "".join(parts)} if parts else {PLAIN: repr(self)}
+
+    def _that_fit(self) -> Iterator[Bundle]:
+        nbytes = 0
+        for bundle in self._bundles[:MOST_AT_ONCE]:
+            nbytes += sum(map(len, bundle.values()))
+            if nbytes > NBYTES_AT_ONCE:
+                return
+            yield bundle
 
 
 def bundle_of(data: Mapping[str, Any]) -> dict[str, bytes]:
@@ -70,7 +151,7 @@ def _bytes_of(mime: str, value: Any) -> bytes:
         return bytes(value)
     if not isinstance(value, str):
         return b""
-    if mime in {HTML, "image/svg+xml"}:
+    if mime in {HTML, SVG}:
         return printable(value).encode()
     try:
         return base64.b64decode(value)

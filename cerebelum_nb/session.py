@@ -60,6 +60,7 @@ class Session(Engine):
         everywhere: str = "",
         fresh: bool = False,
         on_failure: str | None = None,
+        core: str = "",
     ) -> Run:
         """Plan a workflow and start it.
 
@@ -69,8 +70,8 @@ class Session(Engine):
             start_at: Run this step and what depends on it; reuse the latest run's results for the rest.
             everywhere: One executor for all steps, whatever they say.
             fresh: Take nothing from the cache; what steps with ``cache=True`` give is kept anew.
-            on_failure: ``compensate``, where a failure stops the steps that still run and what is done is undone, or
-                ``stop``; None for what the workflow says.
+            on_failure: ``compensate`` or ``stop``, see `Workflow.run`; None for what the workflow says.
+            core: URL of the Core that ``distributed`` means in this run; empty for this session's.
 
         Raises:
             PlanError: The workflow cannot run as asked; nothing has run then.
@@ -78,7 +79,7 @@ class Session(Engine):
         if wrong := bad_on_failure(on_failure):
             raise PlanError(wrong)
         asked = Asked(until=until, fresh=fresh, on_failure=on_failure or "")
-        wishes = self._wishes(workflow, {} if strategy is None else strategy, everywhere=everywhere)
+        wishes = self._wishes(workflow, {} if strategy is None else strategy, everywhere=everywhere, core=core)
         if start_at is None:
             return self._start(workflow, checked(inputs), wishes, asked)
         parent = latest_ended(workflow.name, self.runs)
@@ -109,7 +110,7 @@ class Session(Engine):
             PlanError: Arguments that contradict each other, or a workflow that cannot run as asked.
             ExecutionError: A step failed.
         """
-        everywhere, strategy = meaning(executor=executor, use_local=use_local, strategy=strategy)
+        everywhere, strategy, core = meaning(executor=executor, use_local=use_local, strategy=strategy)
         return await self.run(
             workflow,
             inputs,
@@ -119,6 +120,7 @@ class Session(Engine):
             everywhere=everywhere,
             fresh=fresh,
             on_failure=on_failure,
+            core=core,
         )
 
     def try_step(self, step: StepMetadata, inputs: Any = None, *, force: bool = False) -> Run:
@@ -151,7 +153,7 @@ class Session(Engine):
 
     def placement(self, run: Run, step: str, executor: str) -> Placement:
         """Where a step of a run goes when a person says so."""
-        said = (executor, "person", f"you moved it to {executor!r}")
+        said = (run.wishes.meant(executor), "person", f"you moved it to {executor!r}")
         return place(step, said, self.places, is_async=run.plan.asynchronous[run.plan.number_of(step)])
 
     def waiting(self) -> contextlib.AbstractContextManager[None]:
@@ -249,7 +251,8 @@ class Session(Engine):
 
     def _wishes_again(self, run: Run, step: Steps | None, executor: str | None) -> Wishes:
         person = run.moved if executor is None else {**run.moved, **dict.fromkeys(listed_steps(step), executor)}
-        return self._wishes(run.definition, run.wishes.strategy, person=person, everywhere=run.wishes.everywhere)
+        asked = run.wishes
+        return self._wishes(run.definition, asked.strategy, person=person, everywhere=asked.everywhere, core=asked.core)
 
     def _wishes(
         self,
@@ -258,7 +261,9 @@ class Session(Engine):
         *,
         person: Mapping[str, str] | None = None,
         everywhere: str = "",
+        core: str = "",
     ) -> Wishes:
+        self.pools.reach(core)
         return Wishes(
             person=person or {},
             strategy=strategy,
@@ -267,6 +272,7 @@ class Session(Engine):
             configured=self.settings.strategy,
             session_default=self.settings.default_executor,
             everywhere=everywhere,
+            core=core,
         )
 
     def _start(self, workflow: Workflow, inputs: Any, wishes: Wishes, asked: Asked = ORDINARY) -> Run:
@@ -295,7 +301,10 @@ class Session(Engine):
             asked = replace(asked, left_over=self._lineage.left_over(parent, [made.names[t] for t in found.runs]))
             origin = {t: (parent.id, old[made.names[t]]) for t in found.reuses}
             why = f"reused from run {parent.number}"
-            reused |= {t: (parent.results[there], why) for t, (_, there) in origin.items()}
+            if origin:  # to read results may load numpy and more: what starts meanwhile is there sooner
+                self._begin()
+                self._warm_up(made)
+            reused |= {t: (parent.results.by_reference(there), why) for t, (_, there) in origin.items()}
             if asked.goes_on and (made.undo or parent.plan.undo):
                 inherits = inherited(made, self._lineage.line(parent), parent.state, reused, self._result)
         else:

@@ -254,12 +254,13 @@ def test_a_step_that_has_ended_three_workers_is_not_tried_again(small, tmp_path)
 
 def test_the_newest_steps_leave_a_queue_that_is_too_long(small, tmp_path):
     small.run(flow(step(name="warm", executor="distributed")(lambda context: 0))).result(DEADLINE)
-    many = [
-        step(name=f"s{n}", executor="distributed", fallback="local", max_queue=3)(ledger(tmp_path / "l", f"s{n}", 0.5))
-        for n in range(9)
-    ]
+    path = tmp_path / "l"
+    options = {"executor": "distributed", "fallback": "local", "max_queue": 3}
+    first = step(name="s0", **options)(ledger(path, "s0", 1))
+    begun = step(name="begun")(lambda context: until(lambda: path.exists() and path.read_text()))
+    many = [step(name=f"s{n}", depends_on=["begun"], **options)(ledger(path, f"s{n}", 0.5)) for n in range(1, 9)]
 
-    run = small.run(beside(*many))
+    run = small.run(beside(first, begun, *many))
     run.result(DEADLINE)
 
     moved = moves(run)

@@ -17,7 +17,6 @@ from cerebelum_nb import (
     DSLLocalExecutor,
     ExecutionError,
     HybridExecutor,
-    NotYet,
     PlanError,
     RunCancelled,
     Session,
@@ -662,8 +661,8 @@ def test_arguments_that_contradict_each_other_are_named(session):
         run_execute(session, use_local=True, strategy={"load": "local"})
     with pytest.raises(PlanError, match="is not an executor object"):
         run_execute(session, executor="local")
-    with pytest.raises(NotYet, match="core_url='grpc://x:1'"):
-        DistributedExecutor("grpc://x:1")
+    with pytest.raises(PlanError, match="core_url='http://x:1': a Core is written host:port or grpc://host:port"):
+        DistributedExecutor("http://x:1")
 
 
 def test_a_closed_session_refuses_to_run_and_closes_twice(session):

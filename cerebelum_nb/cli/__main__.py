@@ -3,8 +3,8 @@
 import io
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import click
 
@@ -19,6 +19,7 @@ from cerebelum_nb.cli.workers import add_to, workers
 from cerebelum_nb.model import lines
 from cerebelum_nb.protocols import Answer
 
+_LISTED: Final = 20  # runs that are to be removed
 _EPILOG = """\
 A notebook's defining cells are run in order in a kernel of their own, not its runs: cells and lines that start a run
 are left out. Exit codes: 0 the run succeeded, 1 it failed or was cancelled, 2 it could not be started.
@@ -54,7 +55,7 @@ def _asks(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@cerebelum.command(epilog=_EPILOG)
+@cerebelum.command(epilog=_EPILOG, short_help="Run a workflow and print its value.")
 @_asks
 def run(  # noqa: PLR0913  its options
     where: str, given: str, pairs: tuple[str, ...], until: str | None, *, fresh: bool, on_failure: str | None
@@ -71,7 +72,7 @@ def run(  # noqa: PLR0913  its options
     _done(_through(target(where), "run", asked))
 
 
-@cerebelum.command(epilog=_EPILOG)
+@cerebelum.command(epilog=_EPILOG, short_help="Run a workflow with a live line for each step.")
 @click.option("--telemetry", is_flag=True, help="End with the total time and the share of local and distributed steps.")
 @_asks
 def dev(  # noqa: PLR0913  its options
@@ -93,7 +94,7 @@ def dev(  # noqa: PLR0913  its options
     _done(_through(target(where), "dev", asked, telemetry=telemetry))
 
 
-@cerebelum.command(epilog=_EPILOG)
+@cerebelum.command(epilog=_EPILOG, short_help="Go on with a run that failed or was cut off.")
 @click.argument("where", metavar="FILE:WORKFLOW")
 @click.argument("run_id", metavar="[RUN]", default="last")
 @click.option(
@@ -116,7 +117,7 @@ def resume(where: str, run_id: str, changed: str, given: str, force: tuple[str, 
     _done(_through(target(where), "run", Request(inputs(given), {}, None, run_id, changed, force=force)))
 
 
-@cerebelum.command(epilog=_EPILOG)
+@cerebelum.command(epilog=_EPILOG, short_help="Undo what the steps of a run did.")
 @click.argument("where", metavar="FILE:WORKFLOW")
 @click.argument("run_id", metavar="[RUN]", default="last")
 def compensate(where: str, run_id: str) -> None:
@@ -131,7 +132,7 @@ def compensate(where: str, run_id: str) -> None:
     _done(_through(target(where), "run", Request({}, {}, None, run_id, undo=True)))
 
 
-@cerebelum.command()
+@cerebelum.command(short_help="List the runs of this folder's project.")
 @click.option("--last", "most", default=20, show_default=True, help="How many, newest first.")
 def runs(most: int) -> None:
     """List the runs of this folder's project, also those of notebooks and of kernels that are gone."""
@@ -139,12 +140,10 @@ def runs(most: int) -> None:
     if len(rows) == 1:
         click.echo("Nothing has run yet in this project.")
         return
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    _table(rows)
 
 
-@cerebelum.command()
+@cerebelum.command(short_help="Show a run beside an earlier one.")
 @click.argument("run_id", metavar="RUN")
 @click.argument("other", metavar="[RUN]", required=False)
 def compare(run_id: str, other: str | None) -> None:
@@ -159,7 +158,7 @@ def compare(run_id: str, other: str | None) -> None:
     click.echo(str(Project().compared(run_id, other)))
 
 
-@cerebelum.command()
+@cerebelum.command(short_help="Remove runs, or what the cache holds, for good.")
 @click.argument("names", metavar="RUN...", nargs=-1)
 @click.option("--older", type=click.IntRange(1), metavar="DAYS", help="All runs that are older.")
 @click.option("--all", "everything", is_flag=True, help="All runs.")
@@ -181,15 +180,20 @@ def purge(names: tuple[str, ...], older: int | None, *, everything: bool, cache:
         project.empty_cache()
         click.echo(f"{held or 'no result'} removed.")
         return
-    chosen = project.chosen(names, older, everything=everything)
+    chosen, stay = project.chosen(names, older, everything=everything)
+    if not chosen:
+        click.echo(f"There is no run to remove.{stay}")
+        return
     count = f"{len(chosen)} run{'s' if len(chosen) != 1 else ''}"
-    if chosen and not yes:
-        click.confirm(f"Remove {count}, with results and prints, for good?", abort=True)
+    if not yes:
+        _table(project.described(chosen[:_LISTED]))
+        more = f"and {len(chosen) - _LISTED} more\n" if len(chosen) > _LISTED else ""
+        click.confirm(f"{more}Remove {count}, with results and prints, for good?{stay}", abort=True)
     project.purge(chosen)
-    click.echo(f"{count} removed.")
+    click.echo(f"{count} removed.{stay}")
 
 
-@cerebelum.command()
+@cerebelum.command(short_help="Let a step that waits for approval go on.")
 @click.argument("run_id", metavar="RUN")
 @click.argument("step")
 @click.argument("given", metavar="[VALUE]", required=False)
@@ -204,7 +208,7 @@ def approve(run_id: str, step: str, given: str | None) -> None:
     click.echo(Project().answer(run_id, step, Answer(approved=True, value=value(given))))
 
 
-@cerebelum.command()
+@cerebelum.command(short_help="Say no to a step that waits for approval.")
 @click.argument("run_id", metavar="RUN")
 @click.argument("step")
 @click.argument("reason", default="")
@@ -229,6 +233,12 @@ def _through(where: Target, verb: str, asked: Request, **options: Any) -> int:
     if verb == "dev":
         return follow.dev(workflow, asked, marks, **options)
     return follow.run(workflow, asked, marks)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _done(code: int) -> None:

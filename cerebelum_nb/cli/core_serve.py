@@ -12,12 +12,15 @@ from cerebelum_nb.errors import WireError
 _DEFAULT = "core.pass"
 
 
-@click.group()
+@click.group(short_help="Serve Cores, and look at them.")
 def core() -> None:
-    """Serve a Core that several kernels use, also from other hosts."""
+    """Serve a Core for several kernels, or look at those of your kernels.
+
+    A Core is the process that hands steps to workers. A kernel starts and ends its own.
+    """
 
 
-@core.command()
+@core.command(short_help="Serve a Core for several kernels and hosts.")
 @click.option("--listen", metavar="HOST:PORT", help="Take kernels and workers there, with TLS and a pass.")
 @click.option(
     "--pass", "path", metavar="FILE", type=click.Path(path_type=Path),
@@ -86,7 +89,7 @@ def serve(  # noqa: PLR0913, PLR0917  its options
         raise Refused(str(exc)) from None
 
 
-@click.command()
+@click.command(short_help="Add workers to a Core that is served.")
 @click.option("--core", "url", default="", metavar="HOST:PORT", help="Where it is; without it, as the pass says.")
 @click.option(
     "--pass", "path", metavar="FILE", type=click.Path(path_type=Path),

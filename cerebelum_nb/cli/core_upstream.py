@@ -54,7 +54,7 @@ def _where(command: Callable[..., None]) -> Callable[..., None]:
     return click.argument("execution")(click.argument("step", default="")(core(command)))
 
 
-@click.command()
+@click.command(short_help="Let a step of an SDK's workflow go on.")
 @_where
 @click.option("--value", "given", metavar="VALUE", help="JSON, or text: the step's output.")
 def approve(url: str, execution: str, step: str, given: str | None) -> None:
@@ -66,7 +66,7 @@ def approve(url: str, execution: str, step: str, given: str | None) -> None:
     _decide(url, execution, step, approved=True, value=value(given))
 
 
-@click.command()
+@click.command(short_help="Say no to a step of an SDK's workflow.")
 @_where
 @click.option("--reason", default="", help="Why not.")
 def reject(url: str, execution: str, step: str, reason: str) -> None:

@@ -20,8 +20,9 @@ from cerebelum_nb.model.state import RunState
 from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.model.view import header, row
 from cerebelum_nb.protocols import Answer
-from cerebelum_nb.runtime.history import History
+from cerebelum_nb.runtime.history import Entry, History
 from cerebelum_nb.store import cache
+from cerebelum_nb.store.ended import Ended
 from cerebelum_nb.store.journal import read
 from cerebelum_nb.store.mailbox import Mailbox
 from cerebelum_nb.store.results import Archive
@@ -40,6 +41,7 @@ def _in_one_line(what: str) -> Iterator[None]:
 
 TAKEN_S: Final = 5.0  # how long an answer waits to be taken before somebody is told
 LOOK_S: Final = 0.05
+_HEAD: Final = ("run", "workflow", "status", "started")
 
 
 class Project:
@@ -50,7 +52,7 @@ class Project:
             self.home = from_environment().home.absolute()
         except CerebelumError as exc:
             raise Refused(str(exc)) from None
-        self.history = History(lambda: self.journal, Archive(self.home, 1))
+        self.history = History(lambda: self.journal, Archive(self.home, Ended(1)))
 
     @property
     def journal(self) -> Path:
@@ -60,30 +62,34 @@ class Project:
     @_in_one_line("the runs cannot be read")
     def listed(self, most: int) -> list[tuple[str, ...]]:
         """The newest runs as rows of text, newest first, under a head."""
-        rows: list[tuple[str, ...]] = [("run", "workflow", "status", "started")]
-        for entry in self.history.entries(most):
-            at = dt.datetime.fromtimestamp(entry.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            rows.append((entry.run, entry.workflow, entry.status, at))
-        return rows
+        return [_HEAD, *map(_as_row, self.history.entries(most))]
 
     @_in_one_line("the runs cannot be read")
-    def chosen(self, names: Sequence[str], older: int | None, *, everything: bool) -> list[str]:
-        """The ids of runs that are over, as they were asked for.
+    def described(self, runs: Sequence[str]) -> list[tuple[str, ...]]:
+        """Certain runs as rows of text, under a head."""
+        return [_HEAD, *(_as_row(entry) for entry in self.history.entries(sys.maxsize) if entry.run in runs)]
+
+    @_in_one_line("the runs cannot be read")
+    def chosen(self, names: Sequence[str], older: int | None, *, everything: bool) -> tuple[list[str], str]:
+        """The ids of runs that are over, as they were asked for; and which others stay, in words.
 
         Raises:
             Refused: Nothing was asked for, a run that is not there or still runs, or they cannot be read.
         """
-        running = {e.run for e in self.history.entries(sys.maxsize) if e.status == "running"}
+        entries = self.history.entries(sys.maxsize)
+        running = {e.run for e in entries if e.status == "running"}
+        still = "1 run still runs and stays" if len(running) == 1 else f"{len(running)} runs still run and stay"
+        stay = f" {still}." if running else ""
         if everything:
-            return [e.run for e in self.history.entries() if e.run not in running]
+            return [e.run for e in entries if e.run not in running], stay
         if older is not None:
-            return self.history.outdated(older, sys.maxsize, time.time())
+            return self.history.outdated(older, sys.maxsize, time.time()), stay
         if not names:
-            raise Refused("which runs? Name them, or say --older DAYS or --all")
-        found = [self.history.find(name) for name in names]
+            raise Refused("which runs? Name them, or say --older DAYS or --all; `cerebelum runs` lists them")
+        found = list(dict.fromkeys(self.history.find(name) for name in names))
         if wrong := running.intersection(found):
-            raise Refused(f"run {min(wrong)} still runs")
-        return found
+            raise Refused(f"run {min(wrong)} still runs: cancel it where it runs, or wait for its end")
+        return found, ""
 
     def purge(self, runs: Sequence[str]) -> None:
         """Remove runs for good.
@@ -182,6 +188,11 @@ class Project:
     def _waiting(self, run: str) -> list[str]:
         state, _ = self._folded(run)
         return [state.names[task] for task, pause in state.paused.items() if pause.kind == "approval"]
+
+
+def _as_row(entry: Entry) -> tuple[str, ...]:
+    at = dt.datetime.fromtimestamp(entry.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return entry.run, entry.workflow, entry.status, at
 
 
 def value(text: str | None) -> Any:

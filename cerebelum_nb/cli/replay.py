@@ -16,7 +16,7 @@ from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.session import Session, current
 
 
-@click.command()
+@click.command(short_help="Run one attempt of a step again, to see why it failed.")
 @click.argument("run_id", metavar="RUN")
 @click.argument("step")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Which one; without it, the last.")

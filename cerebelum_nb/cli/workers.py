@@ -14,10 +14,15 @@ from cerebelum_nb.cli.target import Refused
 
 _LOG: Final = "core.log"
 _LOG_LINES: Final = 40
-_ITS_KERNELS: Final = (
-    "a kernel's workers are its own: in its notebook `%cerebelum {verb} {action}` does it. "
-    "A Core that is nobody's is started by `cerebelum core serve`"
+_ITS_WORKERS: Final = (
+    "workers belong to a kernel, so type `%cerebelum workers {action}{rest}` in its notebook; for workers that several "
+    "kernels share, `cerebelum core serve --listen HOST:PORT` and `cerebelum worker --pass FILE --slots 2`"
 )
+_ITS_CORE: Final = (
+    "a Core belongs to a kernel, so type `%cerebelum core {action}{rest}` in its notebook; one that several kernels "
+    "share is started by `cerebelum core serve --listen HOST:PORT` and ends with that command"
+)
+_AS_IN_A_NOTEBOOK: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 @dataclass(frozen=True)
@@ -31,20 +36,21 @@ class _Found:
     workers: tuple[tuple[str, ...], ...]
 
 
-@click.command()
+@click.command(context_settings=_AS_IN_A_NOTEBOOK, short_help="List the workers of your kernels here.")
 @click.argument("action", required=False, type=click.Choice(["add", "remove", "drain"]))
-def workers(action: str | None) -> None:
+@click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="")
+def workers(action: str | None, rest: tuple[str, ...]) -> None:
     """List the worker processes of this user's kernels on this machine.
 
-    Workers are added, removed and drained in the notebook they belong to.
+    They are added, removed and drained in the notebook they belong to: %cerebelum workers add --pool NAME --slots 2
     """
     if action is not None:
-        raise Refused(_ITS_KERNELS.format(verb="workers", action=action))
+        raise Refused(_ITS_WORKERS.format(action=action, rest=_as_typed(rest)))
     rows = [row for found in _cores() for row in found.workers]
     _table(("kernel", "worker", "since", "memory"), rows, "No kernel of yours has workers on this machine.")
 
 
-@click.command()
+@click.command(short_help="List the Cores of your kernels here.")
 def status() -> None:
     """List the Cores of this user's kernels on this machine."""
     rows = [
@@ -54,7 +60,7 @@ def status() -> None:
     _table(("kernel", "Core", "since", "workers", "directory"), rows, "No kernel of yours has a Core on this machine.")
 
 
-@click.command()
+@click.command(short_help="Show what a kernel's Core has said last.")
 @click.argument("pid", required=False, type=int)
 def logs(pid: int | None) -> None:
     """Show the end of what a kernel's Core and its workers have said; PID is the Core's, where there are several."""
@@ -71,9 +77,10 @@ def logs(pid: int | None) -> None:
 
 
 def _refusing(action: str) -> click.Command:
-    @click.command(action, hidden=True)
-    def refuse() -> None:
-        raise Refused(_ITS_KERNELS.format(verb="core", action=action))
+    @click.command(action, hidden=True, context_settings=_AS_IN_A_NOTEBOOK)
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+    def refuse(rest: tuple[str, ...]) -> None:
+        raise Refused(_ITS_CORE.format(action=action, rest=_as_typed(rest)))
 
     return refuse
 
@@ -82,6 +89,10 @@ def add_to(core: click.Group) -> None:
     """Give the group its commands about kernels' Cores."""
     for command in (status, logs, *map(_refusing, ("start", "stop", "restart"))):
         core.add_command(command)
+
+
+def _as_typed(rest: Sequence[str]) -> str:
+    return "".join(f" {word}" for word in rest)
 
 
 def _cores() -> Iterator[_Found]:

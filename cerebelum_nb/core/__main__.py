@@ -64,6 +64,7 @@ def _serve(said: dict[str, Any], directory: Path, nursery: Nursery) -> None:
         log=directory / LOG,
         nursery=nursery,
         handed=Ledger(_shared(directory / HANDED)),
+        limit_nbytes=said["limit_nbytes"],
         silent_s=said["worker_silent_s"],
     )
     # It ends from inside: to take a gRPC server and a loop down in order would only take time.

@@ -18,17 +18,18 @@ import grpc.aio
 import msgspec
 
 from cerebelum_nb.capture import environment
-from cerebelum_nb.core.agents import SILENT_S
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.core.watching import Watching
 from cerebelum_nb.errors import WireError
+from cerebelum_nb.model.typed import counted
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.credentials import read_pass, secure_channel
 from cerebelum_nb.wire.frames import AnyFrame, Cancel, Reply, frames_of, messages
 from cerebelum_nb.wire.probe import probe
 from cerebelum_nb.wire.relay import (
     BEAT_S,
+    SILENT_S,
     Bye,
     Control,
     Gone,
@@ -36,6 +37,7 @@ from cerebelum_nb.wire.relay import (
     Here,
     Lasting,
     Line,
+    Noticed,
     Open,
     Part,
     Reception,
@@ -45,7 +47,6 @@ from cerebelum_nb.wire.relay import (
 
 BACKOFF_S, BACKOFF_CAP_S = 0.2, 5.0
 FAREWELL_S: Final = 1.0
-FROZEN_S: Final = 60.0  # a worker that neither answers nor does anything for so long is ended
 
 Say = Callable[[str], object]
 
@@ -78,7 +79,7 @@ class Agent:
         self._known = False
         self._line = Lasting()
         self._workers: dict[int, Slot] = {}
-        self._started: set[int] = set()  # of them
+        self._watching: dict[int, Watching] = {}  # those of them that have started
 
     def stop(self) -> None:
         """End, and the workers too."""
@@ -90,11 +91,10 @@ class Agent:
         Raises:
             WireError: Core cannot be reached or refuses; once it has served, only what no waiting can mend.
         """
-        watching = Watching(self._ready, lambda worker: worker, self._notice, FROZEN_S)
         try:
             await self._connect_again_and_again()
         finally:
-            watching.stop()
+            self._watch_none()
             await asyncio.to_thread(self._nursery.end)
 
     async def _connect_again_and_again(self) -> None:
@@ -121,6 +121,7 @@ class Agent:
 
     async def _end_workers(self) -> None:
         old, self._nursery = self._nursery, Nursery()
+        self._watch_none()
         self._fresh()
         await asyncio.to_thread(old.end)
 
@@ -168,7 +169,7 @@ class Agent:
             return
         if not self._known:
             whose = f"pool {self._pool!r}" if self._pool else "every pool"
-            self._say(f"joined Core {core} with {self._slots} workers for {whose}")
+            self._say(f"joined Core {core} with {counted(self._slots, 'worker')} for {whose}")
         else:
             self._say(f"back at Core {core}")
         self._known = self._joined = True
@@ -216,7 +217,7 @@ class Agent:
 
     def _take(self, part: Part) -> None:
         if isinstance(part, Open):
-            self._open(part.worker)
+            self._open(part.worker, part.silent_s)
             return
         slot = None if isinstance(part, Bye) else self._workers.get(part.worker)
         if slot is None:
@@ -232,23 +233,28 @@ class Agent:
             case Signal():
                 slot.signal(signal.Signals(part.signal))
 
-    def _notice(self, _worker: int | None, text: str) -> None:
-        self._say(text.rstrip())
+    def _watch_none(self) -> None:
+        for watching in self._watching.values():
+            watching.stop()
+        self._watching.clear()
 
-    def _ready(self) -> list[Slot]:
-        return [self._workers[worker] for worker in self._started if worker in self._workers]
-
-    def _open(self, worker: int) -> None:
+    def _open(self, worker: int, silent_s: float) -> None:
         line = self._line
 
-        def said(_slot: Slot, frames: list[AnyFrame]) -> None:
-            self._started.add(worker)
+        def notice(_attempt: int | None, text: str) -> None:
+            self._say(text.rstrip())
+            line.send([Noticed(worker, text)])
+
+        def said(slot: Slot, frames: list[AnyFrame]) -> None:
+            if worker not in self._watching:
+                self._watching[worker] = Watching(lambda: (slot,), lambda number: number, notice, silent_s)
             line.send(Line(worker, message) for message in messages(frames))
 
         def died(slot: Slot, how: str) -> None:
             self._nursery.forget(slot.pid)
             self._workers.pop(worker, None)
-            self._started.discard(worker)
+            if worker in self._watching:
+                self._watching.pop(worker).stop()
             line.send([Gone(worker, how)])
 
         if len(self._workers) >= MOST_WORKERS:

@@ -1,21 +1,32 @@
 """Workers on other hosts, as Core sees them: an agent stands for a host, a `RemoteSlot` for each worker there."""
 
-import asyncio
 import itertools
 import logging
 import signal
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import grpc
-import grpc.aio
-
+from cerebelum_nb.attempt import printable
+from cerebelum_nb.core.guests import Guest
 from cerebelum_nb.core.slots import OnDeath, OnFrames, Slot
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire.frames import AnyFrame, Cancel, Reply, frames_of, messages
-from cerebelum_nb.wire.relay import BEAT_S, Bye, Control, Gone, Here, Lasting, Line, Open, Part, Retire, Signal
+from cerebelum_nb.wire.relay import (
+    SILENT_S,
+    Bye,
+    Control,
+    Gone,
+    Here,
+    Lasting,
+    Line,
+    Noticed,
+    Open,
+    Part,
+    Retire,
+    Signal,
+)
 
-SILENT_S: Final = 4 * BEAT_S  # a connection on which nothing is heard for so long is given up
+NOTICE_LIMIT: Final = 1_000  # characters
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +41,7 @@ class RemoteSlot(Slot):
         self.pid = 0  # until the agent says it
         self.codes = {}
         self.on_here: Callable[[RemoteSlot], object] = lambda _slot: None
+        self.on_notice: Callable[[str], object] = lambda _text: None
         self._worker, self._agent = worker, agent
         self._on_frames, self._on_death = on_frames, on_death
 
@@ -61,7 +73,7 @@ class RemoteSlot(Slot):
         self._agent.send(Control(self._worker, message) for message in messages([frame]))
 
     def ping(self) -> None:
-        """Its host is heard of; of the worker itself nothing is asked."""
+        """Its agent asks it."""
 
     def retire(self) -> None:
         """Let the worker end: it has done its work and gets no more."""
@@ -90,7 +102,7 @@ class RemoteSlot(Slot):
         self._on_death(self, self.why or how)
 
 
-class Agent:
+class Agent(Guest):
     """One host's agent, whether it is connected now or not. A place to open workers in.
 
     Args:
@@ -104,70 +116,23 @@ class Agent:
     def __init__(
         self, name: str, slots: int, grace_s: float, lost: Callable[["Agent"], object], pool: str = ""
     ) -> None:
-        self.name, self.slots, self.pool = name, slots, pool
-        self._grace_s = grace_s
-        self.usable = True  # connected
-        self.line = Lasting()
+        super().__init__(name, grace_s, Lasting())
+        self.slots, self.pool = slots, pool
         self._lost: Callable[[Agent], object] | None = lost
         self._numbers = itertools.count(1)
         self._workers: dict[int, RemoteSlot] = {}
-        self._connection: asyncio.Task[None] | None = None
-        self._grace: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
 
-    def open(self, number: int, on_frames: OnFrames, on_death: OnDeath) -> RemoteSlot:
+    def open(self, number: int, on_frames: OnFrames, on_death: OnDeath, silent_s: float) -> RemoteSlot:
         """Have a worker started."""
         worker = next(self._numbers)
         slot = self._workers[worker] = RemoteSlot(number, worker, self, on_frames, on_death)
-        self.send([Open(worker)])
+        self.send([Open(worker, silent_s)])
         return slot
 
     def send(self, parts: Iterable[Part]) -> None:
         """Send parts, now or when it is back."""
         if self._lost is not None:
             self.line.send(parts)
-
-    async def serve(self, context: "grpc.aio.ServicerContext[bytes, bytes]", theirs: int) -> None:
-        """Live through one connection. A newer one takes over.
-
-        Raises:
-            WireError: What the agent says is not ours; it is of no use any more.
-        """
-        if self._connection is not None:
-            self._connection.cancel()
-        if self._grace is not None:
-            self._grace.cancel()
-        self.line.resume(theirs)
-        me = self._connection = asyncio.current_task()
-        self.usable = True
-        pump = asyncio.create_task(self.line.pump(context.write))
-        beat = asyncio.create_task(self._beat())
-        try:
-            while True:
-                async with asyncio.timeout(SILENT_S):
-                    message = await context.read()
-                if message is grpc.aio.EOF:
-                    return
-                for part in self.line.receive(message):
-                    self._take(part)
-        except TimeoutError:
-            logger.warning("agent.silent", extra={"agent": self.name})
-        except WireError:
-            self.end("said something that is not ours")
-            raise
-        finally:
-            pump.cancel()
-            beat.cancel()
-            if self._connection is me:
-                self._connection, self.usable = None, False
-                how = f"was lost with its host {self.name!r}, which could not be reached for {self._grace_s:g} s"
-                self._grace = self._loop.call_later(self._grace_s, self.end, how)
-            await asyncio.gather(pump, beat, return_exceptions=True)
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            self.line.beat()
 
     def _take(self, part: Part) -> None:
         if isinstance(part, Bye):
@@ -181,11 +146,24 @@ class Agent:
                 slot.take(part.frames)
             case Here():
                 slot.is_here(part.pid)
+            case Noticed():
+                slot.on_notice(printable(part.text[:NOTICE_LIMIT]))
             case Gone():
                 del self._workers[part.worker]
+                self.line.drop(part.worker)
                 slot.is_gone(part.how)
             case _:
                 logger.warning("agent.unexpected", extra={"part": type(part).__name__})
+
+    def _talks_nonsense(self, _exc: WireError) -> None:
+        self.end("said something that is not ours")
+
+    def _stays_away(self, silent: bool) -> None:  # noqa: FBT001  as in `Guest`
+        its, back = f"its `cerebelum worker` on host {self.name!r}", f"for {self._grace_s:g} s"
+        if silent:
+            self.end(f"was lost with {its}, of which nothing was heard for {SILENT_S:g} s, nor {back} after that,")
+        else:
+            self.end(f"was lost with {its}, whose connection broke and did not come back {back},")
 
     def end(self, how: str) -> None:
         """It is of no use any more, and neither are its workers."""

@@ -8,6 +8,7 @@ from typing import Final
 from cerebelum_nb.core.pace import Pace, Spins
 from cerebelum_nb.core.queue import Queue
 from cerebelum_nb.core.slots import Slot
+from cerebelum_nb.core.unbegun import Unbegun
 from cerebelum_nb.wire.frames import Finished
 
 STALL_S: Final = 0.005  # an attempt that takes longer holds up nothing that waits behind it in its worker
@@ -40,6 +41,7 @@ class Ahead:
         self._stopped, self._hand_out = stopped, hand_out
         self._spins = Spins()
         self._loop = asyncio.get_running_loop()
+        self._unbegun = Unbegun(queue, slots, self.take_back, hand_out)
         self._looks = False  # somebody will look soon
         self._ran: dict[int, int | None] = {}  # at the last look: slot -> what it ran
 
@@ -56,6 +58,8 @@ class Ahead:
         """
         if to and held <= SPIN_MOST and self.pace.average_s < SPIN_BELOW_S and self._spins.worth_it():
             self._loop.call_soon(self._spin, to)
+        if held and not self._unbegun.looks:
+            self._unbegun.soon()
         if not self._looks and self._queue.crowded():
             self._looks = True
             self._loop.call_later(STALL_S, self._look)

@@ -31,6 +31,7 @@ class SlotState:
     draining: bool = False  # its worker gets nothing more, and another one takes its place
     done: int = 0  # attempts that ended in it
     slow: bool = False  # what it runs takes longer than was thought
+    silent: bool = False  # its worker was not heard of when it should have begun something
     alone: bool = False  # it gets one attempt at a time: none can be taken back from where its worker is
 
 

@@ -88,7 +88,7 @@ class Queue(Lines):
 
     def _has_room(self, state: SlotState) -> bool:
         """Whether a slot takes one more: nothing is put behind what takes long, or before a worker that starts."""
-        if state.vacant or state.aside or state.draining:
+        if state.vacant or state.aside or state.draining or state.silent:
             return False
         return len(state.holding) < (self.window if state.ready and not state.slow and not state.alone else 1)
 
@@ -210,6 +210,10 @@ class Queue(Lines):
                 self._wait_again(attempt)
         state.slow = bool(state.holding)
         return stopped
+
+    def silence(self, slot: int, *, silent: bool) -> None:
+        """Give a slot's worker nothing more until it is heard of."""
+        self._slots[slot].silent = silent
 
     def where(self, attempt: int) -> int | None:
         """The slot that holds an attempt."""
@@ -340,7 +344,7 @@ class Queue(Lines):
             else:
                 self._wait_again(attempt)
         state.stillborn = 0 if state.ready else state.stillborn + (not shot)
-        state.ready, state.vacant, state.draining, state.done = False, True, False, 0
+        state.ready, state.vacant, state.draining, state.silent, state.done = False, True, False, False, 0
         if state.aside:
             del self._slots[slot]
             return Death(lost, wanted, broken=False, closed=True)

@@ -22,21 +22,24 @@ import psutil
 
 from cerebelum_nb.capture import environment
 from cerebelum_nb.core.agents import Agent
+from cerebelum_nb.core.guests import Visitor
 from cerebelum_nb.core.held import Settings
 from cerebelum_nb.core.passes import Claim
 from cerebelum_nb.core.shared import Here, SharedService, Untracked, Workers
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.errors import WireError
+from cerebelum_nb.model.typed import counted
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.certificates import DAYS, Issued, issue
 from cerebelum_nb.wire.credentials import SCHEME, TLS_SERVER_OPTIONS, Pass, url_of
-from cerebelum_nb.wire.frames import Welcome, frames_of
+from cerebelum_nb.wire.frames import AnyFrame, Welcome, frames_of
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
 from cerebelum_nb.wire.relay import Greeting, Reception
 
 GRACE_S: Final = 30.0
 GREETING_S: Final = 10.0
 GREETING_NBYTES: Final = 1 << 20
+MOST_SILENT_S: Final = 3_600.0
 _DISTRIBUTED: Final = "distributed"
 EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  what it means, not what we do
 
@@ -54,7 +57,7 @@ class Served:
         pool: Whose steps its own workers run; empty for every pool's.
         slots: Its own workers; 0 for none.
         days: How long the certificates are good.
-        grace_s: Workers on other hosts have so long to come back when their connection is lost.
+        grace_s: Kernels, and workers on other hosts, have so long to come back when their connection is lost.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Served:
         self._environment = environment.here()
         self._workers = Workers()
         self._agents: dict[str, Agent] = {}
+        self._visitors: dict[str, Visitor] = {}
         self.url = ""
         self.stopped = asyncio.Event()
         if slots:
@@ -165,18 +169,52 @@ class Served:
         return Reception(environment=msgspec.to_builtins(self._environment), grace_s=self._grace_s)
 
     async def _kernel(self, _requests: Any, context: Context) -> None:
-        """Serve a kernel until it leaves; the others do not notice."""
+        """Serve a kernel for one connection; the others do not notice."""
         await self._role(context, "kernel")
-        name = dict(context.invocation_metadata() or ()).get(channel.POOL, "")
-        try:
-            async with asyncio.timeout(GREETING_S):
-                message = await context.read()
-            first, *more = [] if message is grpc.aio.EOF else frames_of(message)
-        except (TimeoutError, WireError, ValueError):
-            first, more = None, []
-        if not isinstance(first, Welcome):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a kernel's first word is its key")
+        greeting = await _first(context)
+        reception = self._reception(greeting)
+        if not reception.refused and not 16 <= len(greeting.agent) <= 64:
+            reception = Reception("a kernel has a name")
+        visitor = self._visitors.get(greeting.agent)
+        if reception.refused or (visitor is None and greeting.got >= 0):  # it was here, and was given up
+            await context.write(msgspec.msgpack.encode(msgspec.structs.replace(reception, got=-1)))
             return
+        if visitor is None:
+            visitor = self._visitors[greeting.agent] = self._new_visitor(greeting)
+        await context.write(msgspec.msgpack.encode(msgspec.structs.replace(reception, got=visitor.line.got)))
+        try:
+            await visitor.serve(context, max(0, greeting.got))
+        except WireError as exc:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
+
+    def _new_visitor(self, greeting: Greeting) -> Visitor:
+        service: SharedService | None = None
+
+        def hear(message: bytes) -> None:
+            nonlocal service
+            frames = frames_of(message)
+            if service is None:
+                service = self._service(frames.pop(0) if frames else None, greeting.pool)
+                service.speak(visitor.line.carry)
+                self._workers.enter(service)
+            service.take(frames)
+
+        def left() -> None:
+            self._visitors.pop(greeting.agent, None)
+            if service is not None:
+                service.end()
+
+        visitor = Visitor(self._grace_s, hear, left)
+        return visitor
+
+    def _service(self, first: AnyFrame | None, pool: str) -> SharedService:
+        """What serves a kernel.
+
+        Raises:
+            WireError: Its first word is not what it should be.
+        """
+        if not isinstance(first, Welcome):
+            raise WireError("a kernel's first word is its key")
         settings = Settings(
             token=self._tokens["kernel"],
             key=first.key,
@@ -184,24 +222,15 @@ class Served:
             log=Path(os.devnull),
             nursery=Untracked(),
             handed=Ledger(bytearray(NBYTES)),
+            limit_nbytes=first.limit_nbytes,
+            silent_s=first.silent_s if 0.1 <= first.silent_s <= MOST_SILENT_S else MOST_SILENT_S,
         )
-        service = SharedService(settings, self._workers, self.url, _as_people_say(str(name)) or _DISTRIBUTED)
-        await context.send_initial_metadata(())  # else a first write that is cut off leaves gRPC unable to abort
-        self._workers.enter(service)
-        try:
-            service.take(more)
-            await service.dispatch(None, context)
-        except WireError as exc:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
-        finally:
-            service.end()
+        return SharedService(settings, self._workers, self.url, _as_people_say(pool) or _DISTRIBUTED)
 
     async def _agent(self, _requests: Any, context: Context) -> None:
         """Serve an agent for one connection."""
         await self._role(context, "kernel", "worker")
-        async with asyncio.timeout(GREETING_S):
-            message = await context.read()
-        greeting = await _greeting(b"" if message is grpc.aio.EOF else message, context)
+        greeting = await _first(context)
         reception = self._agents_reception(greeting)
         if reception.refused:
             await context.write(msgspec.msgpack.encode(reception))
@@ -263,6 +292,16 @@ def _names() -> list[str]:
     return list(dict.fromkeys(found)) or ["localhost"]
 
 
+async def _first(context: Context) -> Greeting:
+    """The greeting that a stream begins with."""
+    try:
+        async with asyncio.timeout(GREETING_S):
+            message = await context.read()
+    except TimeoutError:
+        message = b""
+    return await _greeting(b"" if message is grpc.aio.EOF else message, context)
+
+
 async def _greeting(message: bytes, context: Context) -> Greeting:
     try:
         if len(message) > GREETING_NBYTES:
@@ -290,7 +329,7 @@ def _told(url: str, host: str, passes: tuple[Path, Path | None], pool: str, slot
     """What a person has to know to use it."""
     kernels, workers = (path and path.absolute() for path in passes)
     whose = f"pool {_as_people_say(pool)!r}" if pool else "every pool"
-    yield f"Core listens at {url} with {slots} workers of its own for {whose}"
+    yield f"Core listens at {url} with {counted(slots, 'worker')} of its own for {whose}"
     if host in EVERYWHERE:
         yield f"others may call this host {', '.join(_names())}: the certificate is good for each of them"
     yield f"kernels use the pass {kernels}" + (f", workers {workers}" if workers else "")

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from cerebelum_nb.core.ahead import Ahead
-from cerebelum_nb.core.held import NOTHING_TO_FOLLOW, STOPPED, Held, Settings, worker_lost
+from cerebelum_nb.core.held import NOTHING_TO_FOLLOW, STOPPED, Coming, Held, Settings, worker_lost
 from cerebelum_nb.core.queue import ASIDE_MOST, KILL_AFTER_S, TERMINATE_AFTER_S, Queue
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Process
@@ -34,7 +34,7 @@ from cerebelum_nb.wire.frames import (
     Left,
     Lost,
     Paused,
-    Ping,
+    Piece,
     Place,
     Printed,
     Progress,
@@ -43,6 +43,7 @@ from cerebelum_nb.wire.frames import (
     Resumed,
     Started,
     Submit,
+    Waits,
     Welcome,
     Withdraw,
     frames_of,
@@ -53,7 +54,7 @@ READY_DEADLINE_S = 30.0  # a worker that takes longer to start is replaced
 RESPAWN_S, RESPAWN_CAP_S = 0.1, 5.0  # the wait after a worker that ended before it was ready doubles
 LOG_TAIL = 2_000
 SLOW_S = 0.001  # what follows a slower step goes to a worker alone, so that others get their turn
-_SAID_BY_WORKERS = frozenset({Finished, Printed, Displayed, Progress, Paused, Resumed})
+_SAID_BY_WORKERS = frozenset({Finished, Printed, Displayed, Progress, Paused, Resumed, Piece, Waits})
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Service:
         self._queue = Queue(range(1, len(processes) + 1))
         self._codes: dict[str, Code] = {}
         self._held: dict[int, Held] = {}
+        self._coming = Coming(settings.limit_nbytes)
         self._values = Values()
         self._out = channel.Outbox()
         self._taken = False
@@ -113,8 +115,6 @@ class Service:
                 self._cancel(frame)
             case Reply():
                 self._reply(frame)
-            case Ping():
-                self._out.put(frame)
             case Withdraw():
                 self._withdraw(frame)
             case Code():
@@ -125,6 +125,8 @@ class Service:
                 self._place = frame
                 for slot in self._slots.values():
                     slot.send([frame])
+            case Piece():
+                self._coming.take(frame)
             case _:
                 self._staff.obey(frame)
 
@@ -137,7 +139,7 @@ class Service:
                 return
             self._values.put(frame.id, value)
             before = 0
-        self._held[frame.id] = Held(frame, self._codes[frame.digest], self._loop.time())
+        self._held[frame.id] = Held(frame, self._codes[frame.digest], self._loop.time(), self._coming.pop(frame.id))
         self._queue.add(frame.id, frame.run, before)
 
     def _reply(self, frame: Reply) -> None:
@@ -149,6 +151,7 @@ class Service:
 
     def _cancel(self, frame: Cancel) -> None:
         self._ahead.fetch(frame.id)
+        self._out.drop(frame.id)
         slot = self._queue.cancel(frame.id, self._loop.time())
         if slot is None:
             self._was_stopped(frame.id)
@@ -168,6 +171,7 @@ class Service:
         """An attempt is no longer in our hands."""
         self._held.pop(attempt, None)
         self._values.pop(attempt)
+        self._coming.pop(attempt)
 
     def _say_dropped(self) -> None:
         """What followed an attempt that gave no result is not run; the kernel sends it again if it is to be."""
@@ -190,7 +194,8 @@ class Service:
         if not slot.takes_back:
             self._queue.one_by_one(slot.number)
         name = f"worker {slot.number}"
-        slot.send([Welcome(self._settings.key, self._place, worker_key(self._settings.key, name))])
+        said, own = self._settings, worker_key(self._settings.key, name)
+        slot.send([Welcome(said.key, self._place, own, said.limit_nbytes, said.silent_s)])
         self._out.put(Joined(slot.number, slot.pid))
         self._loop.call_later(READY_DEADLINE_S, self._must_be_ready, slot)
 
@@ -251,6 +256,7 @@ class Service:
                 oldest = next(iter(has))
                 del has[oldest]
                 yield Forget(oldest)
+        yield from held.pieces
         yield held.submit
 
     def _from_worker(self, slot: Slot, frames: list[AnyFrame]) -> None:
@@ -273,19 +279,27 @@ class Service:
                     self._values.ended(Value(frame, submit, f"worker {slot.number}"), follower)
                 self._let_go(frame.id)
                 self._ahead.ended(frame)
-                self._out.put(frame)
+                (self._out.behind if self._out.slow else self._out.put)(frame)
                 self._say_dropped()
                 self._started(slot.number)
                 ended = True
                 continue
-            self._out.put(frame)
-            if isinstance(frame, Paused | Resumed):
-                self._step_aside(frame)
-                moved = True
+            moved |= self._said(frame)  # type: ignore[arg-type]  # of those that have an id
         if ended or moved:
             self._queue.window = self._ahead.pace.window
             self._staff.let_go()
             self._hand_out()
+
+    def _said(self, frame: Printed | Displayed | Progress | Piece | Paused | Resumed) -> bool:
+        """What a step says; whether somebody may have to move."""
+        if isinstance(frame, Piece):
+            self._out.slowly(frame.id, (frame,))
+            return False
+        self._out.put(frame)
+        if not isinstance(frame, Paused | Resumed):
+            return False
+        self._step_aside(frame)
+        return True
 
     def _is_ready(self, slot: Slot) -> None:
         self._queue.ready(slot.number)
@@ -312,6 +326,7 @@ class Service:
         if death.lost is not None:
             held = self._held.pop(death.lost)
             self._values.pop(death.lost)
+            self._out.drop(death.lost)
             error = worker_lost(slot, how, held.submit, closed=death.closed) if death.wanted else STOPPED
             self._out.put(Lost(death.lost, error))
         self._say_dropped()

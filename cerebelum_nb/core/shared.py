@@ -9,7 +9,8 @@ import logging
 import shlex
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final, Protocol
 
 from cerebelum_nb.core.agents import RemoteSlot
@@ -41,8 +42,11 @@ class Host(Protocol):
     pool: str
     usable: bool
 
-    def open(self, number: int, on_frames: OnFrames, on_death: OnDeath) -> Slot:
+    def open(self, number: int, on_frames: OnFrames, on_death: OnDeath, silent_s: float) -> Slot:
         """Start a worker.
+
+        Args:
+            silent_s: It is ended where it neither answers nor does anything for so long.
 
         Raises:
             OSError: The system refuses another process.
@@ -59,8 +63,8 @@ class Here:
         self.name, self.slots, self.pool = name, slots, pool
         self._nursery = nursery
 
-    def open(self, number: int, on_frames: OnFrames, on_death: OnDeath) -> Slot:
-        """Start a worker; see `Host`."""
+    def open(self, number: int, on_frames: OnFrames, on_death: OnDeath, silent_s: float) -> Slot:  # noqa: ARG002
+        """Start a worker; see `Host`. Who uses it watches it."""
 
         def died(slot: Slot, how: str) -> None:
             self._nursery.forget(slot.pid)
@@ -201,7 +205,7 @@ class Workers:
                 service.has_died(slot, how)
             self.changed()
 
-        slot = host.open(number, service.has_said, died)
+        slot = host.open(number, service.has_said, died, service.silent_s)
         self._alive[slot] = (host, service)
         return slot
 
@@ -249,6 +253,8 @@ class SharedService(Service):
         self._ahead.pace = OneByOne()
         self.pool = pool
         self._workers, self._where = workers, where
+        self.silent_s = settings.silent_s
+        self._pump: asyncio.Task[None] | None = None
         self.has_said: Callable[[Slot, list[AnyFrame]], None] = self._from_worker
         self.has_died: Callable[[Slot, str], None] = self._worker_died
 
@@ -264,8 +270,12 @@ class SharedService(Service):
         state = self._queue.slots.get(number)
         return state is not None and state.aside and not state.leaving
 
+    def speak(self, write: Callable[[bytes], Awaitable[object]]) -> None:
+        """Say from now on to the kernel what there is to say."""
+        self._pump = self._loop.create_task(self._out.pump(write))
+
     def take(self, frames: list[AnyFrame]) -> None:
-        """What the kernel said along with its first word."""
+        """What the kernel says."""
         for frame in frames:
             self._from_kernel(frame)
         self._hand_out()
@@ -300,6 +310,8 @@ class SharedService(Service):
         """The kernel is gone."""
         self.alive = False
         self._watching.stop()
+        if self._pump is not None:
+            self._pump.cancel()
         self._workers.leave(self)
 
     # what differs where workers are shared ---------------------------------------------------------------------------
@@ -332,9 +344,16 @@ class SharedService(Service):
             return
         if isinstance(slot, RemoteSlot):
             slot.on_here = lambda here: self._out.put(Joined(here.number, here.pid))
+            slot.on_notice = partial(self._noticed, slot)
         self._queue.joined(number)
         self._enter(slot)
         self._hand_out()
+
+
+    def _noticed(self, slot: Slot, text: str) -> None:
+        attempt = self._queue.begins(slot.number) if self._slots.get(slot.number) is slot else None
+        if attempt is not None:
+            self._out.put(Printed(attempt, "notice", text))
 
 
 class OneByOne(Pace):

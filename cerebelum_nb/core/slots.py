@@ -7,13 +7,14 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 from cerebelum_nb.core.spawn import Process, kill_group
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire.channel import GATHER_S
 from cerebelum_nb.wire.frames import AnyFrame, Cancel, Ping, Reply
-from cerebelum_nb.wire.line import READ_NBYTES, Splitter, packed
+from cerebelum_nb.wire.line import READ_NBYTES, Splitter, each_packed
 
 MANY = 3  # frames at once from one worker: more come soon
 RETIRE_S = 2.0  # a worker that is to end has this long
@@ -27,19 +28,23 @@ class Sender:
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._sock, self._loop = sock, loop
-        self._unsent = bytearray()
+        self._unsent: memoryview | None = None
+        self._waiting: deque[Iterator[bytes]] = deque()  # made when the socket takes it
         sock.setblocking(False)
 
     def send(self, frames: Iterable[AnyFrame]) -> None:
         """Send frames in order."""
-        data = packed(list(frames))
-        if not self._unsent:
+        waiting = each_packed(frames)
+        if self._unsent is not None:
+            self._waiting.append(waiting)
+            return
+        for data in waiting:
             sent = self._try(data)
-            if sent == len(data):
+            if sent < len(data):
+                self._unsent = memoryview(data)[sent:]
+                self._waiting.append(waiting)
+                self._loop.add_writer(self._sock, self._writable)
                 return
-            data = data[sent:]
-            self._loop.add_writer(self._sock, self._writable)
-        self._unsent += data
 
     def finish(self) -> None:
         """Nothing follows: the other end reads the end."""
@@ -60,11 +65,17 @@ class Sender:
             return len(data)  # it is gone: `Slot._wait` will say so
 
     def _writable(self) -> None:
-        with memoryview(self._unsent) as view:
-            sent = self._try(view)
-        del self._unsent[:sent]
-        if not self._unsent:
-            self._loop.remove_writer(self._sock)
+        assert self._unsent is not None  # else nobody asks
+        self._unsent = self._unsent[self._try(self._unsent) :]
+        while not self._unsent:
+            if not self._waiting:
+                self._unsent = None
+                self._loop.remove_writer(self._sock)
+                return
+            if (data := next(self._waiting[0], None)) is not None:
+                self._unsent = memoryview(data)
+            else:
+                self._waiting.popleft()
 
 
 class Slot:
@@ -78,6 +89,8 @@ class Slot:
     takes_back = True  # what its worker has not begun can be had back
     answered = True  # since it was asked last whether it lives
     why = ""  # we have ended it
+    heard = 0  # so often it has answered
+    patience = 1  # with it, see `Unbegun`
     _sent = 0  # attempts
 
     def __init__(self, number: int, process: Process, on_frames: OnFrames, on_death: OnDeath) -> None:
@@ -123,9 +136,18 @@ class Slot:
         self.answered = False
         self._control.send([Ping()])
 
+    def ask(self) -> None:
+        """The same beside it; see `heard`."""
+        self._control.send([Ping()])
+
+    def unbegun(self) -> int:
+        """How many attempts it was sent and has not come to yet."""
+        return self._process.gate.waiting(self._sent)
+
     def _answers(self) -> None:
         try:
             self.answered = bool(self._process.control.recv(READ_NBYTES))
+            self.heard += 1
         except BlockingIOError:
             return
         except OSError:

@@ -10,7 +10,7 @@ from cerebelum_nb.core.queue import Queue
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.wire.channel import Outbox
-from cerebelum_nb.wire.frames import AnyFrame, Drain, Left, Look, Resize, Seat, Seats
+from cerebelum_nb.wire.frames import AnyFrame, Drain, Left, Look, Ping, Resize, Seat, Seats
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class Staff:
                 self._resize(frame)
             case Drain():
                 self._drain(frame)
+            case Ping():
+                self._out.put(frame)
             case Look():
                 self._out.put(Seats(seats(self._queue), self._queue.waiting))
             case _:
@@ -89,7 +91,7 @@ def _now(slot: SlotState) -> tuple[str, int]:
     if slot.vacant or not slot.ready:
         return "starting", 0
     if not slot.holding:
-        return "idle", 0
+        return "silent" if slot.silent else "idle", 0
     return "paused" if slot.aside and not slot.leaving else "busy", slot.holding[0]
 
 

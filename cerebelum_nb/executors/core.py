@@ -5,7 +5,7 @@ import contextlib
 import importlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,14 @@ from cerebelum_nb.model.pools import Pool
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
 from cerebelum_nb.rules.elsewhere import add_one
 from cerebelum_nb.wire.frames import Drain, Look, Resize, Seats
+from cerebelum_nb.wire.pieces import LIMIT_NBYTES
 
 TWICE_S = 60.0  # a second Core that ends within this time is followed by a third only when somebody asks
 
 if TYPE_CHECKING:  # it loads gRPC, which must not happen before Core has been started
     from cerebelum_nb.executors.core_link import Following, Link
     from cerebelum_nb.executors.distrust import Distrust
+    from cerebelum_nb.executors.large import LargeValues
 
 
 class CoreExecutor:
@@ -38,6 +40,8 @@ class CoreExecutor:
         pool: What else is said of its workers, where they have a name of their own.
         served: URL and pass of a Core that somebody serves; None for one of our own.
         large_nbytes: A larger value is in memory that our own workers share, if they are trusted.
+        limit_nbytes: Of a value that goes there or comes from there otherwise.
+        relieve: Called where there is no room for a large value: somebody may hold what can be had elsewhere.
     """
 
     crosses_boundary = True
@@ -54,6 +58,8 @@ class CoreExecutor:
         pool: Pool | None = None,
         served: tuple[str, Path] | None = None,
         large_nbytes: int = LARGE_NBYTES,
+        limit_nbytes: int = LIMIT_NBYTES,
+        relieve: Callable[[], object] = bool,
     ) -> None:
         if slots < (pool is None):  # a pool may get its workers later
             raise ExecutorError(f"the core executor needs at least one worker, not slots={slots!r}")
@@ -65,7 +71,7 @@ class CoreExecutor:
         self._told: set[str] = set()  # runs that know that nobody is here
         self._run_dir = run_dir
         self._silent_s, self._worker_silent_s = silent_s, worker_silent_s
-        self._large_nbytes = large_nbytes
+        self._large_nbytes, self._limit_nbytes, self._relieve = large_nbytes, limit_nbytes, relieve
         self._deaths: deque[float] = deque(maxlen=2)  # when Core ended against our wish
         self._given_up: set[str] = set()  # runs that have seen two of them in short order
         self._taken_back: set[tuple[str, int, int]] = set()
@@ -175,6 +181,11 @@ class CoreExecutor:
         return self._link if self._link is not None and self._link.alive else None
 
     @property
+    def shared(self) -> "LargeValues | None":
+        """The values in memory that a Core which runs shares with its workers."""
+        return self.link.large if self.link is not None else None
+
+    @property
     def words(self) -> str:
         """The end of what Core and its workers have said; of the last Core, where none runs."""
         return self._link.process.log_tail() if self._link is not None else self._last_words
@@ -201,7 +212,7 @@ class CoreExecutor:
             self.slots = self.slots if again else max(0, self.slots - 1)
             link.tell(Drain(slot, again))
 
-    async def seats(self, wait_s: float = 2.0) -> Seats | None:
+    async def seats(self, wait_s: float = 1.5) -> Seats | None:
         """Who does what, as Core says it; None where no Core runs or it does not answer."""
         if (link := self.link) is None:
             return None
@@ -210,6 +221,11 @@ class CoreExecutor:
         link.tell(Look())
         await asyncio.wait([answer], timeout=wait_s)
         return answer.result() if answer.done() else None
+
+    async def give_up(self) -> None:
+        """End a Core that does not answer. What no worker had begun there goes to the next one."""
+        if (link := self.link) is not None:
+            await link.give_up()
 
     async def close(self) -> None:
         """Stop the steps, the workers and Core. May be called twice."""
@@ -234,7 +250,10 @@ class CoreExecutor:
             if self.served is not None:
                 return await self._join(*self.served)
             process = CoreProcess(  # before gRPC is loaded here: both take a while
-                slots, self._run_dir, env, large_nbytes=self._large(), worker_silent_s=self._worker_silent_s
+                *(slots, self._run_dir, env),
+                large_nbytes=self._large(),
+                limit_nbytes=self._limit_nbytes,
+                worker_silent_s=self._worker_silent_s,
             )
             try:
                 module, _ = await asyncio.gather(
@@ -247,6 +266,8 @@ class CoreExecutor:
             with _without_fork_handlers():
                 self._sent = self.sent
                 self._link = link = module.Link(process, self._silent_s, self._died, self._distrust())
+            if link.large is not None:
+                link.large.others = self._relieve
             if (slots, env) != (self.slots, self.env):  # somebody has changed them meanwhile
                 await self.resize(self.slots, self.env)
             return link  # type: ignore[no-any-return]  # a module imported by name
@@ -269,7 +290,8 @@ class CoreExecutor:
         """Be one of the kernels of a Core that is served."""
         from cerebelum_nb.executors.core_served import ServedCore  # noqa: PLC0415  who has one of its own needs it not
 
-        process = ServedCore(url, path, self.pool.name if self.pool is not None else self.name)
+        pool = self.pool.name if self.pool is not None else self.name
+        process = ServedCore(url, path, pool, self._limit_nbytes, self._worker_silent_s)
         module = await in_thread(_load_link)
         with _without_fork_handlers():
             await in_thread(process.wait_ready)

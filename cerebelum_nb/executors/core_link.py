@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 import grpc
 import grpc.aio
@@ -19,7 +19,8 @@ from cerebelum_nb.codec import Encoded, encode
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread
 from cerebelum_nb.executors.large import LargeValues, Waiting
-from cerebelum_nb.executors.reading import Reading, Running
+from cerebelum_nb.executors.reading import Reading, Running, core_lost, nobody_took_it
+from cerebelum_nb.executors.room import Room, tell
 from cerebelum_nb.executors.sending import Sending, encoded_call
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
@@ -34,6 +35,7 @@ from cerebelum_nb.wire.frames import (
     Left,
     Lost,
     Paused,
+    Piece,
     Ping,
     Printed,
     Progress,
@@ -41,15 +43,17 @@ from cerebelum_nb.wire.frames import (
     Resumed,
     Seats,
     Started,
+    Waits,
     Withdraw,
     check_size,
     frames_of,
 )
+from cerebelum_nb.wire.pieces import is_long
 
 REASON_LIMIT = 4_000  # characters of why somebody said no
 LOOKS = 5  # so often in a row nothing may be heard of Core before it counts as silent
 
-_OfAttempt = Finished | Started | Printed | Displayed | Progress | Paused | Resumed | Lost
+_OfAttempt = Finished | Started | Printed | Displayed | Progress | Paused | Resumed | Lost | Piece | Waits
 _OF_ATTEMPT = frozenset(get_args(_OfAttempt))
 _ENDS = frozenset({Finished, Lost})
 
@@ -93,21 +97,24 @@ class Link:
         self._distrust = distrust
         self.alive = True
         self._silent_s, self._died = silent_s, died
+        self._silence = f"did not answer for {silent_s:g} s"
         self._closing = self._heard = self._silent = False
         self.workers: dict[int, int] = {}  # slot -> pid
         self.asked: list[asyncio.Future[Seats]] = []  # by those who want to know who does what
         self._running: dict[int, Running] = {}
         shares = bool(process.segments) and distrust is None
-        self._large = LargeValues(process.segments, process.large_nbytes, self._is_busy) if shares else None
+        self.large = LargeValues(process.segments, process.large_nbytes, self._is_busy) if shares else None
+        self._room = Room(self.large, self._stop)
         self._leaving: dict[int, Running] = {}  # cancelled, and maybe not stopped yet
         self._last_id = 0
-        self._reading = Reading(process.key, self._large, distrust)
+        self._reading = Reading(process.key, self.large, distrust, process.limit_nbytes)
         self._outbox = channel.Outbox()
         self._sending = Sending(process.key, self._outbox)
         self._outbox.put(*process.opening)
         self._channel = process.channel()
         open_stream = self._channel.stream_stream(f"/{channel.SERVICE}/{channel.METHOD}")
         self._stream = open_stream(metadata=process.metadata)
+        self._again: Callable[[], bool] = getattr(self._stream, "again", bool)  # one to a served Core outlives silence
         self._task = asyncio.create_task(self._live(), name="cerebelum core link")
 
     async def run(self, attempt: Attempt, signals: Signals) -> Outcome:
@@ -118,31 +125,35 @@ class Link:
             WireError: An argument cannot be sent or is too large.
         """
         if not self.alive:
-            return _core_lost(self.process, "ended", attempt, delivered=False)
+            return core_lost(self.process, "ended", attempt, delivered=False)
         began = perf_counter()
         shipped = self._sending.ship(attempt)
         if attempt.sends is not None:
             attempt.sends(attempt.task, attempt.number, shipped)
-        body, kept = encoded_call(attempt, self._large), None
+        body, kept = encoded_call(attempt, self.large, self.process.limit_nbytes), None
         if isinstance(body, Waiting):  # what is large is copied where nobody waits for it
-            kept = await in_thread(body.ready)
+            kept = await self._room.ready(body, signals)
             body = kept.encoded
             if not self.alive:
-                return _core_lost(self.process, "ended", attempt, delivered=False)
+                return core_lost(self.process, "ended", attempt, delivered=False)
         if shipped.nbytes > LOUD_NBYTES:
             text = what_weighs(attempt.function, attempt.step, shipped.nbytes)
-            _tell(signals.output, "notice", f"{text}\n")
+            tell(signals.output, "notice", f"{text}\n")
         running = Running(attempt, signals, asyncio.get_running_loop().create_future(), began, kept=kept)
         number = self._send(running, shipped, body)
         try:
             return await running.outcome
         except asyncio.CancelledError:
-            self._outbox.put(Cancel(number))
-            if self.alive:
-                self._leaving[number] = replace(running, outcome=asyncio.get_running_loop().create_future())
+            self._stop(number, running)
             raise
         finally:
             self._running.pop(number, None)
+
+    def _stop(self, number: int, running: Running) -> None:
+        self._outbox.drop(number)
+        self._outbox.put(Cancel(number))
+        if self.alive:
+            self._leaving[number] = replace(running, outcome=asyncio.get_running_loop().create_future())
 
     def _is_busy(self) -> bool:
         return bool(self._running or self._leaving)
@@ -174,8 +185,8 @@ class Link:
             return None
         began = perf_counter()
         shipped = self._sending.ship(attempt)
-        body = encoded_call(attempt, self._large)
-        if isinstance(body, Waiting) or shipped.nbytes > LOUD_NBYTES:
+        body = encoded_call(attempt, self.large, self.process.limit_nbytes)
+        if isinstance(body, Waiting) or is_long(body) or shipped.nbytes > LOUD_NBYTES:
             return None
         if attempt.sends is not None:
             attempt.sends(attempt.task, attempt.number, shipped)
@@ -212,7 +223,12 @@ class Link:
         for sent, running in self._running.items():
             attempt = running.attempt
             if (attempt.run, attempt.task, attempt.number) == (run, task, number):
-                self._outbox.put(Withdraw(sent))
+                if not self._outbox.drop(sent):
+                    self._outbox.put(Withdraw(sent))
+                    continue
+                self._outbox.put(Cancel(sent))  # nobody has got all of it
+                if not running.outcome.done():
+                    running.outcome.set_result(nobody_took_it())
 
     def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
         """Tell a waiting attempt what somebody said; see `protocols.Executor.answer`.
@@ -239,6 +255,12 @@ class Link:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+
+    async def give_up(self) -> None:
+        """End Core, which does not answer, because somebody wants it: it counts for no death of its own."""
+        self._silent, self._died, self._silence = True, bool, "did not answer"
+        self._stream.cancel()
+        await asyncio.wait([self._task])
 
     # living --------------------------------------------------------------------------------------------------------
 
@@ -273,11 +295,11 @@ class Link:
         nothing can be said of Core.
         """
         missed, pause_s = 0, self._silent_s / LOOKS
-        while missed < LOOKS:
+        while missed < LOOKS or self._again():
             self._heard, before = False, monotonic()
             self._outbox.put(Ping())
             await asyncio.sleep(pause_s)
-            missed = 0 if self._heard or monotonic() - before > 2 * pause_s else missed + 1
+            missed = 0 if self._heard else missed + (monotonic() - before <= 2 * pause_s)
         self._silent = True
         self._stream.cancel()
 
@@ -286,9 +308,9 @@ class Link:
         if self._silent:
             ours = self.process.pid  # 0: somebody serves it, and it may only be cut off
             done = "and was ended," if ours else "so its connection was given up,"
-            how = f"did not answer for {self._silent_s:g} s, {done}"
-        if self._large is not None:
-            self._large.outlive()
+            how = f"{self._silence}, {done}"
+        if self.large is not None:
+            self.large.outlive()
         self.process.stop(tuple(self.workers.values()), at_once=self._silent)
         return how
 
@@ -297,7 +319,7 @@ class Link:
         for number, running in [*self._running.items(), *leaving.items()]:
             if not running.outcome.done():
                 delivered = self.process.had(number) or running.attempt.once
-                lost = outcome or _core_lost(self.process, how, running.attempt, delivered=delivered)
+                lost = outcome or core_lost(self.process, how, running.attempt, delivered=delivered)
                 running.outcome.set_result(lost)
 
     # receiving -----------------------------------------------------------------------------------------------------
@@ -327,8 +349,8 @@ class Link:
 
     def _worker_ended(self, slot: int) -> None:
         pid = self.workers.pop(slot, None)
-        if pid is not None and self._large is not None:
-            self._large.left_by(pid)
+        if pid is not None and self.large is not None:
+            self.large.left_by(pid)
 
     def _tell_of(self, frame: AnyFrame, running: Running) -> None:
         match frame:
@@ -337,47 +359,36 @@ class Link:
                 self._passed(frame.id, running)
             case Started():
                 running.worker, running.got, running.held_s = frame.worker, frame.got, frame.held_s
-                _tell(running.signals.started, frame.worker)
+                tell(running.signals.started, frame.worker)
             case Printed():
-                _tell(running.signals.output, frame.stream, frame.text)
+                tell(running.signals.output, frame.stream, frame.text)
             case Displayed():
-                _tell(running.signals.displayed, frame.bundle)
+                tell(running.signals.displayed, frame.bundle)
             case Progress():
-                _tell(running.signals.progress, frame.done, frame.text)
-            case Paused():
-                self._paused(frame, running)
+                tell(running.signals.progress, frame.done, frame.text)
+            case Paused() | Waits():
+                self._waits(frame, running)
             case Resumed():
                 running.pause = 0
-                _tell(running.signals.resumed)
+                tell(running.signals.resumed)
             case Lost():
                 running.outcome.set_result(Outcome("lost", error=frame.error, delivered=frame.begun))
                 self._passed(frame.id, running)
+            case Piece():
+                self._reading.piece(frame, running)
 
     def _passed(self, number: int, running: Running) -> None:
         if running.ahead:  # nobody may be waiting for it yet
             self._running.pop(number, None)
 
-    def _paused(self, frame: Paused, running: Running) -> None:
+    def _waits(self, frame: Paused | Waits, running: Running) -> None:
+        if isinstance(frame, Waits):
+            self._room.heard(frame, running)
+            return
         (asked, unread), running.pause = self._reading.asked(frame, running), frame.pause
         if unread:
-            _tell(running.signals.output, "notice", unread)
-        _tell(running.signals.paused, frame.kind, frame.seconds, frame.text, asked)
-
-
-def _tell(signal: Callable[..., None], *args: Any) -> None:
-    try:
-        signal(*args)
-    except Exception:  # the listener's bug must not cost every other attempt its connection
-        logger.exception("signal.failed")
-
-
-def _core_lost(core: "CoreProcess | ServedCore", how: str, attempt: Attempt, *, delivered: bool) -> Outcome:
-    text = f"{core} {how} while it had step {attempt.step!r} (attempt {attempt.number}). "
-    if delivered:
-        text += core.next_one
-    else:
-        text += "No worker had got it."
-    return Outcome("lost", error=ErrorInfo("CoreLost", text), delivered=delivered)
+            tell(running.signals.output, "notice", unread)
+        tell(running.signals.paused, frame.kind, frame.seconds, frame.text, asked)
 
 
 async def _to_its_end(function: Callable[[], str]) -> str:

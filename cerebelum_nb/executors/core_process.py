@@ -29,6 +29,7 @@ from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import AnyFrame
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
+from cerebelum_nb.wire.pieces import LIMIT_NBYTES
 
 READY_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 2.0
@@ -46,13 +47,14 @@ class CoreProcess:
     Core ends when it closes, so it cannot outlive us.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  most by keyword
         self,
         slots: int,
         run_dir: Path | None = None,
         env: Mapping[str, str] | None = None,
         *,
         large_nbytes: int | None = LARGE_NBYTES,
+        limit_nbytes: int = LIMIT_NBYTES,
         worker_silent_s: float = 60.0,
     ) -> None:
         """Start Core.
@@ -60,6 +62,7 @@ class CoreProcess:
         Args:
             env: What its workers have in their environment beside ours.
             large_nbytes: A larger value is in memory that its workers share with us; None for none.
+            limit_nbytes: Of a value that does not go by shared memory.
             worker_silent_s: A worker that neither answers nor does anything for so long is ended.
 
         Raises:
@@ -71,7 +74,7 @@ class CoreProcess:
         self.socket = self.directory / _SOCKET
         self._log = self.directory / _LOG
         self._memory = SharedMemory(self.directory) if large_nbytes is not None else None
-        self.large_nbytes = large_nbytes or LARGE_NBYTES
+        self.large_nbytes, self.limit_nbytes = large_nbytes or LARGE_NBYTES, limit_nbytes
         self.segments = self._memory.folders if self._memory is not None else ()
         self.last_words = ""  # the end of its log, once it has ended
         self._ledger = Ledger(bytes(NBYTES))  # what it had noted once it has ended
@@ -96,6 +99,7 @@ class CoreProcess:
                 "worker_silent_s": worker_silent_s,
                 "segments": [str(folder) for folder in self.segments],
                 "large_nbytes": self.large_nbytes,
+                "limit_nbytes": limit_nbytes,
                 "path": path,
                 "cwd": cwd,
             }
@@ -312,8 +316,8 @@ def _environment() -> dict[str, str]:
     parent = str(Path(__file__).resolve().parents[2])
     if parent not in (*site.getsitepackages(), site.getusersitepackages()):
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), parent)))
-    if env.get("MPLBACKEND", "").startswith("module://"):  # the notebook's own, of no use without one
-        env["MPLBACKEND"] = "agg"
+    if env.get("MPLBACKEND", "").startswith("module://"):  # the notebook's own: workers have one that shows figures
+        del env["MPLBACKEND"]
     return env
 
 

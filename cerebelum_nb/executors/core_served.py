@@ -13,6 +13,7 @@ from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.credentials import host_and_port, read_pass, secure_channel, url_of
 from cerebelum_nb.wire.frames import AnyFrame, Place, Welcome
+from cerebelum_nb.wire.pieces import LIMIT_NBYTES
 from cerebelum_nb.wire.probe import probe
 from cerebelum_nb.wire.relay import Greeting, Reception
 
@@ -26,15 +27,20 @@ class ServedCore:
         url: ``tls://host:port``.
         path: Of its pass.
         pool: Whose workers are to take the steps.
+        limit_nbytes: Of a value that goes there or comes from there.
+        worker_silent_s: A worker that neither answers nor does anything for so long is ended.
     """
 
     pid = 0
     next_one = "The next attempt connects again."
+    _grace_s = 0.0  # as Core says
     last_words = ""
     segments: tuple[Path, ...] = ()  # its workers may be anywhere
     large_nbytes = 0
 
-    def __init__(self, url: str, path: Path, pool: str) -> None:
+    def __init__(
+        self, url: str, path: Path, pool: str, limit_nbytes: int = LIMIT_NBYTES, worker_silent_s: float = 60.0
+    ) -> None:
         """Read the pass.
 
         Raises:
@@ -48,6 +54,7 @@ class ServedCore:
         self.key = new_key()
         self.token = self._pass.token
         self._path, self._pool = path, pool
+        self.limit_nbytes, self._worker_silent_s = limit_nbytes, worker_silent_s
 
     def __str__(self) -> str:
         """As sentences begin with it."""
@@ -58,17 +65,21 @@ class ServedCore:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What is said before anything else."""
-        return (channel.TOKEN, self.token), (channel.POOL, self._pool)
+        return ((channel.TOKEN, self.token),)
 
     @property
     def opening(self) -> tuple[AnyFrame, ...]:
         """The first frames: the key that this kernel's envelopes are sealed with."""
         path, cwd = place()
-        return (Welcome(self.key, Place(tuple(map(os.fsencode, path)), os.fsencode(cwd))),)
+        where = Place(tuple(map(os.fsencode, path)), os.fsencode(cwd))
+        return (Welcome(self.key, where, b"", self.limit_nbytes, self._worker_silent_s),)
 
     def channel(self) -> Any:
-        """A new channel to it."""
-        return secure_channel(self.url, self._pass)
+        """What stands for a channel to it, and outlives several."""
+        from cerebelum_nb.executors.lasting import LastingChannel  # noqa: PLC0415  as below
+
+        greeting = Greeting(self._environment.packages["cerebelum-nb"], self._pool)
+        return LastingChannel(lambda: secure_channel(self.url, self._pass), greeting, self._grace_s)
 
     def wait_ready(self) -> None:
         """See that it is there and takes us. Blocks.
@@ -84,6 +95,7 @@ class ServedCore:
             raise ExecutorError(f"{exc}. Steps can run locally meanwhile.") from None
         if reception.refused:
             raise ExecutorError(reception.refused)
+        self._grace_s = reception.grace_s
         theirs = msgspec.convert(reception.environment, environment.Environment)
         environment.check_fits(self._environment, theirs, str(self))
 
@@ -111,7 +123,7 @@ class ServedCore:
 
     def how_it_ended(self, _wait_s: float = 0.0) -> str:
         """As a process says it."""
-        return "could not be reached any more"
+        return f"could not be reached any more for {self._grace_s:g} s"
 
     def stop(self, _workers: tuple[int, ...] = (), *, at_once: bool = False) -> None:
         """Nothing: it ends what we had it do when the connection ends, and serves others."""

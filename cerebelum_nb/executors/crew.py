@@ -15,14 +15,14 @@ import msgspec
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, NotActiveYet, PlanError, WireError
 from cerebelum_nb.executors.roster import Core, Worker, measured
-from cerebelum_nb.model.pools import MOST_SLOTS, Pool, check_name, does_nothing, pool_of
-from cerebelum_nb.model.typed import listed, nearest
+from cerebelum_nb.model.events import PROCESSES
+from cerebelum_nb.model.pools import MOST_SLOTS, Pool, check_name, does_nothing, plain_to, pool_at, pool_of
+from cerebelum_nb.model.typed import counted, listed, nearest
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.rules.breaker import Breaker
 from cerebelum_nb.rules.placement import Places
 
 CORE: Final = "core"
-PROCESSES: Final = "processes"
 _LABELS: Final = {CORE: "distributed"}
 _NAMES: Final = {"distributed": CORE}  # a pool as people say it -> its executor
 ANSWER_S: Final = 30.0  # a start takes less; nothing here waits for a step
@@ -46,6 +46,7 @@ class Crew:
         self.made: dict[str, Executor] = {}
         self.by_lane: dict[str, Breaker] = {}
         self._home = settings.home.absolute()  # a later %cd must not move it
+        self.relieve: Callable[[], object] = bool  # called where there is no room for a large value
         distributed = Pool(_LABELS[CORE], settings.workers, core=settings.core_url, credentials=settings.core_pass)
         first = {CORE: distributed, PROCESSES: Pool(PROCESSES, settings.processes)}
         for name, pool in {**first, **settings.pools}.items():
@@ -58,7 +59,15 @@ class Crew:
         self._pools[name] = pool
         self.by_lane.setdefault(name, Breaker(pool.name))
         names = tuple(self._pools)
-        self.places = Places(remote=frozenset(names), executors=("local", *names))
+        cores = {pool.core: name for name, pool in reversed(self._pools.items()) if pool.core}
+        self.places = Places(remote=frozenset(names), executors=("local", *names), cores=cores)
+
+    def reach(self, url: str) -> None:
+        """See that there is a pool for a Core elsewhere; one that has no name yet gets its address as name."""
+        with self._lock:
+            if url and url not in self.places.cores:
+                made = pool_at(url, self._settings.workers, self._pools)
+                self._put(made.name, made)
 
     @property
     def all(self) -> tuple[Pool, ...]:
@@ -80,12 +89,19 @@ class Crew:
                 silent_s, served = self._settings.core_silent_s, self._served(pool)
                 quiet_s = self._settings.worker_silent_s
                 made: Callable[..., Executor] = partial(
-                    CoreExecutor, served=served, worker_silent_s=quiet_s, large_nbytes=self._settings.large_kib << 10
+                    CoreExecutor,
+                    served=served,
+                    worker_silent_s=quiet_s,
+                    large_nbytes=self._settings.large_kib << 10,
+                    limit_nbytes=self._settings.transfer_mib << 20,
+                    relieve=self.relieve,
                 )
                 if pool.is_upstream:
                     from cerebelum_nb.executors.upstream import UpstreamExecutor  # noqa: PLC0415  as above
 
-                    made = partial(UpstreamExecutor, url=pool.core)
+                    made = partial(UpstreamExecutor, url=pool.core, credentials=pool.credentials)
+                    if said := plain_to(pool.core):
+                        warnings.warn_explicit(said, UserWarning, "cerebelum_nb", 1)  # no line here is of use
                 self.made[name] = made(slots=pool.slots, name=name, silent_s=silent_s, pool=pool)
             return self.made[name]
 
@@ -93,6 +109,18 @@ class Crew:
         """Where a pool's Core is served, and the pass for it; None for one of our own."""
         path = Path(pool.credentials) if pool.credentials else self._home / "core.pass"
         return (pool.core, path) if pool.is_served else None
+
+    def shared_memory(self, *, tidy: bool = False) -> tuple[int, int]:
+        """Bytes of memory that large values are in, which kernel and workers share, and of what is kept for the next.
+
+        Args:
+            tidy: First give back what nobody needs.
+        """
+        found = [large for made in list(self.made.values()) if (large := getattr(made, "shared", None)) is not None]
+        for large in found if tidy else ():
+            large.free()
+        held = [large.segments.held() for large in found]
+        return sum(used for used, _ in held), sum(free for _, free in held)
 
     # -- workers
 
@@ -138,7 +166,8 @@ class Crew:
         with self._lock:
             have = self._pools.get(name) or Pool(check_name(pool, where), 0)
             if have.slots + slots > MOST_SLOTS:
-                raise PlanError(f"pool {pool!r} has {have.slots} workers: {slots} more are above {MOST_SLOTS}")
+                has = f"pool {pool!r} has {counted(have.slots, 'worker')}"
+                raise PlanError(f"{has}: {slots} more are above {MOST_SLOTS}")
             checked = pool_of("new", {"slots": have.slots + slots, "env": {**have.env, **(env or {})}}, where)
             now = msgspec.structs.replace(have, slots=checked.slots, env=checked.env)
             self._put(name, now)
@@ -163,7 +192,8 @@ class Crew:
             self._do(self._end(name, [slot], again=False))
         else:
             if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= self._pools[name].slots:
-                raise PlanError(f"pool {pool!r} has {self._pools[name].slots} workers: {slots!r:.40} cannot go")
+                has = f"pool {pool!r} has {counted(self._pools[name].slots, 'worker')}"
+                raise PlanError(f"{has}: {slots!r:.40} cannot go")
             self._do(self._resize(name, self._count(name, -slots)))
         return self._pools[name]
 
@@ -208,25 +238,35 @@ class Crew:
             ExecutorError: Steps run or wait there; says which.
         """
         cores = [core for core in self.cores(pool) if core.pid]
-        busy = {step: core.pool.name for core in cores for step in core.steps}
-        if busy and not force:
-            raise ExecutorError(
-                f"{', '.join(sorted(set(busy.values())))}: {len(busy)} steps run or wait there ({listed(list(busy))}). "
-                "Wait for them, or stop it all the same with force=True, which cancels them"
-            )
+        self._check_idle(cores, force=force)
         for core in cores:
             self._do(self.made[_NAMES.get(core.pool.name, core.pool.name)].close())
         return cores
 
-    def restart(self, pool: str = "distributed", *, force: bool = False) -> Core:
-        """Stop a pool's Core and start a new one with new workers.
+    def restart(self, pool: str | None = None, *, force: bool = False) -> list[Core]:
+        """Stop a pool's Core and start a new one with new workers; all that run, or `distributed` where none does.
+
+        A Core that does not answer is ended also where steps are there: those that no worker has begun go to the new
+        one.
+
+        Args:
+            force: Also where steps run or wait there, which end as cancelled.
+
+        Returns:
+            The new ones.
 
         Raises:
             PlanError: There is no such pool.
             ExecutorError: Steps run there, or it did not start.
         """
-        self.stop(pool, force=force)
-        return self.start(pool)
+        cores = [core for core in self.cores(pool) if not core.pool.is_served]
+        running = [core for core in cores if core.pid]
+        self._check_idle([core for core in running if not core.trouble], force=force)
+        for core in running:
+            executor: Any = self.made[_NAMES.get(core.pool.name, core.pool.name)]
+            self._do(executor.give_up() if core.trouble else executor.close())
+        names = [core.pool.name for core in running] or [pool or "distributed"]
+        return [self.start(name) for name in names]
 
     def log(self, pool: str = "distributed") -> str:
         """The end of what a pool's Core and its workers have said; of the last one, where none runs.
@@ -259,6 +299,15 @@ class Crew:
 
     # -- how
 
+    def _check_idle(self, cores: list[Core], *, force: bool) -> None:
+        busy = {step: core.pool.name for core in cores for step in core.steps}
+        if busy and not force:
+            what = f"{counted(len(busy), 'step')} {'runs or waits' if len(busy) == 1 else 'run or wait'} there"
+            raise ExecutorError(
+                f"{', '.join(sorted(set(busy.values())))}: {what} ({listed(list(busy))}). "
+                "Wait for the end, or stop it all the same with force=True, which cancels what is there"
+            )
+
     def _named(self, pool: str) -> str:
         name = _NAMES.get(pool, pool)
         if name not in self._pools:
@@ -270,10 +319,9 @@ class Crew:
         """A pool whose workers are this session's to start and end."""
         name = self._named(pool)
         if (its := self._pools[name]).is_served:
-            url = its.core
             raise PlanError(
-                f"pool {pool!r} has the workers of a Core that is served at {url}: add some by "
-                f"`cerebelum worker --core {url.partition('://')[2]} --pool {pool}`, and end them there"
+                f"pool {pool!r} has the workers of a Core that is served at {its.core}: add some in a terminal, "
+                f"`{its.joined_by}`, and end them there"
             )
         return name
 
@@ -332,11 +380,14 @@ class Crew:
             if attempt is not None:
                 worker = replace(worker, step=attempt.step, run=attempt.run, since=now - for_s)
             workers.append(replace(worker, aside=seat.state == "paused"))
-        if seats is None:
-            state = "there" if core.pool.is_served else "does not answer"
+        trouble = ""
+        if seats is None:  # nothing is known of them, which says nothing against them
+            trouble = "" if core.pool.is_served else "does not answer"
+            state = "not known" if trouble else "there"
             workers = [Worker(label, slot, pid, state) for slot, pid in link.workers.items()]
         return replace(
             core,
+            trouble=trouble,
             pid=link.process.pid,
             directory=link.process.where,
             waiting=seats.waiting if seats is not None else 0,

@@ -8,7 +8,7 @@ import msgspec
 from cerebelum_nb.attempt import printable
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.rich import plain_of
-from cerebelum_nb.wire.frames import AnyFrame, Displayed, Finished, Lost, Paused, Printed, Progress
+from cerebelum_nb.wire.frames import AnyFrame, Displayed, Finished, Lost, Paused, Piece, Printed, Progress
 
 RESULT_NBYTES: Final = 16 << 20
 ERROR_NBYTES: Final = 1 << 20
@@ -30,6 +30,7 @@ class Distrust:
     def __init__(self, pool: str) -> None:
         self.pool = pool
         self._printed: dict[int, int] = {}
+        self._long: dict[int, int] = {}  # results that come in pieces: their sizes
 
     def seen(self, frame: AnyFrame) -> AnyFrame:
         """The frame as it may be handed on, or another one instead of it; `NOTHING` where it is dropped."""
@@ -39,6 +40,7 @@ class Distrust:
                 return self._finished(frame)
             case Lost():
                 self._printed.pop(frame.id, None)
+                self._long.pop(frame.id, None)
             case Printed():
                 return self._room_for(frame)
             case Displayed():
@@ -48,13 +50,17 @@ class Distrust:
                 return Progress(frame.id, done, printable(frame.text[:TEXT_LIMIT]))
             case Paused():
                 return self._paused(frame)
+            case Piece():
+                self._long[frame.id] = frame.nbytes
+                frame = frame if 0 < frame.nbytes <= RESULT_NBYTES else NOTHING
         return frame
 
     def _finished(self, frame: Finished) -> AnyFrame:
         limit = ERROR_NBYTES if frame.codec == "error" else RESULT_NBYTES
-        if len(frame.sealed) > limit:
+        nbytes = max(self._long.pop(frame.id, 0), len(frame.sealed))
+        if nbytes > limit:
             text = (
-                f"the result has {len(frame.sealed) / 2**20:.1f} MiB, and of pool {self.pool!r}, which is untrusted, "
+                f"the result has {nbytes / 2**20:.1f} MiB, and of pool {self.pool!r}, which is untrusted, "
                 f"at most {limit >> 20} MiB are taken; nothing in it was read. Return less, or run the step elsewhere"
             )
             return Lost(frame.id, ErrorInfo("PayloadRejected", text))

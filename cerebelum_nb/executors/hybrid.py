@@ -3,17 +3,18 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from cerebelum_nb.dsl import compat
 from cerebelum_nb.dsl.registry import registry
-from cerebelum_nb.errors import NotYet, PlanError
+from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model.options import ExecutorName
+from cerebelum_nb.model.pools import core_url
 from cerebelum_nb.model.typed import nearest
 
 
-def meaning(*, executor: Any, use_local: bool | None, strategy: Mapping[str, str] | None) -> tuple[str, Any]:
-    """What `execute`'s arguments say together: one place for all steps (empty for none), and the strategy.
+def meaning(*, executor: Any, use_local: bool | None, strategy: Mapping[str, str] | None) -> tuple[str, Any, str]:
+    """What `execute`'s arguments say together: one place for all steps (empty for none), the strategy, the Core's URL.
 
     Raises:
         PlanError: They contradict each other, or `executor` is no executor object.
@@ -30,19 +31,19 @@ def meaning(*, executor: Any, use_local: bool | None, strategy: Mapping[str, str
             DeprecationWarning,
             stacklevel=4,
         )
-        return everywhere, None
+        return everywhere, None, ""
     if isinstance(executor, DSLLocalExecutor):
-        return "local", None
+        return "local", None, ""
     if isinstance(executor, DistributedExecutor):
-        return "distributed", None
+        return "distributed", None, executor.url
     if isinstance(executor, HybridExecutor):
-        return "", executor.strategy
+        return "", executor.strategy, executor.distributed_executor.url
     if executor is not None:
         raise PlanError(
             f"executor={executor!r:.60} is not an executor object: give HybridExecutor(...), DSLLocalExecutor() or "
             'DistributedExecutor(); for a name, write execution_strategy={"default": "distributed"}'
         )
-    return "", strategy
+    return "", strategy, ""
 
 
 class _Runs:
@@ -63,7 +64,13 @@ class _Runs:
             return await compat.execute(workflow, inputs, self)
         if isinstance(workflow, str):
             if workflow not in registry.workflows:
-                raise PlanError(f"there is no workflow {workflow!r:.80}.{nearest(workflow, registry.workflows)}")
+                elsewhere = (
+                    " One that only workers elsewhere know is started by the SDK's own DistributedExecutor."
+                    if getattr(self, "core_url", None)
+                    else ""
+                )
+                near = nearest(workflow, registry.workflows)
+                raise PlanError(f"there is no workflow {workflow!r:.80} here.{near}{elsewhere}")
             workflow = registry.workflows[workflow]
         if not hasattr(workflow, "execute"):
             raise PlanError(f"{workflow!r:.60} is not a workflow: decorate a function that takes wf with @workflow")
@@ -77,12 +84,26 @@ class DSLLocalExecutor(_Runs):
 
 @dataclass(frozen=True)
 class DistributedExecutor(_Runs):
-    """Every step on workers of the embedded Core, which starts by itself.
+    """Every step on worker processes of this machine, by the embedded Core, which starts by itself, or one elsewhere.
+
+    With `core_url` a Core of Cerebelum's makers says when each step may begin, and learns no more than its name. It
+    carries neither functions nor values, so that steps run here and not on the workers that others have registered
+    there, and the result is the run's, awaited: never the SDK's "running" without an output. Such a Core knows no
+    pools, priorities or cancel, and gives any task to whoever polls: leave it to one kernel. With ``tls://`` it is a
+    Core that ``cerebelum core serve --listen`` serves, whose workers do run the steps, on whatever machines they are.
+
+    To start a workflow that SDK workers elsewhere serve, use the SDK's own `DistributedExecutor`.
 
     Args:
-        core_url: Not in this version: a Core elsewhere is named in pyproject.toml.
+        core_url: ``localhost:9090`` or ``grpc://host:port``, and ``grpcs://host:port`` with TLS, which need the extra
+            ``upstream``; or ``tls://host:port``, with the pass ``.cerebelum/core.pass``. A pool of pyproject.toml that
+            names the same Core lends its number of workers, its certificates or its pass; else there are as many
+            workers as ``workers`` in the configuration says. None for the session's.
         worker_id: For files written for the SDK, which does not use it either.
         timeout: The same.
+
+    Raises:
+        PlanError: `core_url` is no such address.
     """
 
     core_url: str | None = None
@@ -90,11 +111,22 @@ class DistributedExecutor(_Runs):
     timeout: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.core_url is not None:
-            raise NotYet(
-                f"core_url={self.core_url!r}: a Core elsewhere is not named here yet, but for the whole project: "
-                f"core_url = {self.core_url!r} in [tool.cerebelum] of pyproject.toml. Leave it out here."
-            )
+        self.url  # noqa: B018  an address that is none is told where it is written
+
+    @property
+    def url(self) -> str:
+        """The Core's address in full; empty for the session's."""
+        return "" if self.core_url is None else core_url(self.core_url, f"core_url={self.core_url!r:.80}")
+
+    def close(self) -> None:
+        """Nothing: workers are the session's, and end with it. For files written for the SDK."""
+
+    def __enter__(self) -> Self:
+        """The same."""
+        return self
+
+    def __exit__(self, *_args: object) -> None:
+        """The same."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +134,7 @@ class HybridExecutor(_Runs):
     """Each step where its strategy, decorator or default says.
 
     Args:
+        distributed_executor: What ``distributed`` means, where it names a Core.
         strategy: Step name or ``default`` to ``local`` or ``distributed``.
     """
 

@@ -3,12 +3,15 @@
 A result that is in a segment stays there: a `codec.Large` stands for it, and other workers get its descriptor. The
 segment is free again when nothing refers to that any more. What a worker left that died, or that nobody waited for, is
 found by its owner's pid in its name. Before Core ends, what is still needed is mapped here, so that it outlives it.
+
+An argument that is large goes into a segment of its own and stays there for a while: who gets the same value next gets
+the same segment. When a large value was seen, another segment is made ready for the next one, once nobody is at work.
 """
 
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +19,16 @@ import msgspec
 
 from cerebelum_nb.codec import Encoded, Large, Parts, apart
 from cerebelum_nb.executors.core_process import in_thread
+from cerebelum_nb.executors.remembered import REMEMBERED_S, Remembered
 from cerebelum_nb.protocols import Attempt
-from cerebelum_nb.wire.segments import LENT, SHARED, Lent, Segments, Where, where_of
+from cerebelum_nb.wire.lent import LENT, SHARED, Lent, Where, where_of
+from cerebelum_nb.wire.segments import Segments
 
 FREE_NBYTES: Final = 1 << 30  # of free segments that are kept for what comes
 IDLE_S: Final = 30.0  # and for so long
 LOOK_S: Final = 5.0
+PREPARE_S: Final = 0.2  # so long after a large value one is made ready for the next
+PREPARED_NBYTES: Final = 512 << 20  # if it is no larger
 _Place = tuple[str, str | int, Where]  # where a large value belongs, and where it is
 _MAPPED_MOST: Final = 200  # values that are mapped when Core ends; the others are copied: each takes a descriptor
 
@@ -40,29 +47,63 @@ class Ready:
 
 
 class Waiting:
-    """Arguments of which some are large. `ready` copies them; call it in a thread."""
+    """Arguments of which some are large. `ready` copies what is in no segment yet; call it in a thread.
 
-    __slots__ = ("_kept", "_large", "_lent", "_parts", "_what")
+    Args:
+        call: Positional arguments, keywords, fields of the context, and what else goes with them.
+        parts: The same, taken apart.
+        lent: What of them is in segments.
+    """
 
-    def __init__(self, large: "LargeValues", parts: Parts, lent: tuple[Any, ...], kept: list[Large], what: str) -> None:
-        self._large, self._parts, self._lent, self._kept, self._what = large, parts, lent, kept, what
+    __slots__ = ("_call", "_kept", "_large", "_lent", "_parts", "_what")
+
+    def __init__(  # noqa: PLR0913, PLR0917  made in one place
+        self, large: "LargeValues", call: list[Any], parts: Parts, lent: list[_Place], kept: list[Large], what: str
+    ) -> None:
+        self._large, self._call, self._parts, self._what = large, call, parts, what
+        self._lent, self._kept = lent, kept
 
     def ready(self) -> Ready:
-        """The arguments as they are sent.
+        """The arguments as they are sent. May be called again where it has failed.
 
         Raises:
-            WireError: There is no room for them.
+            NoRoom: There is no room for them.
         """
-        kept = [*self._kept]
-        if self._parts.nbytes > self._large.large_nbytes:
-            where = self._large.segments.put(self._parts, self._what)
-            kept.append(self._large.kept(where))
-            encoded = Encoded(SHARED, msgspec.msgpack.encode(where))
+        parts, most = self._parts, self._large.large_nbytes
+        if parts.nbytes > most >= len(parts.head):  # arrays and tables, which are taken apart for nothing
+            for group, key, value in list(_each(self._call)):
+                one = apart(value, self._what)
+                if one.nbytes > most:
+                    self._lent.append((group, key, self._put(one)))
+                    _groups(self._call)[group][key] = None
+            parts = apart(self._call, self._what, 2)
+        if parts.nbytes > most:  # many small ones, or what only pickle knows
+            encoded = Encoded(SHARED, msgspec.msgpack.encode(self._put(parts)))
         else:
-            encoded = self._parts.in_one_piece()
+            encoded = parts.in_one_piece()
         if self._lent:
-            encoded = Encoded(LENT, msgspec.msgpack.encode(Lent(encoded.codec, encoded.data, self._lent)))
-        return Ready(encoded, kept)
+            encoded = Encoded(LENT, msgspec.msgpack.encode(Lent(encoded.codec, encoded.data, tuple(self._lent))))
+        return Ready(encoded, self._kept)
+
+    def _put(self, parts: Parts) -> Where:
+        large = self._large.put(parts, self._what)
+        self._kept.append(large)
+        where: Where = large.where
+        return where
+
+
+def _groups(call: list[Any]) -> dict[str, Any]:
+    return {"args": call[0], "kwargs": call[1], "fields": call[2]}
+
+
+def _each(call: list[Any]) -> Iterator[tuple[str, str | int, Any]]:
+    """What may be large by itself, and where it belongs."""
+    for place, arg in enumerate(call[0]):
+        yield "args", place, arg
+    for name, arg in call[1].items():
+        yield "kwargs", name, arg
+    if call[2] is not None and "inputs" in call[2]:
+        yield "fields", "inputs", call[2]["inputs"]
 
 
 class LargeValues:
@@ -72,13 +113,18 @@ class LargeValues:
         folders: Where Core's segments are.
         large_nbytes: What is larger is put there.
         busy: Whether anything may be on its way here.
+
+    Attributes:
+        others: Called where there is no room: somebody may hold what can be had elsewhere.
     """
 
     def __init__(self, folders: Iterable[Path], large_nbytes: int, busy: Callable[[], bool]) -> None:
         self.segments, self.large_nbytes = Segments(tuple(folders), "k"), large_nbytes
+        self.others: Callable[[], object] = bool
         self._busy, self._loop = busy, asyncio.get_running_loop()
-        self._living: weakref.WeakValueDictionary[str, Large] = weakref.WeakValueDictionary()
-        self._looks = False
+        self._remembered = Remembered(self.segments)
+        self._looks = self._prepares = False
+        self._seen = 0  # size of the last value, where nothing was made ready for the next one
 
     # to workers ----------------------------------------------------------------------------------------------------
 
@@ -97,26 +143,41 @@ class LargeValues:
                 kwargs[name] = self._lend(arg, ("kwargs", name), lent, kept)
         if fields is not None and type(fields.get("inputs")) is Large:
             fields["inputs"] = self._lend(fields["inputs"], ("fields", "inputs"), lent, kept)
-        parts = apart([args, kwargs, fields, attempt.context_at, *(attempt.after or ())], what, 2)
+        call = [args, kwargs, fields, attempt.context_at, *(attempt.after or ())]
+        parts = apart(call, what, 2)
         if not lent and not parts.buffers and len(parts.head) <= self.large_nbytes:
             return Encoded(parts.codec, parts.head)
         if lent or parts.nbytes > self.large_nbytes:
-            return Waiting(self, parts, tuple(lent), kept, what)
+            return Waiting(self, call, parts, lent, kept, what)
         return parts.in_one_piece()
 
     def _lend(self, value: Large, place: tuple[str, str | int], lent: list[_Place], kept: list[Large]) -> Any:
         """What is sent in the place of a large value: nothing; or itself, if it is of a Core that has ended."""
-        if value is not self._living.get(value.where.name):
+        if value is not self._remembered.get(value.where.name):
             return value.open()
         lent.append((*place, value.where))
         kept.append(value)
         return None
 
+    def put(self, parts: Parts, what: str) -> Large:
+        """A value in a segment: in the one that has it already, or in another one. In a thread.
+
+        Raises:
+            NoRoom: There is no room for it.
+        """
+        found = self._remembered.find(parts)
+        if found is None:
+            self._remembered.make_room(parts.nbytes)
+            found = self.kept(self.segments.put(parts, what))
+            self._remembered.sent(found)
+        return found
+
     def kept(self, where: Where) -> Large:
         """What stands for a value in a segment of ours; the segment is free when nobody has it any more."""
         large = Large(where.codec, lambda: self.segments.pieces(where), where.nbytes, where)
         weakref.finalize(large, self.segments.release, where.folder, where.name).atexit = False
-        self._living[where.name] = large
+        self._remembered.add(large)
+        self._seen = where.nbytes
         self._loop.call_soon_threadsafe(self._look_soon)
         return large
 
@@ -138,12 +199,26 @@ class LargeValues:
 
     def _sweep(self, whose: Callable[[str], bool]) -> None:
         for folder, name, owner in self.segments.used():
-            if whose(owner) and name not in self._living:
+            if whose(owner) and name not in self._remembered:
                 self.segments.release(folder, name)
 
     # after use -----------------------------------------------------------------------------------------------------
 
+    def relieve(self) -> None:
+        """There is no room: let go of what can be had again. From any thread."""
+        self._remembered.forget()
+        self.others()
+
+    def free(self) -> None:
+        """Give back to the system what nobody needs. From any thread but the loop's."""
+        self._remembered.forget()
+        for folder in range(len(self.segments.folders)):
+            self.segments.trim(folder, 0)
+
     def _look_soon(self) -> None:
+        if not self._prepares:
+            self._prepares = True
+            self._loop.call_later(PREPARE_S, self._prepare)
         if not self._looks:
             self._looks = True
             self._loop.call_later(LOOK_S, self._look)
@@ -160,15 +235,31 @@ class LargeValues:
         if not task.cancelled() and task.exception() is None and task.result():
             self._look_soon()
 
+    def _prepare(self) -> None:
+        """Make a segment ready for the next value, while nobody is at work; else when somebody looks again."""
+        self._prepares = False
+        if self._seen and not self._busy():
+            task = self._loop.create_task(in_thread(self._prepared))
+            task.add_done_callback(_heard)
+
+    def _prepared(self) -> None:
+        nbytes, self._seen = self._seen, 0
+        if nbytes <= PREPARED_NBYTES:
+            self.segments.prepare(nbytes)
+
     def _tidied(self) -> bool:
         """Whether there is something left to look after."""
+        self._remembered.forget(REMEMBERED_S)
+        if self._seen and not self._busy():
+            self._prepared()
         for folder in range(len(self.segments.folders)):
             self.segments.trim(folder, FREE_NBYTES, time.time() - IDLE_S)
-        return self.segments.any()
+        return any(self.segments.held())
 
     def outlive(self) -> None:
         """Core ends, and its segments with it: take over what somebody still refers to. In a thread."""
-        for count, large in enumerate(list(self._living.values())):
+        self._remembered.forget()
+        for count, large in enumerate(self._remembered):
             try:
                 pieces = self.segments.pieces(large.where)
             except Exception:  # noqa: BLE001, S112  it is gone; who reads it is told
@@ -176,7 +267,12 @@ class LargeValues:
             if count >= _MAPPED_MOST:
                 pieces = [memoryview(bytes(piece)) for piece in pieces]
             large.pieces = _giving(pieces)
-        self._living.clear()
+        self._remembered.clear()
+
+
+def _heard(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        task.exception()  # it was nothing but a favour
 
 
 def _giving(pieces: list[memoryview]) -> Callable[[], list[memoryview]]:

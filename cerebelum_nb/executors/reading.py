@@ -13,15 +13,18 @@ from cerebelum_nb.executors.large import LargeValues
 from cerebelum_nb.executors.skew import Skew
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Attempt, Outcome, Signals
-from cerebelum_nb.seal import TAG_NBYTES, Address, unseal, worker_key
-from cerebelum_nb.wire.frames import Finished, Paused
-from cerebelum_nb.wire.segments import SHARED
+from cerebelum_nb.seal import Address, unseal, worker_key
+from cerebelum_nb.wire.frames import Finished, Paused, Piece
+from cerebelum_nb.wire.lent import SHARED
+from cerebelum_nb.wire.pieces import LIMIT_NBYTES, PIECES, Gathered
 
 if TYPE_CHECKING:  # most have a Core of their own, and trust its workers
+    from cerebelum_nb.executors.core_process import CoreProcess
+    from cerebelum_nb.executors.core_served import ServedCore
     from cerebelum_nb.executors.distrust import Distrust
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Running:
     """An attempt that was sent, and what was heard of it."""
 
@@ -35,7 +38,9 @@ class Running:
     pause: int = 0  # the number of the pause that it is in; 0 when it works
     worker: str = ""  # who has it
     kept: object = None  # what of its arguments is in shared memory
+    waits: str = ""  # for room for its result: what there is too little of
     ahead: bool = False  # it was sent before its turn
+    long: Gathered | None = None  # its result, as far as that has come in pieces
 
 
 class Reading:
@@ -45,30 +50,43 @@ class Reading:
         key: What the connection's envelopes are sealed with; each worker has its own, derived from it.
         large: Values in shared memory; None where there are none.
         distrust: Looks at what workers say, where they are not trusted: only safe codecs are read then.
+        limit: No result is longer.
     """
 
-    def __init__(self, key: bytes, large: LargeValues | None, distrust: "Distrust | None") -> None:
-        self._key, self._large, self._distrust = key, large, distrust
+    def __init__(
+        self, key: bytes, large: LargeValues | None, distrust: "Distrust | None", limit: int = LIMIT_NBYTES
+    ) -> None:
+        self._key, self._large, self._distrust, self._limit = key, large, distrust, limit
         self._skew = Skew()
+
+    def piece(self, frame: Piece, running: Running) -> None:
+        """Keep a piece of a long result."""
+        if running.long is None:
+            running.long = Gathered(worker_key(self._key, running.worker), "to kernel", self._limit)
+        running.long.take(frame)
 
     def outcome(self, frame: Finished, running: Running) -> Outcome:
         """How an attempt ended. What cannot be opened or read is how it ended, too."""
         arrived, attempt = perf_counter(), running.attempt
-        address = Address(attempt.run, attempt.task, attempt.number, "to kernel", frame.codec)
+        codec, key = frame.codec, worker_key(self._key, running.worker)
+        address = Address(attempt.run, attempt.task, attempt.number, "to kernel", codec)
         try:
-            data = unseal(worker_key(self._key, running.worker), address, frame.sealed)
+            data = unseal(key, address, frame.sealed)
+            if codec == PIECES:
+                long, running.long = running.long or Gathered(key, "to kernel"), None
+                codec, data = long.body(attempt.run, attempt.task, attempt.number, data)
         except PayloadRejected as exc:
             return Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))
-        if frame.codec == "error":
+        if codec == "error":
             error, transfer_s = self._error_in(data), self._transfer_s(frame, running, arrived)
             return Outcome("error", error=error, run_s=frame.run_s, transfer_s=transfer_s)
-        if frame.codec == "cancelled":
+        if codec == "cancelled":
             return Outcome("cancelled", error=ErrorInfo("Cancelled", "the step was stopped"), run_s=frame.run_s)
         try:
-            if frame.codec == SHARED and self._large is not None:
+            if codec == SHARED and self._large is not None:
                 value: Any = self._large.received(data)
             else:
-                value = decode(frame.codec, data, safe_only=self._distrust is not None)
+                value = decode(codec, data, safe_only=self._distrust is not None)
         except PayloadRejected as exc:
             text = f"the result of step {attempt.step!r} was not read: {exc}"
             return Outcome("error", error=ErrorInfo("PayloadRejected", text), run_s=frame.run_s)
@@ -76,7 +94,7 @@ class Reading:
             text = f"the result of step {attempt.step!r} came back but cannot be read here: {one_line(exc)}"
             return Outcome("error", error=ErrorInfo("UnreadableResult", text), run_s=frame.run_s)
         transfer_s = self._transfer_s(frame, running, arrived)
-        nbytes = value.nbytes if type(value) is Large else len(frame.sealed) - TAG_NBYTES
+        nbytes = value.nbytes if type(value) is Large else len(data)
         return Outcome("ok", value, None, frame.run_s, nbytes, transfer_s=transfer_s)
 
     def _error_in(self, data: memoryview) -> ErrorInfo:
@@ -105,3 +123,15 @@ class Reading:
             return decode(frame.codec, body, safe_only=self._distrust is not None), ""
         except BaseException as exc:  # noqa: BLE001  as in `outcome`; the question can be answered all the same
             return None, f"what step {attempt.step!r} asks about cannot be read here: {one_line(exc)}\n"
+
+
+def core_lost(core: "CoreProcess | ServedCore", how: str, attempt: Attempt, *, delivered: bool) -> Outcome:
+    """Core has ended, or cannot be reached any more, with an attempt."""
+    text = f"{core} {how} while it had step {attempt.step!r} (attempt {attempt.number}). "
+    text += core.next_one if delivered else "No worker had got it."
+    return Outcome("lost", error=ErrorInfo("CoreLost", text), delivered=delivered)
+
+
+def nobody_took_it() -> Outcome:
+    """An attempt was taken back before a worker had it."""
+    return Outcome("lost", error=ErrorInfo("NoWorker", "no worker took it"), delivered=False)

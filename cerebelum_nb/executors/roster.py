@@ -45,6 +45,7 @@ class Core:
         waiting: Steps that no worker has, of those that were sent.
         sent: Attempts that were sent to it, and to those before it.
         steps: Those that run or wait there.
+        trouble: Why nothing is known of what its workers do; empty where it answers.
     """
 
     pool: Pool
@@ -56,6 +57,7 @@ class Core:
     sent: int = 0
     workers: tuple[Worker, ...] = ()
     steps: tuple[str, ...] = ()
+    trouble: str = ""
 
 
 def measured(core: Core) -> Core:
@@ -73,4 +75,10 @@ def measured(core: Core) -> Core:
     for worker in core.workers:
         began, nbytes = about(worker.pid) if worker.pid else (0.0, 0)
         workers.append(replace(worker, pid=worker.pid * bool(began), since=worker.since or began, nbytes=nbytes))
-    return replace(core, since=about(core.pid)[0] if core.pid else 0.0, workers=tuple(workers))
+    trouble = core.trouble
+    if trouble:
+        with contextlib.suppress(psutil.Error):
+            if psutil.Process(core.pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}:
+                trouble += ": its process is stopped, by a signal or a debugger"
+    since = about(core.pid)[0] if core.pid else 0.0
+    return replace(core, since=since, workers=tuple(workers), trouble=trouble)

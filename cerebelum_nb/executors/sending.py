@@ -1,6 +1,7 @@
 """What goes to Core with an attempt: where to look for modules, the function, what it is called with."""
 
 import os
+from itertools import chain
 
 import msgspec
 
@@ -13,6 +14,7 @@ from cerebelum_nb.protocols import After, Attempt
 from cerebelum_nb.seal import Address, seal
 from cerebelum_nb.wire.channel import Outbox
 from cerebelum_nb.wire.frames import Code, Forget, Place, Submit, check_size
+from cerebelum_nb.wire.pieces import LIMIT_NBYTES, OPTION, cut, described, is_long
 
 CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are forgotten first
 CODES_COUNT = 512
@@ -65,7 +67,10 @@ class Sending:
         Args:
             before: The number of the one that it follows; it is called where that was.
         """
-        if attempt.followed:
+        long = body if is_long(body) else None
+        if long is not None:
+            body = described(long)
+        if attempt.followed and long is None:
             self._followed[attempt.run, attempt.task, attempt.number] = number
             if len(self._followed) > FOLLOWED_COUNT:
                 del self._followed[next(iter(self._followed))]
@@ -74,20 +79,22 @@ class Sending:
             self._outbox.put(Place(tuple(map(os.fsencode, path)), os.fsencode(cwd)))
         self._send_code(shipped)
         address = Address(attempt.run, attempt.task, attempt.number, "to worker", f"{shipped.digest} {body.codec}")
-        self._outbox.put(
-            Submit(
-                number,
-                attempt.run,
-                attempt.task,
-                attempt.number,
-                attempt.step,
-                shipped.digest,
-                body.codec,
-                seal(self._key, address, body.data),
-                before,
-                attempt.followed,
-            )
+        submit = Submit(
+            number,
+            attempt.run,
+            attempt.task,
+            attempt.number,
+            attempt.step,
+            shipped.digest,
+            body.codec,
+            seal(self._key, address, body.data),
+            before,
+            attempt.followed,
         )
+        if long is None:
+            self._outbox.put(submit)
+        else:
+            self._outbox.slowly(number, chain(cut(self._key, submit, "to worker", long), (submit,)))
 
     def _send_code(self, shipped: Shipped) -> None:
         if shipped.digest in self._codes:
@@ -102,8 +109,8 @@ class Sending:
             self._outbox.put(Forget(oldest))
 
 
-def encoded_call(attempt: Attempt, large: LargeValues | None) -> Encoded | Waiting:
-    """What the step is called with, as bytes.
+def encoded_call(attempt: Attempt, large: LargeValues | None, limit: int = LIMIT_NBYTES) -> Encoded | Waiting:
+    """What the step is called with, as bytes; without shared memory at most so many.
 
     Raises:
         WireError: Something in it cannot be sent, or it is too large.
@@ -122,5 +129,5 @@ def encoded_call(attempt: Attempt, large: LargeValues | None) -> Encoded | Waiti
         fields["inputs"] = whole(fields.get("inputs"))
     args, kwargs = [whole(arg) for arg in attempt.args], {key: whole(arg) for key, arg in attempt.kwargs.items()}
     body = encode([args, kwargs, fields, attempt.context_at, *after], what, 2)
-    check_size(what, body.nbytes)
+    check_size(what, body.nbytes, limit, OPTION)
     return body

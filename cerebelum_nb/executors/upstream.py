@@ -24,12 +24,13 @@ class UpstreamExecutor(CoreExecutor):
     """Asks a Core of Cerebelum's makers before each attempt, which then runs on a worker process of ours.
 
     Args:
-        url: ``grpc://host:port``.
+        url: ``grpc://host:port``, or ``grpcs://`` with TLS.
+        credentials: For TLS; see `Pool.credentials`.
     """
 
-    def __init__(self, *, url: str, **ours: Any) -> None:
+    def __init__(self, *, url: str, credentials: str = "", **ours: Any) -> None:
         super().__init__(**ours)
-        self.url = url
+        self.url, self._credentials = url, credentials
         self._gate: Gate | None = None
         self._opening: asyncio.Task[Gate] | None = None
         self._admitting: dict[tuple[str, int, int], asyncio.Task[Any]] = {}
@@ -99,7 +100,7 @@ class UpstreamExecutor(CoreExecutor):
             with _without_fork_handlers():
                 from cerebelum_nb.upstream.gate import Gate  # noqa: PLC0415  see above
 
-                gate = Gate(self.url, self.name)
+                gate = Gate(self.url, self.name, self._credentials)
             try:
                 await gate.open()
             except BaseException:

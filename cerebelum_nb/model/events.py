@@ -5,7 +5,7 @@ A task is named by its place in ``run.started``'s ``names``; names are put back 
 Positional and without garbage-collector tracking: 80 ns to make one.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -14,6 +14,7 @@ TaskStatus = Literal["succeeded", "failed", "skipped", "cancelled"]
 RunStatus = Literal["succeeded", "failed", "cancelled", "compensated", "compensation_failed"]
 Stream = Literal["stdout", "stderr", "notice"]
 PauseKind = Literal["sleep", "approval", "retry"]
+PROCESSES: Final = "processes"  # outside the kernel's process, and yet local: its work is this machine's own
 
 
 class Placement(msgspec.Struct, frozen=True, array_like=True, gc=False):

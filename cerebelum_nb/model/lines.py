@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from cerebelum_nb.model.events import PROCESSES
 from cerebelum_nb.model.view import Header, Row
 
 STEP_LINE: Final = re.compile(r" *(?P<step>\S.*) \[(?P<where>[A-Z0-9_-]+)\] (?P<rest>\S.*)")
@@ -132,7 +133,7 @@ def summary(header: Header, rows: Sequence[Row]) -> list[str]:
     both = header.local_ms + header.remote_ms
     lines = ["Summary:", f"  Total: {duration(header.now * 1e3)}"]
     for label, remote, spent in (("Local", False, header.local_ms), ("Distributed", True, header.remote_ms)):
-        count = sum(row.remote is remote for row in ran)
+        count = sum((row.remote and row.where != PROCESSES) is remote for row in ran)
         share = 100 * spent / both if both else 0.0
         lines.append(f"  {label} steps: {count} ({duration(spent)}, {share:.1f}%)")
     for status in ("failed", "cancelled", "skipped", "reused", "cached", "undone"):

@@ -1,6 +1,9 @@
 """`Pool`: workers under a name of their own, that steps and strategies may use like any executor."""
 
-from collections.abc import Callable, Mapping
+import ipaddress
+import re
+import shlex
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -12,9 +15,11 @@ MOST_SLOTS: Final = 256
 RESERVED: Final = frozenset({"local", "core", "distributed", "auto", "threads", "processes", "default", "error"})
 _FIELDS: Final = {"pass": "credentials"}  # key of a table to field, where Python has the word for itself
 _KEYS: Final = {"credentials": "pass"}
-_SPLITS: Final = frozenset(",=")  # a strategy that is written as text is split there
+_NAME_MOST: Final = 50
+_NAME: Final = re.compile(r"\w[\w.-]{0,63}")  # it stands in lines, in files and in strategies
 
-UPSTREAM: Final = "grpc://"
+UPSTREAM: Final = ("grpc://", "grpcs://")
+_UPSTREAM_URL: Final = re.compile(r"(grpcs?)://(?:\[([0-9a-fA-F:.]+)\]|([^\s\[\]:/@]+)):([0-9]{1,5})")
 
 Trust = Literal["trusted", "untrusted"]
 
@@ -30,8 +35,11 @@ class Pool(msgspec.Struct, frozen=True):
         price: What a slot costs an hour. Kept and shown; nothing is chosen by it yet.
         trust: Whether what its workers send back is taken as if the kernel had made it.
         core: URL of a Core that somebody started by hand, ``tls://host:port``; empty for one that this process starts.
-            ``grpc://host:port`` is one of Cerebelum's makers: it says when steps begin, and workers here run them.
-        credentials: File with the pass of that Core, ``pass`` in a table; empty for core.pass in the home folder.
+            ``grpc://host:port`` is one of Cerebelum's makers: it says when steps begin, and workers here run them;
+            ``grpcs://host:port`` the same with TLS.
+        credentials: File with the pass of that Core, ``pass`` in a table; empty for core.pass in the home folder. For
+            ``grpcs://`` the certificate of who signed that Core's, as a file, or a folder with it as ``ca.crt`` and
+            what shows who this is as ``client.crt`` and ``client.key``; empty for those that this system trusts.
     """
 
     name: str
@@ -52,6 +60,12 @@ class Pool(msgspec.Struct, frozen=True):
     def is_served(self) -> bool:
         """Its Core and its workers were started by somebody."""
         return bool(self.core) and not self.is_upstream
+
+    @property
+    def joined_by(self) -> str:
+        """What adds a worker to a Core that is served, in a terminal."""
+        file = f" --pass {shlex.quote(self.credentials)}" if self.credentials else ""
+        return f"cerebelum worker --core {self.core.partition('://')[2]}{file} --pool {self.name}"
 
 
 def pool_of(name: str, value: Any, where: str) -> Pool:
@@ -81,6 +95,59 @@ def pool_of(name: str, value: Any, where: str) -> Pool:
     return Pool(name, **{"slots": 0, **found})
 
 
+def core_url(given: str, where: str) -> str:
+    """The address of a Core elsewhere as a pool has it; ``host:port`` alone is one of Cerebelum's makers.
+
+    Raises:
+        PlanError: It is no such address.
+    """
+    if not isinstance(given, str):
+        raise PlanError(f"{where} is text like 'localhost:9090'")
+    url = given if "://" in given else f"{UPSTREAM[0]}{given}"
+    if not url.startswith((*UPSTREAM, "tls://")):
+        raise PlanError(
+            f"{where}: a Core is written host:port or grpc://host:port, grpcs:// with TLS; one that is served by "
+            "`cerebelum core serve --listen` is tls://host:port"
+        )
+    return _core(url, where)
+
+
+def pool_at(url: str, slots: int, taken: Container[str]) -> Pool:
+    """A pool for a Core elsewhere that nobody has given a name.
+
+    Args:
+        slots: Its workers, where they are this process's own.
+        taken: Names of other pools.
+    """
+    name = re.sub(r"[^\w.-]+", "-", url.partition("://")[2]).strip("-.")[:_NAME_MOST]
+    while name in taken or name in RESERVED:
+        name += "_"
+    return Pool(name, slots if url.startswith(UPSTREAM) else 0, core=url)
+
+
+def plain_to(url: str) -> str:
+    """What others can do on the way to a Core of Cerebelum's makers, as a warning; empty where nobody can.
+
+    It is said, not refused: such a Core gets names only and is not trusted anyway, so that whoever listens on the way
+    learns no more than it, and can do no more.
+    """
+    if not url.startswith(UPSTREAM[0]):
+        return ""
+    host, _ = _upstream(url, "core")
+    if host == "localhost":
+        return ""
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return ""
+    except ValueError:
+        pass
+    return (
+        f"{url} is reached without encryption: whoever is on the way can read the names of steps, and hold them up or "
+        f"let them begin. Write grpcs://{url.partition('://')[2]} where that Core has TLS, or go there by a tunnel, "
+        "like ssh -L 9090:localhost:9090"
+    )
+
+
 def does_nothing(pool: Pool) -> list[str]:
     """What is said of a pool and does nothing in this version."""
     return [name for name in ("clearance", "price") if getattr(pool, name)]
@@ -95,8 +162,11 @@ def check_name(name: Any, where: str) -> str:
     if not isinstance(name, str) or not name or name in RESERVED:
         why = " That name is taken." if name in RESERVED else ""
         raise PlanError(f"{where}: a pool cannot be called {name!r:.60}.{why}")
-    if any(char.isspace() or char in _SPLITS for char in name):
-        raise PlanError(f"{where}: a pool cannot be called {name!r:.60}: no spaces, commas or '=' in its name")
+    if not _NAME.fullmatch(name):
+        raise PlanError(
+            f"{where}: a pool cannot be called {name!r:.60}: its name has letters, digits, '.', '_' and '-' only, at "
+            "most 64, and begins with one of the first two or '_'"
+        )
     return name
 
 
@@ -148,9 +218,16 @@ def _pass(value: Any, where: str) -> str:
 def _core(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise PlanError(f"{where} is not the address of a Core")
-    if value.startswith(UPSTREAM) and not value.rpartition(":")[2].isdecimal():
-        raise PlanError(f"{where}: a Core of Cerebelum's makers is written {UPSTREAM}host:port")
+    if value.startswith(UPSTREAM):
+        _upstream(value, where)
     return value
+
+
+def _upstream(url: str, where: str) -> tuple[str, str]:
+    found = _UPSTREAM_URL.fullmatch(url)
+    if found is None or not 0 < int(found[4]) < 1 << 16:
+        raise PlanError(f"{where}: a Core of Cerebelum's makers is written grpc://host:port, or grpcs:// with TLS")
+    return found[2] or found[3], found[4]
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {

@@ -18,6 +18,7 @@ from typing import Final
 from cerebelum_nb.errors import InternalError
 from cerebelum_nb.model.attempts import PastAttempt, Pause
 from cerebelum_nb.model.events import (
+    PROCESSES,
     AnyEvent,
     AttemptFinished,
     AttemptOutput,
@@ -70,7 +71,7 @@ class RunState:
         self.run = self.workflow = self.parent = ""
         self.started_at = self.ended_at = 0.0
         self.unfinished = 0
-        self.spent_s = [0.0, 0.0]  # all attempts together: in the kernel, outside it
+        self.spent_s = [0.0, 0.0]  # all attempts together: local ones, and others
         self.names: tuple[str, ...] = ()
         self.needs: tuple[tuple[int, ...], ...] = ()
         self.phase = bytearray()
@@ -187,9 +188,11 @@ class RunState:
             self._rest_ends(task, e.at)
         if e.transfer_s is not None:
             self.transfer_s[task] = e.transfer_s
-        self.spent_s[self.places[task].remote] += e.run_s or e.at - (self.started[task] or self.submitted[task])
+        place = self.places[task]
+        away = place.remote and place.executor != PROCESSES
+        self.spent_s[away] += e.run_s or e.at - (self.started[task] or self.submitted[task])
         if self.rested_s:
-            self.spent_s[self.places[task].remote] -= self.rested_s.pop(task, 0.0)
+            self.spent_s[away] -= self.rested_s.pop(task, 0.0)
         if e.outcome != "ok":
             self._outcome[task] = e.outcome
             if e.error is not None:

@@ -30,6 +30,11 @@ def strategy_of(text: str) -> dict[str, str]:
     return pairs
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 worker", "2 workers"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Names with commas, the first few of many."""
     if len(names) <= _NAMES:

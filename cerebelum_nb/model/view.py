@@ -12,7 +12,7 @@ import msgspec
 
 from cerebelum_nb.model.attempts import PastAttempt
 from cerebelum_nb.model.critical import Outlook
-from cerebelum_nb.model.events import Group
+from cerebelum_nb.model.events import PROCESSES, Group
 from cerebelum_nb.model.state import PHASES, RUNNING, SUBMITTED, SUCCEEDED, RunState
 
 _LIVE = re.compile(b"[%c%c]" % (SUBMITTED, RUNNING))
@@ -235,7 +235,8 @@ def header(  # noqa: PLR0913  all by keyword
         task = live.start()
         pause = state.paused.get(task)
         rested = state.rested_s.get(task, 0.0) + (now - pause.since if pause is not None else 0.0)
-        spent[state.places[task].remote] += max(0.0, now - (state.started[task] or now) - rested)
+        place = state.places[task]
+        spent[place.remote and place.executor != PROCESSES] += max(0.0, now - (state.started[task] or now) - rested)
     undoing = len(state.compensating)
     if undoing:
         undone = sum(state.phase[task] == SUCCEEDED for task in state.compensating)

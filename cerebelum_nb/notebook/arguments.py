@@ -112,7 +112,10 @@ class _Reader:
         option = self.known.get(name)
         if option is None:
             offered = ", ".join(o.name for o in self.known.values()) or "no options"
-            raise UsageError(f"unknown option {name}.{nearest(name, self.known)} It takes: {offered}.\n{self.usage}")
+            hint = nearest(name, self.known)
+            if name == "--executor" and "--strategy" in self.known:
+                hint = " Where a run's steps go is --strategy default=E for all, --strategy STEP=E for one."
+            raise UsageError(f"unknown option {name}.{hint} It takes: {offered}.\n{self.usage}")
         if name in self.values and not option.repeats:
             raise UsageError(f"{name} stands twice.\n{self.usage}")
         return option

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from cerebelum_nb.model.events import PROCESSES
 from cerebelum_nb.model.view import Header, Row, Segment
 from cerebelum_nb.notebook.outline import Line, Whole, lines
 from cerebelum_nb.notebook.palette import COLOURS, colour, fill, paint, patterns
@@ -165,7 +166,7 @@ def _shares(header: Header, rows: Sequence[Row]) -> list[str]:
     total = header.local_ms + header.remote_ms
     if not total:
         return []
-    labels = {r.where for r in rows if r.remote}
+    labels = {r.where for r in rows if r.remote and r.where != PROCESSES}
     local = math.floor(100 * header.local_ms / total + 0.5)
     if not labels and not header.remote_ms:
         return ["local 100 %"]

@@ -1,12 +1,15 @@
 """What Tab offers after our magics: verbs, options, names of steps and workflows, runs, executors."""
 
+import contextlib
 import importlib
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from cerebelum_nb.dsl.registry import registry
+from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.notebook import manual
 from cerebelum_nb.notebook.arguments import Option
 from cerebelum_nb.notebook.magics import CORE_OPTIONS, RUN_OPTIONS, STEP_OPTIONS, WORKERS_OPTIONS, WORKFLOW_OPTIONS
@@ -20,7 +23,6 @@ _OPTIONS: Final[dict[str, Sequence[Option]]] = {
     "%cerebelum": (),
 }
 _ASSIGNED: Final = re.compile(r"^[\w\s,.\[\]]+=\s*(?=%[a-z])")  # `run = %cerebelum_run`
-_TWO: Final = 2  # runs that are compared
 _LAST: Final = re.compile(r"[^=,]*$")  # of a word like `a=local,b=dis`, what is being written
 
 
@@ -81,7 +83,10 @@ def _values(option: str, partial: str, before: Sequence[str]) -> Iterable[str]:
     known: dict[str, Callable[[], Iterable[str]]] = {
         "--executor": _executors,
         "--pool": _pools,
+        "--slot": lambda: _slots(before),
         "--until": lambda: registry.steps,
+        "--changed": lambda: ("run", "keep"),
+        "--force": lambda: registry.steps if before[:1] == ["resume"] else (),
         "--depends": lambda: registry.steps,
     }
     return known.get(option, tuple)()
@@ -106,8 +111,10 @@ def _after_verb(before: Sequence[str]) -> Iterable[str]:
         return [*manual.VERBS, *manual.magic_names()]
     if verb == "steps":
         return [] if words else registry.steps
-    if verb == "compare":
-        return [*(str(run.number) for run in reversed(_runs())), "last"] if len(words) < _TWO else []
+    if verb in _OF_RUNS:
+        most, options, is_meant = _OF_RUNS[verb]
+        numbers = [str(run.number) for run in reversed(_runs()) if is_meant(run)]
+        return [*([*numbers, "last"] if len(words) < most else []), *options]
     if verb not in ("rerun", "approve", "reject"):
         return []
     if not words:
@@ -130,6 +137,18 @@ def _replayable(words: Sequence[str]) -> Iterable[str]:
     return [*steps, *options] if len(words) == 1 else options
 
 
+def _has_failed(run: Any) -> bool:
+    return bool(run.done and run.status != "succeeded")
+
+
+_OF_RUNS: Final[dict[str, tuple[int, Sequence[str], Callable[[Any], bool]]]] = {  # most runs, options, which runs
+    "compare": (2, (), lambda _run: True),
+    "compensate": (1, (), _has_failed),
+    "purge": (1_000, ("--older", "--all", "--cache", "--yes"), lambda run: run.done),
+    "resume": (1, ("--changed", "--force"), _has_failed),
+}
+
+
 def _session() -> Any:
     module = sys.modules.get("cerebelum_nb.session")
     return module.existing() if module is not None else None
@@ -142,11 +161,27 @@ def _runs() -> list[Any]:
 
 def _executors() -> Sequence[str]:
     session = _session()
-    return session.executors if session is not None else _EXECUTORS
+    if session is not None:
+        return tuple(session.executors)
+    from cerebelum_nb.config import from_environment  # noqa: PLC0415  keeps %load_ext quick
+
+    with contextlib.suppress(CerebelumError):  # it is told when a session begins
+        return (*_EXECUTORS, *(name for name in from_environment().pools if name not in _EXECUTORS))
+    return _EXECUTORS
 
 
 def _pools() -> Sequence[str]:
     return [name for name in _executors() if name != "local"]
+
+
+def _slots(before: Sequence[str]) -> Sequence[str]:
+    """The workers of the pool that the line names, as far as it is known without asking its Core."""
+    pool = next((word for said, word in itertools.pairwise(before) if said == "--pool"), "distributed")
+    pool = next((word.removeprefix("--pool=") for word in before if word.startswith("--pool=")), pool)
+    session = _session()
+    executor = session.pools.made.get("core" if pool == "distributed" else pool) if session is not None else None
+    link = getattr(executor, "link", None)
+    return [str(slot) for slot in sorted(link.workers)] if link is not None else ()
 
 
 def _steps_of(number: str, *, waiting: bool) -> Sequence[str]:

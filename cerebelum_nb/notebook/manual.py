@@ -127,10 +127,12 @@ second RUN: the run that it was started from, else the one before it of the same
         "%cerebelum compare last",
     ),
     "purge": (
-        "%cerebelum purge RUN ... | --older DAYS | --all | --cache [--yes]",
+        "%cerebelum purge RUN ... | --older DAYS | --all | --cache | --memory [--yes]",
         """\
 Remove runs from this folder for good, with their results and prints. It says first how many; --yes does it. Runs older
-than 30 days go by themselves (`keep_days` and `keep_mib` in the configuration). --cache empties the cache instead.""",
+than 30 days go by themselves (`keep_days` and `keep_mib` in the configuration). --cache empties the cache instead.
+--memory removes no run: it frees the memory that large results of ended runs share with workers. Those that are kept
+are read from disk from then on.""",
         "%cerebelum purge --older 7 --yes",
     ),
     "approve": (
@@ -148,18 +150,19 @@ than 30 days go by themselves (`keep_days` and `keep_mib` in the configuration).
         """\
 The worker processes of this kernel: what each does, since when, its memory and how many steps have ended in it. `add`
 starts --slots more in a pool, which is made where there is none of this name; steps that wait for it go on. --env gives
-the pool's workers a variable, and stands several times for several. `remove` ends --slots of them, or the one in
---slot; `drain` has all of them, or that one, replaced by new ones. A worker ends after its step, never in it. Without
---pool it is about `distributed`.""",
+the pool's workers a variable, and stands several times for several. `remove` ends --slots of them, or the one with the
+number --slot; `drain` has all of them, or that one, replaced by new ones. A worker ends after its step, never in it.
+Without --pool, the list is of all pools, and the rest about `distributed`.""",
         "%cerebelum workers add --pool gpu-worker-pool --slots 2 --env CUDA_VISIBLE_DEVICES=0",
     ),
     "core": (
         "%cerebelum core [status|start|stop|restart|logs] [--pool NAME] [--force]",
         """\
-The Core of each pool, which hands steps to its workers: its process, since when it runs, what its workers do, how many
-steps wait and were sent, whether it takes work, and where its socket is. `start` waits for no step that needs it;
-`stop` and `restart` leave alone what runs or waits there, unless --force cancels it; `logs` is the end of what Core and
-its workers have said. `stop` without --pool stops all.""",
+Each pool's Core, the process that hands steps to its workers and starts and ends these: its pid, since when it runs,
+what its workers do, how many steps wait and were sent, whether it takes work, and where its socket is. It starts with
+the first step of the pool; `start` does not wait for that. `stop` and `restart` leave alone what runs or waits there,
+unless --force cancels it; without --pool they are about all that run. `restart` also ends a Core that does not answer:
+what no worker had begun goes to the new one. `logs` is the end of what Core and its workers have said.""",
         "%cerebelum core restart --pool gpu-worker-pool",
     ),
     "help": ("%cerebelum help [VERB]", "This text, or one verb's.", "%cerebelum help rerun"),
@@ -198,17 +201,22 @@ def verb(name: str) -> str:
 
 def overview() -> str:
     """All verbs and magics, one line each."""
-    width = max(len(line) for line, _, _ in VERBS.values())
-    verbs = [
-        f"  {line:<{width}}  {' '.join(what.split('. ')[0].split()).rstrip('.')}." for line, what, _ in VERBS.values()
-    ]
+    width = max(map(len, VERBS))
+    verbs = [f"  %cerebelum {name:<{width}}  {_gist(what)}" for name, (_, what, _) in VERBS.items()]
     magics = [f"  {line}" for line, _, _ in _MAGICS.values()]
-    return "\n".join(["Look at steps, workflows and runs.", "", *verbs, "", "In cells:", *magics])
+    more = "`%cerebelum help VERB` has the options of one, and an example."
+    return "\n".join(["Look at steps, workflows, runs and workers.", "", *verbs, "", more, "", "In cells:", *magics])
 
 
 def magic_names() -> tuple[str, ...]:
     """Magics that have a text."""
     return tuple(_MAGICS)
+
+
+def _gist(what: str) -> str:
+    """The beginning of a text, up to the first details."""
+    first = " ".join(what.split()).partition(". ")[0].partition(":")[0]
+    return f"{first.removesuffix('.')}."
 
 
 def _indented(example: str) -> str:

@@ -10,7 +10,7 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
 from cerebelum_nb.model.compare import Comparison
 from cerebelum_nb.model.typed import listed, nearest
-from cerebelum_nb.notebook import listing, manual, workers
+from cerebelum_nb.notebook import listing, manual, memory, workers
 from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line, whole
 from cerebelum_nb.notebook.magics import CORE_OPTIONS, WORKERS_OPTIONS
 from cerebelum_nb.notebook.stale import report
@@ -86,15 +86,20 @@ def _workflows(_args: Arguments, _notebook: Notebook) -> None:
 
 
 def _runs(_args: Arguments, notebook: Notebook) -> None:
+    session = notebook.session
+    entries = session.history.entries(sys.maxsize)
+    kept = {entry.run for entry in entries}
     rows = []
-    for run in notebook.session.runs:
+    for run in session.runs:
         header = run.header()
         origin = f"from run {header.reused_from}" if header.reused_from else run.id if run.is_recalled else ""
+        if run.done and run.id not in kept:
+            origin = "; ".join(filter(None, (origin, "not kept on disk; here until this kernel ends")))
         seconds = f"{header.now:.2f} s"
         rows.append((str(run.number), run.workflow, run.status, f"{header.done}/{header.total}", seconds, origin))
     _table(("run", "workflow", "status", "steps", "time", ""), rows, "Nothing has run yet in this session.")
-    mine = {run.id for run in notebook.session.runs}
-    earlier = [e for e in notebook.session.history.entries(_EARLIER + len(mine)) if e.run not in mine][:_EARLIER]
+    mine = {run.id for run in session.runs}
+    earlier = [entry for entry in entries if entry.run not in mine][:_EARLIER]
     if earlier:
         print("\nOf other kernels (`%cerebelum resume RUN` goes on, `runs.load(RUN)` looks at one):")  # noqa: T201
         _table(
@@ -145,30 +150,61 @@ def _resume(args: Arguments, notebook: Notebook) -> Run:
 
 def _purge(args: Arguments, notebook: Notebook) -> None:
     usage = f"Usage: {manual.VERBS['purge'][0]}"
-    session = notebook.session
+    history = notebook.session.history
     if "--cache" in args.flags:
         _purge_cache(args, notebook, usage)
         return
-    live = {run.id for run in session.runs if not run.done}
-    if "--all" in args.flags or args.words:  # also what runs in other kernels
-        live |= {entry.run for entry in session.history.entries(sys.maxsize) if entry.status == "running"}
+    if "--memory" in args.flags:
+        print(memory.free(args, notebook.session, usage))  # noqa: T201
+        return
+    entries = {entry.run: entry for entry in history.entries(sys.maxsize)}
+    live = {run.id for run in notebook.session.runs if not run.done}
+    live |= {entry.run for entry in entries.values() if entry.status == "running"}  # also in other kernels
     if "--all" in args.flags:
-        chosen = [entry.run for entry in session.history.entries() if entry.run not in live]
+        chosen = [run for run in entries if run not in live]
     elif "--older" in args.text:
         days = whole("--older", args.text["--older"], usage) or 0
-        chosen = session.history.outdated(days, sys.maxsize, time.time())
+        chosen = [run for run in history.outdated(days, sys.maxsize, time.time()) if run not in live]
     elif args.words:
-        chosen = [session.history.find(name) for name in args.words]
+        chosen = list(dict.fromkeys(_kept(name, notebook) for name in args.words))
     else:
-        raise UsageError(f"which runs?\n{usage}")
+        raise UsageError(f"which runs? `%cerebelum runs` lists them.\n{usage}")
     if wrong := live.intersection(chosen):
-        raise PlanError(f"run {min(wrong)} still runs")
+        raise PlanError(f"run {_named(min(wrong), notebook)} still runs: cancel it first, or wait for its end")
     count = f"{len(chosen)} run{'s' if len(chosen) != 1 else ''}"
-    if "--yes" not in args.flags:
-        print(f"This removes {count}, with results and prints, for good. Add --yes to do it.")  # noqa: T201
+    stay = f" {_that_run(len(live))}" if live and not args.words else ""
+    if not chosen:
+        print(f"There is no run to remove.{stay}")  # noqa: T201
         return
-    session.history.purge(chosen)
-    print(f"{count} removed.")  # noqa: T201
+    if "--yes" not in args.flags:
+        rows = [(_named(run, notebook), entries[run].workflow, entries[run].status, _local_time(entries[run].at))
+                for run in chosen[:_LISTED] if run in entries]  # fmt: skip
+        print("\n".join(listing.table(("run", "workflow", "status", "started"), rows)))  # noqa: T201
+        more = f"and {len(chosen) - _LISTED} more\n" if len(chosen) > _LISTED else ""
+        print(f"{more}This removes {count}, with results and prints, for good. Add --yes to do it.{stay}")  # noqa: T201
+        return
+    nbytes = notebook.session.purge(*chosen)
+    print(f"{count} removed.{memory.freed(nbytes)}{stay}")  # noqa: T201
+
+
+def _kept(name: str, notebook: Notebook) -> str:
+    """The id of a run that is kept, by what `%cerebelum runs` calls it: its number, its id, a part of it, or `last`."""
+    runs, history = notebook.session.runs, notebook.session.history
+    if not _is_number(name) and name != "last":
+        return history.find(name)
+    run = _find(name, runs)
+    if run.done and run.id not in {entry.run for entry in history.entries(sys.maxsize)}:
+        raise PlanError(f"run {run.number} is not kept on disk any more; this kernel has it until it ends")
+    return run.id
+
+
+def _named(run: str, notebook: Notebook) -> str:
+    """A run by its number where it has one here, else by its id."""
+    return next((str(known.number) for known in notebook.session.runs if known.id == run), run)
+
+
+def _that_run(count: int) -> str:
+    return "1 run still runs and stays." if count == 1 else f"{count} runs still run and stay."
 
 
 def _purge_cache(args: Arguments, notebook: Notebook, usage: str) -> None:
@@ -303,6 +339,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> 
 
 _ANY: Final = 1_000  # words
 _DIGITS: Final = 5  # of a run's number; an id's date has more
+_LISTED: Final = 20  # runs that are to be removed
 _EARLIER: Final = 10  # runs of earlier kernels that are listed
 _Do = Callable[[Arguments, Notebook], Any]
 _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function, options, most words
@@ -317,7 +354,7 @@ _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function
     "compare": (_compare, (), 2),
     "purge": (
         _purge,
-        (Option("--older"), Option("--all", "flag"), Option("--cache", "flag"), Option("--yes", "flag")),
+        (Option("--older"), *(Option(name, "flag") for name in ("--all", "--cache", "--memory", "--yes"))),
         _ANY,
     ),
     "approve": (_approve, (), _ANY),

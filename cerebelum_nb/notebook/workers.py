@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.executors.crew import Crew
+from cerebelum_nb.executors.distrust import RESULT_NBYTES
 from cerebelum_nb.executors.roster import Core, Worker
 from cerebelum_nb.model.pools import Pool
 from cerebelum_nb.model.typed import nearest
-from cerebelum_nb.notebook import listing, manual
+from cerebelum_nb.notebook import listing, manual, memory
 from cerebelum_nb.notebook.arguments import Arguments, UsageError, whole
 
 _NEXT_PAIR: Final = re.compile(r",(?=[^\W\d]\w*=)")  # a value may hold commas
@@ -67,7 +68,8 @@ def workers(args: Arguments, crew: Crew) -> Table | None:
 def _show(args: Arguments, crew: Crew, _usage: str) -> Table:
     cores = crew.cores(args.text.get("--pool"))
     rows = [_worker_row(worker) for core in cores for worker in core.workers]
-    return Table(_WORKER_HEAD, rows, [_without(core) for core in cores if not core.workers])
+    notes = [*_troubles(cores), *(_without(core) for core in cores if not core.workers)]
+    return Table(_WORKER_HEAD, rows, [*notes, *(_bounds(core.pool) for core in cores if core.pool.trust != "trusted")])
 
 
 def _add(args: Arguments, crew: Crew, usage: str) -> None:
@@ -108,13 +110,14 @@ def _status(args: Arguments, crew: Crew) -> Table:
     cores = crew.cores(args.text.get("--pool"))
     why = {core.pool.name: crew.unreachable(core.pool) for core in cores if core.pool.is_served}
     rows = [_core_row(core, "not reached" if why.get(core.pool.name) else "") for core in cores]
-    return Table(_CORE_HEAD, rows, [f"{name}: {text}" for name, text in why.items() if text])
+    notes = [f"{name}: {text}" for name, text in why.items() if text]
+    return Table(_CORE_HEAD, rows, [*_troubles(cores), *notes, *memory.held(crew)])
 
 
 def _start(args: Arguments, crew: Crew) -> None:
     if (pool := crew.known(_pool(args))).is_served:
         crew.start(pool.name)
-        print(_others(pool, "this kernel is connected to it"))  # noqa: T201
+        print(_others(pool, "it runs, and this kernel is connected to it"))  # noqa: T201
         return
     print(_runs(crew.start(_pool(args))))  # noqa: T201
 
@@ -122,7 +125,7 @@ def _start(args: Arguments, crew: Crew) -> None:
 def _stop(args: Arguments, crew: Crew) -> None:
     name = args.text.get("--pool")
     if name is not None and (pool := crew.known(name)).is_served:
-        print(_others(pool, "it is ended there, not from here"))  # noqa: T201
+        print(_others(pool, "end it where `cerebelum core serve` runs"))  # noqa: T201
         return
     stopped = _as_told(lambda: crew.stop(name, force="--force" in args.flags))
     for core in stopped:
@@ -132,10 +135,12 @@ def _stop(args: Arguments, crew: Crew) -> None:
 
 
 def _restart(args: Arguments, crew: Crew) -> None:
-    if (pool := crew.known(_pool(args))).is_served:
-        print(_others(pool, "it is started again there, not from here"))  # noqa: T201
+    name = args.text.get("--pool")
+    if name is not None and (pool := crew.known(name)).is_served:
+        print(_others(pool, "start it again where `cerebelum core serve` runs"))  # noqa: T201
         return
-    print(_runs(_as_told(lambda: crew.restart(_pool(args), force="--force" in args.flags))))  # noqa: T201
+    for core in _as_told(lambda: crew.restart(name, force="--force" in args.flags)):
+        print(_runs(core))  # noqa: T201
 
 
 def _logs(args: Arguments, crew: Crew) -> None:
@@ -159,25 +164,43 @@ def _worker_row(worker: Worker) -> tuple[str, ...]:
     )
 
 
+def _troubles(cores: Sequence[Core]) -> list[str]:
+    """What is wrong with a Core, and what to type then."""
+    return [
+        f"{core.pool.name}: Core (pid {core.pid}) {core.trouble}, so nobody knows what its workers do; "
+        f"%cerebelum core restart --pool {core.pool.name} ends it and starts another one"
+        for core in cores
+        if core.trouble
+    ]
+
+
 def _without(core: Core) -> str:
     slots = core.pool.slots
     if core.pool.is_served:
-        add = f"cerebelum worker --core {core.pool.core.removeprefix('tls://')} --pool {core.pool.name}"
-        return f"{core.pool.name}: {'no worker' if core.directory else 'not connected'}; to add one: {add}"
+        if core.directory:
+            return f"{core.pool.name}: no worker; to add one, in a terminal: {core.pool.joined_by}"
+        return f"{core.pool.name}: not connected to {core.pool.core} before the first step there"
     if not slots:
-        return f"{core.pool.name}: no worker; %cerebelum workers add --pool {core.pool.name} --slots 1"
-    return f"{core.pool.name}: {'starts' if core.pid else 'not started'}; {_count(slots)} to be, with the first step"
+        return f"{core.pool.name}: no worker; to add one: %cerebelum workers add --pool {core.pool.name} --slots 1"
+    if core.pid:
+        return f"{core.pool.name}: {_count(slots)} starting"
+    return f"{core.pool.name}: {_count(slots)}, not started before the first step there"
+
+
+def _bounds(pool: Pool) -> str:
+    most = listing.human(RESULT_NBYTES).replace(".0", "")
+    return f"{pool.name}: untrusted, so a step there may give plain values and arrays, {most} at most, and nothing else"
 
 
 def _others(pool: Pool, what: str) -> str:
-    return f"{pool.name}: Core {pool.core} is served by somebody else: {what}"
+    return f"{pool.name}: Core {pool.core} is not this kernel's: {what}"
 
 
 def _core_row(core: Core, instead: str) -> tuple[str, ...]:
     states = Counter(worker.state for worker in core.workers)
     busy = ", ".join(f"{states[state]} {state}" for state in sorted(states))
     slots = f"{core.pool.slots}: {busy}" if busy else str(core.pool.slots)
-    running = instead or (str(core.pid) if core.pid else "-")
+    running = instead or (f"{core.pid}, silent" if core.trouble else str(core.pid) if core.pid else "-")
     if core.pool.is_served:
         slots, running = busy or "-", instead or "served"
     return (

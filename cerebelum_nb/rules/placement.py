@@ -11,9 +11,10 @@ from cerebelum_nb.model.typed import nearest
 
 AUTO: Final = "auto"
 DEFAULT: Final = "default"
+DISTRIBUTED: Final = "distributed"
 _HOW_A_POOL_IS_MADE: Final = (
-    "A pool of that name is made by `%cerebelum workers add --pool {} --slots 1` or session.add_workers, or declared "
-    "in [tool.cerebelum.pools] of pyproject.toml."
+    "A pool of that name is made by `%cerebelum workers add --pool {} --slots 1` or by "
+    "cerebelum_nb.session.current().add_workers, or declared in [tool.cerebelum.pools] of pyproject.toml."
 )
 
 
@@ -23,11 +24,12 @@ class Places(msgspec.Struct, frozen=True):
     remote: frozenset[str]  # executors whose attempts leave the process
     executors: tuple[str, ...]  # every executor's own name
     default_remote: str = "core"  # what "distributed" stands for
+    cores: Mapping[str, str] = {}  # URL of a Core elsewhere -> the executor that goes there
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names to offer: one for each place, as people say it."""
-        return tuple("distributed" if e == self.default_remote else e for e in self.executors)
+        return tuple(DISTRIBUTED if e == self.default_remote else e for e in self.executors)
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ class Places(msgspec.Struct, frozen=True):
         Raises:
             KeyError: Nobody knows it.
         """
-        executor = self.default_remote if name == "distributed" else name
+        executor = self.default_remote if name == DISTRIBUTED else self.cores.get(name, name)
         if executor not in self.executors:
             raise KeyError(name)
         return executor
@@ -56,21 +58,32 @@ class Wishes(msgspec.Struct, frozen=True):
     configured: Mapping[str, str] = {}  # the strategy of this environment, its "default" included
     session_default: str = "local"
     everywhere: str = ""  # deprecated use_local: one place for all steps
+    core: str = ""  # URL of the Core that "distributed" means in this run; empty for the session's own
+
+    def meant(self, name: str) -> str:
+        """The place that a name stands for in this run."""
+        return self.core if self.core and name == DISTRIBUTED else name
 
 
-def wish(  # noqa: C901, PLR0911  one for each rule
-    step: str, decorator: str, wishes: Wishes, scope: str = "", nested: str = ""
-) -> tuple[str, str, str]:
+def wish(step: str, decorator: str, wishes: Wishes, scope: str = "", nested: str = "") -> tuple[str, str, str]:
     """The name that wins for a step, the rule behind it and the reason as a sentence.
 
     Args:
         scope: The nested workflow it belongs to, whose name in a map stands for all its steps.
         nested: Where that workflow wants it.
     """
+    name, rule, reason = _wish(step, decorator, wishes, scope, nested)
+    return wishes.meant(name), rule, reason
+
+
+def _wish(  # noqa: C901, PLR0911  one for each rule
+    step: str, decorator: str, wishes: Wishes, scope: str, nested: str
+) -> tuple[str, str, str]:
     if step in wishes.person:
         return wishes.person[step], "person", f"you moved it to {wishes.person[step]!r}"
     if wishes.everywhere:
-        return wishes.everywhere, "strategy", f"use_local puts every step on {wishes.everywhere!r}"
+        who = f"DistributedExecutor({wishes.core!r})" if wishes.core else "use_local"
+        return wishes.everywhere, "strategy", f"{who} puts every step on {wishes.everywhere!r}"
     mine = _named(step, scope, wishes.strategy)
     if mine != AUTO:
         return mine, "strategy", f"execution_strategy says {mine!r} for this step"
@@ -118,7 +131,7 @@ def place(step: str, wanted: tuple[str, str, str], places: Places, *, is_async: 
         raise PlacementError(_unknown(step, name, reason, places)) from None
     if executor == "local":
         return Placement("local", "local" if is_async else "threads", "local", False, rule, reason)
-    label = "distributed" if executor == places.default_remote else executor
+    label = DISTRIBUTED if executor == places.default_remote else executor
     return Placement(executor, executor, label, executor in places.remote, rule, reason)
 
 
@@ -128,7 +141,7 @@ def _unknown(step: str, name: str, reason: str, places: Places) -> str:
 
 def who_else(name: str, places: Places) -> str:
     """What may have been meant by the name of an executor that is not there."""
-    near = nearest(name, places.known)
+    near = nearest(name, places.labels)
     pools = "" if near else f" {_HOW_A_POOL_IS_MADE.format(name)}"
     return f"{near} Known here: {', '.join(places.labels)}.{pools}"
 

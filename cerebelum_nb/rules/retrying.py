@@ -18,6 +18,7 @@ _HOPELESS: Final = frozenset(
 _NEVER: Final = frozenset(
     {
         *("UnserializableResult", "UnreadableResult", "ResultLost", "CaptureError", "PayloadRejected", "WireError"),
+        "NoRoom",
         *("NoRoute", "LoopLimit", "PoisonStep", "StillRuns"),
     }
 )

@@ -68,6 +68,9 @@ class _Sent:
     def resumed(self) -> None:
         self._say("resumed")
 
+    def held(self, why: str) -> None:
+        self._say("held", why)
+
 
 class Ahead:
     """What one round of a courier has sent before its turn. Lives on the control loop."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from cerebelum_nb.errors import ExecutionError, Leftover
 from cerebelum_nb.model.events import AnyEvent, TaskResumed
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
+from cerebelum_nb.model.typed import listed
 from cerebelum_nb.rules.once import Ran
 from cerebelum_nb.rules.placement import Wishes
 from cerebelum_nb.rules.undoing import is_done, is_on_request, no_return
@@ -29,6 +31,7 @@ from cerebelum_nb.runtime.watchers import FRAME_S
 from cerebelum_nb.store.journal import About
 from cerebelum_nb.store.values import Results
 
+_log = logging.getLogger(__name__)
 GRACE_S: Final = 0.25  # how long a cancelled run waits for its steps to stop by themselves
 
 
@@ -65,7 +68,8 @@ class Awaited(Looks):
         self.wishes, self.definition, self.results = wishes, definition, results
         self.tracebacks = tracebacks if tracebacks is not None else {}
         self.pauses: Mapping[str, Sequence[Before]] = {}
-        self.without_inputs, self.is_recalled = "", False
+        self.without_inputs = ""
+        self._holds: dict[object, str] = {}  # who holds it, and why
         self.ran_before: Mapping[str, Ran] = {}  # steps that never run twice and had begun before it
         self.on_end: list[Callable[[Any], None]] = []
         self.codes: Codes | None = None  # how functions were sent in it; None for one of an earlier kernel
@@ -117,6 +121,7 @@ class Awaited(Looks):
                 self.echo()
         if echo:
             self.echo()
+            self._tell_displayed()
         return True
 
     def echo(self) -> None:
@@ -126,6 +131,15 @@ class Awaited(Looks):
         for step, stream, text in new:
             out = sys.stdout if stream == "stdout" else sys.stderr
             out.write("".join(f"{step} | {line}\n" for line in text.splitlines()))
+
+    def _tell_displayed(self) -> None:
+        """Say once where to look for what a stream of text cannot show."""
+        with self._lock:
+            names, self._displaying = list(self._displaying), {}
+        if names and not self.is_recalled:
+            how = f"runs[{self.number}].displayed({names[0]!r})"
+            where = f"click a step's bar, or show it in a cell: {how}"
+            print(f"{listed(names)} displayed more than text: {where}")  # noqa: T201  as `echo`
 
     def result(self, timeout: float | None = None) -> ExecutionResult:
         """Block until it has ended and return its result. An interrupt cancels the run.
@@ -161,6 +175,7 @@ class Awaited(Looks):
         except asyncio.CancelledError:
             self.interrupt()
             raise
+        self._tell_displayed()
         return self._result()
 
     def _when_done(self, call: Callable[[], None]) -> None:
@@ -302,12 +317,25 @@ class Awaited(Looks):
         """What is known about it beside its events."""
         return self._about() if self._about is not None else None
 
-    def held(self, why: str) -> None:
-        """Nothing new of it begins, with words for people; or, without words, it goes on."""
-        self.note = why
-        if why:
+    def held(self, why: str, by: object = None) -> None:
+        """Nothing new of it begins, with words for people; or, without words, it goes on, if nobody else holds it.
+
+        Args:
+            by: One of its attempts; None for the journal.
+        """
+        with self._lock:
+            was_held = bool(self._holds)
+            if why:
+                self._holds[by] = why
+            else:
+                self._holds.pop(by, None)
+            self.note = next(iter(self._holds.values()), "")
+            is_held = bool(self._holds)
+        if by is not None and is_held is not was_held:
+            _log.warning("run %s %s", self.number, f"is {why}" if is_held else "goes on: there is room again")
+        if is_held:
             self.scheduler.hold()
-        else:
+        elif was_held:
             self.scheduler.release()
 
     def recall(self, events: Sequence[AnyEvent], pauses: Mapping[str, Sequence[Before]], without_inputs: str) -> None:

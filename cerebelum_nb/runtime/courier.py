@@ -64,6 +64,9 @@ class _Signals:
     def resumed(self) -> None:
         self._courier.resumed(self._ticket)
 
+    def held(self, why: str) -> None:
+        self._courier.held((self._ticket.task, self._ticket.attempt), why)
+
 
 class Courier:
     """One run's lane to one executor: each of its rounds takes a ticket, awaits the executor, and takes the next."""
@@ -79,6 +82,7 @@ class Courier:
         self._held_back = False  # poked while all rounds were busy
         self._paused: dict[tuple[int, int], _Pause] = {}  # by task and attempt; they lend their rounds
         self._answers: set[asyncio.Task[None]] = set()
+        self._held: set[tuple[int, int]] = set()  # attempts that wait for room
 
     def poke(self) -> None:
         """Work waits. From any thread."""
@@ -131,6 +135,12 @@ class Courier:
         """It goes on. Its round works on, and ends after it where others have its place."""
         self._paused.pop((ticket.task, ticket.attempt), None)
         self._job.resumed(ticket)
+
+    def held(self, key: tuple[int, int], why: str) -> None:
+        """An attempt waits for room, and the run with it; or it goes on."""
+        if why or key in self._held:
+            (self._held.add if why else self._held.discard)(key)
+            self._job.held(why, key)
 
     def _tell(self, ticket: Ticket, pause: _Pause) -> None:
         def reply(answer: Answer) -> None:
@@ -191,6 +201,8 @@ class Courier:
                 del self._at_work[key]
                 if key in self._paused:  # stopped or lost: nobody can answer it any more
                     self.resumed(ticket)
+                if self._held:
+                    self.held(key, "")
             self._job.flush(ticket)
             if ahead.left:
                 await ahead.gone()

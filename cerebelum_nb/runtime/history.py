@@ -104,7 +104,7 @@ class History:
             run,
             number,
             found.plan,
-            Wishes(person=about.person, strategy=about.strategy, everywhere=about.everywhere),
+            Wishes(person=about.person, strategy=about.strategy, everywhere=about.everywhere, core=about.core),
             host,
             scheduler=found.scheduler,
             results=results,

@@ -104,6 +104,10 @@ def _at_once(_seconds: float, call: Callable[[], None]) -> None:
     call()
 
 
+def _unheard(why: str, by: object) -> None:
+    """Until a run takes it on."""
+
+
 def _nobody(why: BaseException) -> None:
     """Until a run takes it on, a crash is the caller's own."""
     raise why
@@ -129,6 +133,7 @@ class Job:
         self._undoes = dict(zip(plan.undo, plan.functions[plan.steps :], strict=True)) if plan.undo else {}
         self.run, self.plan, self.scheduler, self.root = run, plan, scheduler, root or run
         self.crash: Callable[[BaseException], None] = _nobody
+        self.held: Callable[[str, object], object] = _unheard  # told why the run is held, and by which of its attempts
         self.approvals = Approvals()
         self.tracebacks: dict[int, TracebackType | None] = {}  # of local steps that raised; they keep its frames alive
         self.past: dict[int, list[Before]] = {}  # pauses of attempts that a kernel's end cut off

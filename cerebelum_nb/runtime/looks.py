@@ -13,6 +13,7 @@ from cerebelum_nb.model.events import AnyEvent, AttemptOutput
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.rich import Bundle, Shown, checked
 from cerebelum_nb.runtime.scheduler import Scheduler
 from cerebelum_nb.runtime.watchers import OnRows, Watchers
 from cerebelum_nb.store.outputs import Folder
@@ -39,8 +40,10 @@ class Looks:
         self._watchers = Watchers(loop, lambda: bool(self.state.dirty), ended)
         self._events: list[AnyEvent] = []
         self._printed: list[tuple[str, str, str]] = []
+        self._displaying: dict[str, None] = {}  # steps that displayed more than text, in order
         self._crashed: BaseException | None = None
         self.files: Folder | None = None  # where long outputs are
+        self.is_recalled = False  # from the journal of an earlier kernel
         self.note = ""  # what holds it up, in words
         self.left_over = ""  # what it does again though an earlier run could not undo it, in words
         self.outlooks = Outlooks()  # who starts a run may know an earlier one
@@ -110,6 +113,29 @@ class Looks:
         mine = (e for e in self.events if type(e) is AttemptOutput and (e.task, e.attempt) == (task, number))
         return "".join(e.text for e in mine if e.stream != "notice")
 
+    def displayed(self, step: str, attempt: int = 0) -> Shown:
+        """What an attempt of a step displayed, such as figures and tables; also while it runs. A cell shows it.
+
+        Args:
+            attempt: Which one; 0 for the last.
+
+        Raises:
+            PlanError: The run has no such step.
+        """
+        task = self._task(step)
+        number = attempt or self.state.attempt[task]
+        if not number and self.parent is not None and step in self.parent.plan.names:  # its result is reused
+            found: Shown = self.parent.displayed(step)
+            return found
+        kept: list[int] = []
+        for e in self.events:
+            if type(e) is AttemptOutput and e.shown and (e.task, e.attempt) == (task, number):
+                kept = [*kept, e.shown] if e.shown > 0 else []
+        contents = [self.files.shown(task, number, of) for of in kept] if self.files is not None else []
+        # Files of an earlier kernel are anybody's who could write there: their HTML runs nothing.
+        bundles = [Bundle(checked(content), framed=self.is_recalled) for content in contents if content]
+        return Shown(f"step {step!r} of run {self.number}", bundles)
+
     def printed(self, since: int = 0) -> tuple[int, list[tuple[str, str, str]]]:
         """What steps printed, in order of arrival, from a place on: (step, stream, text); and the next place."""
         new = self._printed[since:]
@@ -132,7 +158,11 @@ class Looks:
         """Events that are in the journal."""
         self._events.extend(batch)
         names = self.plan.names
-        self._printed.extend((names[e.task], e.stream, e.text) for e in batch if type(e) is AttemptOutput)
+        for e in batch:
+            if type(e) is AttemptOutput:
+                self._printed.append((names[e.task], e.stream, e.text))
+                if e.shown > 0:
+                    self._displaying[names[e.task]] = None
 
     def _task(self, step: str) -> int:
         if step not in self.plan.names:

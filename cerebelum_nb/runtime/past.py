@@ -80,8 +80,8 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
 def about_now(run: str, made: Plan, wishes: Wishes, root: str, ran: Mapping[str, Ran]) -> About:
     """What is to be known later about a run that this process begins."""
     strategy, person, me = dict(wishes.strategy), dict(wishes.person), psutil.Process()
-    everywhere = wishes.everywhere
-    return About(run, made.workflow, time.time(), me.pid, born(me), strategy, person, everywhere, root, dict(ran))
+    process, asked = (time.time(), me.pid, born(me)), (strategy, person, wishes.everywhere)
+    return About(run, made.workflow, *process, *asked, root, dict(ran), wishes.core)
 
 
 def is_alive(about: About) -> bool:

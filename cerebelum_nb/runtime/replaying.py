@@ -167,6 +167,11 @@ class ReplaySignals:
     def resumed(self) -> None:
         """The step goes on."""
 
+    def held(self, why: str) -> None:
+        """It waits for room."""
+        if why:
+            self._console.note(why)
+
 
 def called_here(call: Callable[[], Any], here: ReplayHere, *, is_async: bool) -> Any:
     """Call a step's function, as an attempt that `here` stands for, and give what it comes to.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from cerebelum_nb.runtime.run import Run
 
 ASK_S: Final = 3.0  # how long a worker may take to say what it runs in
-_NOT_TOLD: Final = frozenset({"path", "variable PYTHONPATH"})  # the empty path is the directory; paths are compared
+# The empty path is the directory; paths are compared; a worker has a backend of its own that shows figures.
+_NOT_TOLD: Final = frozenset({"path", "variable PYTHONPATH", "variable MPLBACKEND"})
 _MOST: Final = 20  # differences that are told
 
 
@@ -67,6 +68,7 @@ class Neighbour:
         found = [d for d in found if d.what.strip() not in _NOT_TOLD]
         ours, theirs = mine["values"], said["values"]
         changed = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+        changed = [name for name in changed if f"variable {name}" not in _NOT_TOLD]
         found += [Difference(f"variable {name}", "one value", "another", False) for name in changed]
         return tuple(sorted(found, key=lambda d: (not d.matters, d.what.startswith(("variable", "path")))))
 

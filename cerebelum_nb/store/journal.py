@@ -58,6 +58,7 @@ class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
     everywhere: str = ""
     root: str = ""  # the run that it goes on from, through any number of resumes
     ran: dict[str, Ran] = {}  # steps that never run twice and had begun before it
+    core: str = ""  # URL of the Core that "distributed" means in it
 
 
 _encode: Final = msgspec.msgpack.encode

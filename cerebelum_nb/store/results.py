@@ -14,10 +14,9 @@ import shutil
 import sqlite3
 import time
 from array import array
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -26,6 +25,7 @@ from cerebelum_nb import codec, seal
 from cerebelum_nb.errors import CerebelumError, ExecutorError, PayloadRejected
 from cerebelum_nb.identity.code import code_digest
 from cerebelum_nb.store.database import connected, file_number, has_no_room, is_damaged, reading, set_aside, use_wal
+from cerebelum_nb.store.ended import Ended, Held
 from cerebelum_nb.store.journal import forget
 from cerebelum_nb.store.sizes import rough_nbytes
 
@@ -59,26 +59,18 @@ class ResultRef(msgspec.Struct, frozen=True):
     stored: Stored
 
 
-class Spills(Protocol):
-    """The values of a run that has ended; see `values.Results`."""
-
-    def spill(self) -> None:
-        """Let go of every value that is on disk too."""
-
-
 class Archive:
     """Keeps results of a project's runs.
 
     Args:
         folder: The project's; made when the first result is written.
-        in_memory: How many ended runs keep their values in memory.
+        ended: Runs that have ended and keep their values in memory.
         keep: Whether anything is written at all.
     """
 
-    def __init__(self, folder: Path, in_memory: int, *, keep: bool = True) -> None:
-        self.folder, self._in_memory, self._keep = folder, in_memory, keep
+    def __init__(self, folder: Path, ended: Ended, *, keep: bool = True) -> None:
+        self.folder, self.in_memory, self._keep = folder, ended, keep
         self._db: sqlite3.Connection | None = None
-        self._ended: deque[Spills] = deque()
         self._key: bytes | None = None
         self._warned = False
         self._others: dict[str, dict[int, Stored]] = {}  # what is kept of runs that others refer to, for a while
@@ -191,12 +183,10 @@ class Archive:
 
     # -- reading
 
-    def ended(self, results: Spills) -> None:
+    def ended(self, results: Held) -> None:
         """A run has ended; the oldest one in memory is let go of."""
         self._others = {}
-        self._ended.append(results)
-        while len(self._ended) > self._in_memory:
-            self._ended.popleft().spill()
+        self.in_memory.add(results)
 
     def of_run(self, run: str) -> dict[int, Stored]:
         """What is kept of a run, by task: the newest of each."""

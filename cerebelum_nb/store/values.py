@@ -46,6 +46,7 @@ class Results:
         self._archive, self.run, self._values, self._origin = archive, run, values, origin or {}
         self._nothing: list[int] = []  # tasks whose result is None, and that have no entry of their own
         self._something: set[int] = set()  # tasks that have one
+        self._kept: dict[int, Stored] | None = None  # what is on disk of it, once it has ended and somebody has looked
         self.codes: Codes | None = None  # how functions were sent
         self.cache: Keeper | None = None  # told of what has succeeded, where something may be served from it
 
@@ -155,6 +156,28 @@ class Results:
         value = self._values[task]
         return not isinstance(value, ResultRef) or self._archive.has(value)
 
+    def large(self) -> dict[int, Large]:
+        """Values in shared memory, by task."""
+        return {task: value for task, value in enumerate(self._values) if type(value) is Large}
+
+    def is_on_disk(self, task: int) -> bool:
+        """A value of this run, which has ended, can be read from disk."""
+        if self._kept is None:
+            self._kept = self._archive.of_run(self.run)
+        stored = self._kept.get(task)
+        return stored is not None and self._archive.has(ResultRef(self.run, stored))
+
+    def let_go(self, task: int, why: str) -> None:
+        """Let go of a value in shared memory; where it is not on disk it is lost, and that is why."""
+        there = self._kept is not None and self.is_on_disk(task)
+        stored = self._kept[task] if there and self._kept is not None else Stored(task, "", b"", b"", why)
+        self._values[task] = ResultRef(self.run, stored)
+
+    def by_reference(self, task: int) -> Any:
+        """The value itself; what stands for it where it is in shared memory, so that nobody reads it on the way."""
+        value = self._values[task]
+        return value if type(value) is Large else self[task]
+
     def spill(self) -> None:
         """Let go of every value that is on disk too, and of every one in shared memory."""
         for stored in self._archive.of_run(self.run).values():
@@ -163,4 +186,4 @@ class Results:
         for task, value in enumerate(self._values):
             if type(value) is Large:  # memory that all runs share
                 why = f"it is {value.nbytes / 2**20:.0f} MiB, which is too much to be kept, and newer runs have ended"
-                self._values[task] = ResultRef(self.run, Stored(task, "", b"", b"", why))
+                self.let_go(task, why)

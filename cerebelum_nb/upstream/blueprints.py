@@ -38,10 +38,13 @@ def read(message: Any) -> tuple[Blueprint | None, list[str]]:
     definition = message.definition
     listed = [Listed(step.name, tuple(step.depends_on)) for step in definition.timeline]
     wrong = _wrong(message.workflow_module, listed)
-    if definition.diverge_rules or definition.branch_rules:
+    if choosing := {rule.from_step: None for rule in (*definition.diverge_rules, *definition.branch_rules)}:
+        # Of a branch the condition's name travels, of a diverge each way's first step, and of none what it is called
+        # with where it is not in the timeline.
         wrong.append(
-            f"workflow {message.workflow_module!r} uses diverge or branch, of which the SDK sends only names, not the "
-            "conditions. Import step and workflow from cerebelum_nb instead: there they really choose"
+            f"workflow {message.workflow_module!r} cannot choose its way after {', '.join(map(repr, choosing))}: of "
+            "diverge and branch the SDK sends names only, no conditions, and not what the steps are called with. "
+            "Choose inside a step, or import step and workflow from cerebelum_nb, where diverge and branch work"
         )
     if wrong:
         return None, wrong

@@ -35,6 +35,7 @@ class Dispatcher:
         self._say, self._lease_s = say, lease_s
         self._loop = asyncio.get_running_loop()
         self.blueprints: dict[str, Blueprint] = {}
+        self._refused: dict[str, str] = {}  # workflow, and why
         self.executions: dict[str, Execution] = {}  # oldest first
         self._workers: dict[str, Worker] = {}
         self._polls: deque[Poll] = deque()
@@ -115,8 +116,8 @@ class Dispatcher:
         for lease in [lease for lease in self._leases.values() if (lease.worker, lease.peer) == (worker, peer)]:
             del self._leases[lease.task_id]
             text = (
-                f"worker {worker!r} did not answer for step {lease.step!r} and asks for another: its result may be too "
-                "large or too deeply nested to be sent"
+                f"worker {worker!r} did not answer for step {lease.step!r} and asks for another: its result, or what "
+                "it gave to sleep or wait_for_approval, may be too large (64 MiB) or nothing that the SDK can send"
             )
             self._failed(lease.execution, lease.number, Error("no_answer", text))
 
@@ -329,6 +330,36 @@ class Dispatcher:
         return step
 
     # clients -------------------------------------------------------------------------------------------------------
+
+    def takes(self, blueprint: Blueprint) -> None:
+        """A workflow can be executed from now on, as it stands there."""
+        self.blueprints[blueprint.name] = blueprint
+        self._refused.pop(blueprint.name, None)
+
+    def refuses(self, workflow: str, why: str) -> None:
+        """A workflow cannot be executed; neither as it was before, which is not what somebody wants now."""
+        self.blueprints.pop(workflow, None)
+        if self._refused.get(workflow) != why:
+            self._say(f"refused: {why}")
+        if workflow in self._refused or len(self._refused) < KEPT:
+            self._refused[workflow] = why
+
+    def begin_nothing(self, workflow: str, inputs: Any) -> Execution:
+        """An execution of a workflow that is not here: one that has failed, so that its status says why."""
+        why = self._refused.get(workflow) or (
+            f"workflow {workflow!r} is not known here: start a worker that registers it, or execute the workflow "
+            "itself rather than its name"
+        )
+        nothing = Blueprint(workflow, "", (), (), ())
+        execution = Execution(f"error_{uuid.uuid4()}", nothing, inputs, time.time())
+        self.executions[execution.id] = execution
+        self._failed(execution, None, Error("unknown_workflow", why))
+        return execution
+
+    @property
+    def open(self) -> int:
+        """How many executions have not ended."""
+        return sum(execution.ended is None for execution in self.executions.values())
 
     def begin(self, blueprint: Blueprint, inputs: Any, execution_id: str = "", timeout_s: float = 0.0) -> Execution:
         """Start an execution; the one that has this id already, if any.

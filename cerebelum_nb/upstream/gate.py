@@ -22,9 +22,9 @@ import grpc
 import grpc.aio
 
 from cerebelum_nb.errors import ExecutorError
+from cerebelum_nb.upstream.dialling import dial, told
 from cerebelum_nb.upstream.schema import METHODS, SERVICE, Number, schema
 
-SCHEME: Final = "grpc://"
 CALL_S: Final = 5.0
 PARKED_MS: Final = 1_000  # of a poll: one that is left behind eats somebody's task
 LATER_S: Final = 0.005  # between a task and its answer, at least
@@ -37,7 +37,6 @@ FETCH_S: Final = 600.0  # tasks that nobody wants any more are looked for as lon
 CLOSE_S: Final = 1.5
 _PREFIX: Final = "cnb/"
 _NAME_MOST: Final = 80
-_GONE: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 class Ticket:
@@ -61,16 +60,20 @@ class Gate:
     """One kernel's way to one Core.
 
     Args:
-        url: ``grpc://host:port``.
+        url: ``grpc://host:port``, or ``grpcs://`` with TLS.
         pool: What its workers are called.
+        credentials: For TLS; see `Pool.credentials`.
+
+    Raises:
+        ExecutorError: There is no protobuf here, or the credentials cannot be read.
     """
 
-    def __init__(self, url: str, pool: str) -> None:
+    def __init__(self, url: str, pool: str, credentials: str = "") -> None:
         self.url = url
         self._schema = schema()
         self._pool = pool
         self._me = f"cnb-{secrets.token_hex(4)}"  # its atoms are never freed: one name for all that we do
-        self._channel = grpc.aio.insecure_channel(url.removeprefix(SCHEME), options=[("grpc.enable_http_proxy", 0)])
+        self._channel = dial(url, credentials)
         self._waiting: dict[str, Ticket] = {}  # by token; not come back yet
         self._unwanted: dict[str, float] = {}  # tokens of tasks that are to be fetched, and since when
         self._held: set[Ticket] = set()
@@ -142,7 +145,7 @@ class Gate:
 
     def _check(self, executing: asyncio.Task[Any]) -> None:
         if isinstance(error := executing.exception(), grpc.aio.AioRpcError):
-            raise self._told(error)
+            raise told(self.url, error)
 
     def over(self, ticket: Ticket, *, ok: bool) -> None:
         """A step that was let begin has ended."""
@@ -237,17 +240,12 @@ class Gate:
         try:
             return await self._call(method, CALL_S, **fields)
         except grpc.aio.AioRpcError as exc:
-            raise self._told(exc) from None
+            raise told(self.url, exc) from None
 
     async def _call(self, method: str, deadline_s: float, **fields: Any) -> Any:
         asked, answered = (getattr(self._schema, name) for name in METHODS[method])
         call = self._channel.unary_unary(f"/{SERVICE}/{method}")
         return answered.FromString(await call(asked(**fields).SerializeToString(), timeout=deadline_s))
-
-    def _told(self, exc: Any) -> ExecutorError:
-        if exc.code() in _GONE:
-            return ExecutorError(f"there is no Core at {self.url}, or it does not answer ({exc.details()})")
-        return ExecutorError(f"Core {self.url} refuses: {exc.code().name}: {str(exc.details())[:200]}")
 
     def _later(self, doing: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(doing)

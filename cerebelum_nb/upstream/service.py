@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from cerebelum_nb.upstream import blueprints, deciding, status, values
-from cerebelum_nb.upstream.dispatch import Dispatcher
+from cerebelum_nb.upstream.dispatch import KEPT, Dispatcher
 from cerebelum_nb.upstream.executions import Error, Execution
 from cerebelum_nb.upstream.leases import Refused, UnknownExecution, UnknownWorker
 from cerebelum_nb.upstream.schema import METHODS, SERVICE, schema
@@ -31,6 +31,7 @@ class Service:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._schema = schema()
+        self._began = time.time()
 
     def handlers(self) -> list[Any]:
         """What a server serves."""
@@ -112,17 +113,16 @@ class Service:
 
     async def _blueprint(self, request: Any, _peer: str) -> Any:
         read, wrong = blueprints.read(request)
-        if read is not None:
-            self._dispatcher.blueprints[read.name] = read
+        if read is None:
+            self._dispatcher.refuses(request.workflow_module, "; ".join(wrong))
+        else:
+            self._dispatcher.takes(read)
         return self._schema.BlueprintValidation(valid=read is not None, errors=wrong, workflow_hash=request.version)
 
     async def _execute(self, request: Any, _peer: str) -> Any:
         blueprint = self._dispatcher.blueprints.get(request.workflow_module)
         if blueprint is None:  # the SDK expects no exception here
-            id_ = f"error_{time.time_ns()}"
-            return self._schema.ExecutionHandle(
-                execution_id=id_, status="failed", started_at=values.timestamp(time.time())
-            )
+            return self._handle(self._dispatcher.begin_nothing(request.workflow_module, request.inputs), "failed")
         if values.not_finite(request.inputs):
             raise Refused("the inputs hold NaN or infinity, which workers cannot read: send None or a text instead")
         options = request.options
@@ -152,7 +152,7 @@ class Service:
 
     async def _resume(self, request: Any, _peer: str) -> Any:
         execution = self._execution(request.execution_id)
-        if execution.state == "completed":
+        if execution.state == "completed" or not execution.steps:
             return self._handle(execution, "failed_to_resume")
         if execution.error is None:
             return self._handle(execution, "already_running")
@@ -163,7 +163,11 @@ class Service:
         try:
             return self._dispatcher.executions[execution_id]
         except KeyError:
-            raise UnknownExecution(f"there is no execution {execution_id!r} here") from None
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._began))
+            raise UnknownExecution(
+                f"there is no execution {execution_id!r} here: this Core began at {since}, and has in memory what was "
+                f"started since then, of what has ended the last {KEPT}"
+            ) from None
 
     def _handle(self, execution: Execution, said: str) -> Any:
         started_at = values.timestamp(execution.began)

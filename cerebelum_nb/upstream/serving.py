@@ -82,12 +82,14 @@ async def serve_upstream(  # noqa: PLR0913  what a person may say, all but the p
     if not bound:
         raise ExecutorError(f"port {port} of {host} cannot be opened: something else has it. Choose another port.")
     await server.start()
-    say(f"Cerebelum's own protocol on {at}:{bound}")
+    say(f'Cerebelum\'s own protocol on {at}:{bound}; programs of its SDK say core_url="{at}:{bound}"')
     if ready is not None:
         ready(bound)
     try:
         await _sweep(dispatcher)
     finally:
+        if dispatcher.open:
+            say(f"executions that had not ended: {dispatcher.open}. They were in memory, and are gone")
         await server.stop(None)
 
 

@@ -18,7 +18,7 @@ STATES: Final = {
 
 
 class _Room:
-    """What fits into an answer; the rest is told by its size."""
+    """What fits into an answer; of the rest its size is told."""
 
     def __init__(self, nbytes: int) -> None:
         self._left = nbytes
@@ -27,8 +27,16 @@ class _Room:
         nbytes = value.ByteSize()
         if nbytes > self._left:
             small = schema().Struct()
-            small.update({"left_out": f"{nbytes} bytes, too much for this answer"})
+            small.update({"left_out": f"{nbytes} bytes, too much for this answer, of which clients take 4 MiB"})
             return small
+        self._left -= nbytes
+        return value
+
+    def fit_once_more(self, value: Any) -> Any:
+        """The same value at another place; None where there is no room for that."""
+        nbytes = value.ByteSize()
+        if nbytes > self._left:
+            return None
         self._left -= nbytes
         return value
 
@@ -37,9 +45,9 @@ def report(execution: Execution, room: int = ROOM_NBYTES) -> Any:
     """The ExecutionStatus message.
 
     Args:
-        room: Bytes that inputs and outputs may take, each of the two ways in which outputs are told.
+        room: Bytes that inputs and outputs may take. Outputs are told in two ways, the second where there is room.
     """
-    names, fits = execution.blueprint.steps, _Room(room // 2)
+    names, fits = execution.blueprint.steps, _Room(room)
     said = schema().ExecutionStatus(
         execution_id=execution.id,
         workflow_name=execution.blueprint.name,
@@ -54,13 +62,13 @@ def report(execution: Execution, room: int = ROOM_NBYTES) -> Any:
         said.completed_at.CopyFrom(values.timestamp(execution.ended))
     if execution.error is not None:
         said.error.CopyFrom(_error(execution.error))
+    for name, step in zip(names, execution.steps, strict=True):
+        if step.phase == "completed":
+            said.step_outputs[name].CopyFrom(fits.fit(step.output))
     for number, (name, step) in enumerate(zip(names, execution.steps, strict=True)):
-        if step.began is None:
-            continue
-        output = fits.fit(step.output) if step.phase == "completed" else None
-        said.completed_steps.append(_step(number, name, step, output))
-        if output is not None:
-            said.step_outputs[name].CopyFrom(output)
+        if step.began is not None:
+            output = fits.fit_once_more(said.step_outputs[name]) if step.phase == "completed" else None
+            said.completed_steps.append(_step(number, name, step, output))
     for step in execution.steps:
         _tell_pause(said, step)
     return said

@@ -16,6 +16,8 @@ from cerebelum_nb.upstream.schema import Number, schema
 SDK_TAKES_NBYTES: Final = 4 << 20  # its channel has gRPC's own limit
 _TOO_MUCH: Final = re.compile(r"(\S+)\(\) got an unexpected keyword argument 'inputs'")
 _TOO_LITTLE: Final = re.compile(r"(\S+)\(\) missing \d+ required (?:positional|keyword-only) arguments?: .*'inputs'")
+_MAKES_MESSAGE: Final = "self._dict_to_struct(output)", "return TaskResult("  # lines of the SDK's worker
+_IN_STEP: Final = "await step_function("
 _SPOKEN: Final = {
     Number.TIMEOUT: ("timeout", "the worker says that the step took too long"),
     Number.CANCELLED: ("cancelled", "the worker says that the step was cancelled"),
@@ -78,11 +80,22 @@ def outcome(result: Any, step: str) -> Any:
             return Asked("asking", asked.approval_type, asked.data, max(0, asked.timeout_ms))
         case Number.FAILED:
             error = result.error
-            return Error(error.kind or "error", error.message, error.stacktrace)
+            return Error(error.kind or "error", _plainly(error, step), error.stacktrace)
         case Number.TIMEOUT | Number.CANCELLED:
             kind, message = _SPOKEN[result.status]
             return Error(kind, result.error.message or message, result.error.stacktrace)
     return Error("bad_status", f"the worker says status {result.status} of step {step!r}, which means nothing")
+
+
+def _plainly(error: Any, step: str) -> str:
+    """A worker's words, and what they mean where the SDK could not send what a step returned."""
+    trace = error.stacktrace
+    if _IN_STEP in trace or not any(line in trace for line in _MAKES_MESSAGE):
+        return str(error.message)
+    return (
+        f"what step {step!r} returned cannot be sent ({error.message}): return dicts with text as keys, lists, text, "
+        "numbers, True, False and None, at most 30 of them in each other"
+    )
 
 
 def _output(output: Any, step: str) -> Any:

@@ -1,9 +1,10 @@
 """How the kernel's and Core's ends of the gRPC stream agree: the method, the limits, and one guarded writer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-from cerebelum_nb.wire.frames import MAX_MESSAGE_NBYTES, AnyFrame, messages
+from cerebelum_nb.wire.frames import MAX_MESSAGE_NBYTES, AnyFrame, Finished, messages
 
 SERVICE = "cerebelum_nb.Dispatch"
 METHOD = "Open"
@@ -31,12 +32,16 @@ class Outbox:
     """Frames on their way into one stream: those of one loop turn leave as one message, and writes never overlap.
 
     Both matter: a message per frame costs 17 times the throughput, and two writes at once hang the stream.
+
+    Attributes:
+        slow: By attempt, what goes frame by frame, in turns, and is overtaken by all else.
     """
 
     def __init__(self) -> None:
         self._frames: list[AnyFrame] = []
         self._some = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self.slow: dict[int, deque[Iterator[AnyFrame]]] = {}
 
     def put(self, *frames: AnyFrame) -> None:
         """Send frames with this turn's message. Called on the loop."""
@@ -49,6 +54,36 @@ class Outbox:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(HOLD_S, self._some.set)
 
+    def slowly(self, attempt: int, frames: Iterable[AnyFrame]) -> None:
+        """Send long frames of an attempt, each made when its turn comes."""
+        self.slow.setdefault(attempt, deque()).append(iter(frames))
+        self._some.set()
+
+    def behind(self, frame: Finished) -> None:
+        """Send a frame after what goes slowly of its attempt, if anything does."""
+        if frame.id in self.slow:
+            self.slowly(frame.id, (frame,))
+        else:
+            self.put(frame)
+
+    def drop(self, attempt: int) -> bool:
+        """Send no more of what goes slowly of an attempt; whether anything did."""
+        return self.slow.pop(attempt, None) is not None
+
+    def _next_slow(self) -> list[AnyFrame]:
+        while self.slow:
+            attempt = next(iter(self.slow))
+            waiting = self.slow[attempt]
+            frame = next(waiting[0], None)
+            if frame is None:
+                waiting.popleft()
+                if not waiting:
+                    del self.slow[attempt]
+                continue
+            self.slow[attempt] = self.slow.pop(attempt)
+            return [frame]
+        return []
+
     async def pump(self, write: Callable[[bytes], Awaitable[object]]) -> None:
         """Write for as long as the stream lives; the only caller of `write`."""
         while True:
@@ -60,5 +95,9 @@ class Outbox:
                 self._timer = None
             for message in messages(frames):
                 await write(message)
-            if len(frames) >= MANY:
+            if self.slow:
+                for message in messages(self._next_slow()):
+                    await write(message)
+                self._some.set()
+            elif len(frames) >= MANY:
                 await asyncio.sleep(GATHER_S)

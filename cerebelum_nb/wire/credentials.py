@@ -23,7 +23,8 @@ SERVER_NAME: Final = "core.cerebelum"  # in Core's certificate; its authority si
 SCHEME: Final = "tls://"
 # Between hosts a connection may be cut without a word, so it is asked whether it is there.
 TLS_SERVER_OPTIONS: Final = [
-    *OPTIONS,
+    *(option for option in OPTIONS if option[0] != "grpc.http2.bdp_probe"),  # bandwidth is worth measuring here
+    ("grpc.http2.lookahead_bytes", 4 << 20),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -3,8 +3,9 @@
 Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel, Reply; Core adds Welcome. Withdraw, Ping, Resize, Drain
 and Look end at Core.
 A Submit may follow another one, whose result it reads: it goes to the same worker, or that Finished goes before it.
-Worker -> Core -> kernel: Printed, Displayed, Progress, Paused, Resumed, Finished; Core adds Started, Joined, Left,
-Lost, Ping and Seats; Ready ends at Core.
+Both ways: Piece, before the Submit or the Finished that it belongs to.
+Worker -> Core -> kernel: Printed, Displayed, Progress, Paused, Resumed, Waits, Finished; Core adds Started, Joined,
+Left, Lost, Ping and Seats; Ready ends at Core.
 """
 
 from collections.abc import Iterable, Iterator
@@ -66,6 +67,8 @@ class Welcome(Frame, frozen=True, tag=6, array_like=True, gc=False):
     key: bytes  # of what the kernel seals
     place: Place
     own: bytes = b""  # of what this worker seals; empty for the same
+    limit_nbytes: int = 1 << 30  # of one result
+    silent_s: float = 60.0  # a worker that neither answers nor does anything for so long is ended
 
 
 class Reply(Frame, frozen=True, tag=7, array_like=True, gc=False):
@@ -189,6 +192,23 @@ class Displayed(Frame, frozen=True, tag=20, array_like=True, gc=False):
     bundle: dict[str, bytes]
 
 
+class Piece(Frame, frozen=True, tag=21, array_like=True, gc=False):
+    """A piece of a body that is too long for one message; it comes before its frame. See `pieces`."""
+
+    id: int
+    of: tuple[str, int, int]  # run, task and number of its attempt
+    number: int  # from 0
+    nbytes: int  # of the whole body
+    sealed: bytes
+
+
+class Waits(Frame, frozen=True, tag=22, array_like=True, gc=False):
+    """There is no room for the step's result, says the text; without one, it has found some."""
+
+    id: int
+    text: str
+
+
 class Resize(Frame, frozen=True, tag=30, array_like=True, gc=False):
     """From now on so many slots, and workers with this in their environment: others end after their step."""
 
@@ -228,13 +248,13 @@ _ToWorker = Place | Code | Forget | Submit | Cancel | Welcome | Reply | Withdraw
 _ToKernel = (
     Ready | Started | Printed | Displayed | Finished | Lost | Joined | Left | Progress | Paused | Resumed | Seats
 )
-AnyFrame = _ToWorker | _ToKernel
+AnyFrame = _ToWorker | _ToKernel | Piece | Waits
 
 SOFT_NBYTES = 1 << 20  # frames are joined into one message up to about this size
 MAX_BODY_NBYTES = 64 << 20  # one function, one attempt's arguments, one result
 MAX_MESSAGE_NBYTES = MAX_BODY_NBYTES + (2 << 20)  # what both ends accept: the body and what is around it
 
-_WITH_BODY = frozenset({Submit, Finished, Code, Paused, Reply})
+_WITH_BODY = frozenset({Submit, Finished, Code, Paused, Reply, Piece})
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[AnyFrame]).decode
 
@@ -283,14 +303,18 @@ def frames_of(message: bytes) -> list[AnyFrame]:
         raise WireError(f"a message of {len(message)} bytes is not ours: {exc}. Use one version everywhere.") from exc
 
 
-def check_size(what: str, nbytes: int, limit: int = MAX_BODY_NBYTES) -> None:
+def check_size(what: str, nbytes: int, limit: int = MAX_BODY_NBYTES, option: str = "") -> None:
     """Refuse what would not fit, before it is sent.
+
+    Args:
+        option: The setting, in MiB, that raises the limit; empty for none.
 
     Raises:
         WireError: Names the thing, its size and the limit.
     """
     if nbytes > limit:
+        more = f" ({option} = {-(-nbytes // 2**20)} in [tool.cerebelum] lets it pass)" if option else ""
         raise WireError(
             f"{what} is {nbytes / 2**20:.1f} MiB when encoded; at most {limit / 2**20:.0f} MiB can be sent to or from "
-            f"a worker. Write large data to a file and hand over its path, or run the step locally."
+            f"a worker{more}. Write large data to a file and hand over its path, or run the step locally."
         )

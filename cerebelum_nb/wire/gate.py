@@ -56,6 +56,10 @@ class Gate:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
         return max(0, sent - max(came, before))
 
+    def waiting(self, sent: int) -> int:
+        """How many of what the worker was sent have not come here yet. Nobody is kept out: it may be less at once."""
+        return max(0, sent - max(_looked(self._shared)))
+
     def close(self) -> None:
         """It is not needed any more."""
         self._shared.close()

@@ -1,6 +1,7 @@
 """Frames over a socket between Core and one worker: each message has its length before it."""
 
 import struct
+from collections.abc import Iterable, Iterator
 
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire.frames import MAX_MESSAGE_NBYTES, AnyFrame, frames_of, messages
@@ -12,6 +13,12 @@ READ_NBYTES = 1 << 18
 def packed(frames: list[AnyFrame]) -> bytes:
     """Frames as bytes for the socket."""
     return b"".join(part for message in messages(frames) for part in (_LENGTH.pack(len(message)), message))
+
+
+def each_packed(frames: Iterable[AnyFrame]) -> Iterator[bytes]:
+    """The same message by message, each made when it is asked for."""
+    for message in messages(frames):
+        yield _LENGTH.pack(len(message)) + message
 
 
 class Splitter:

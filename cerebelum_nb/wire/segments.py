@@ -27,43 +27,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
+from cerebelum_nb.codec import LARGE_NBYTES, Parts, together
+from cerebelum_nb.errors import NoRoom, WireError
+from cerebelum_nb.wire import memory
+from cerebelum_nb.wire.lent import Where
 
-from cerebelum_nb.codec import LARGE_NBYTES, Parts, one_line, together
-from cerebelum_nb.errors import WireError
-
-SHARED: Final = "shared"  # the codec of what is in a segment as a whole
-LENT: Final = "lent"  # and of arguments of which some are
 _GRAIN: Final = 64 << 10
 _ALIGN: Final = 64
 _MAPS: Final = 8  # segments that stay mapped for being filled again
-_PIECE_NBYTES: Final = 8 << 20  # copied at once while others wait for the interpreter
 _SPARE_NBYTES: Final = 256 << 20  # of memory that is left to everybody else
+_PLENTY: Final = 4  # so many times its size is free where a segment is made for nobody yet
 _USED: Final = re.compile(r"used\.[0-9a-f]{1,16}\.[0-9a-f]{16}\.[a-z0-9]{1,20}\.[0-9a-f]{16}")
 _ALONE: Final = 2  # references to a mapping that nothing looks into: ours, and the one that asks
 _POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)
-
-
-class Where(msgspec.Struct, frozen=True, array_like=True):
-    """Where a value's parts are: what travels instead of it, sealed."""
-
-    folder: int
-    name: str
-    codec: str
-    pieces: tuple[tuple[int, int], ...]  # start and size: of the head, then of the buffers
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the value."""
-        return sum(size for _, size in self.pieces)
-
-
-class Lent(msgspec.Struct, frozen=True, array_like=True):
-    """Arguments of which some are in segments."""
-
-    codec: str
-    body: bytes
-    places: tuple[tuple[str, str | int, Where], ...]  # "args", 0 or "kwargs", "name"
 
 
 class _Read:
@@ -97,7 +73,7 @@ class Segments:
         """Copy a value's parts into a segment.
 
         Raises:
-            WireError: There is no room for them; says how much there is, and where.
+            NoRoom: There is no room for them; says how much there is, and where.
         """
         pieces, end = [], 0
         views = [memoryview(parts.head), *parts.buffers]
@@ -109,7 +85,7 @@ class Segments:
             target = self._mapped(self.folders[folder] / name, fd, name.split(".")[2])
             with memoryview(target) as whole:
                 for (start, size), view in zip(pieces, views, strict=True):
-                    _copy(whole[start : start + size], view)
+                    memory.copy(whole[start : start + size], view)
         except BaseException:
             self.release(folder, name)
             raise
@@ -136,7 +112,7 @@ class Segments:
         """A segment of our own, open and locked: a free one, or a new one."""
         for folder in range(len(self.folders)):
             for ident, size in self._free(folder):
-                if nbytes <= size <= 2 * nbytes + LARGE_NBYTES and (found := self._take(folder, ident, size)):
+                if _fits(nbytes, size) and (found := self._take(folder, ident, size)):
                     return found
         reasons = []
         for folder in range(len(self.folders)):
@@ -145,12 +121,9 @@ class Segments:
                     return self._new(folder, nbytes)
                 except OSError as exc:
                     if again or not self.trim(folder, 0):
-                        reasons.append(f"{self.folders[folder]}: {exc.strerror}, {_room(self.folders[folder])}")
+                        reasons.append(f"{self.folders[folder]}: {exc.strerror}, {memory.room(self.folders[folder])}")
                         break
-        raise WireError(
-            f"{what} takes {nbytes / 2**20:.0f} MiB, for which there is no room ({'; '.join(reasons)}). Free some "
-            "memory or disk, write it to a file and hand over its path, or run the steps that use it locally."
-        )
+        raise NoRoom(f"{what} takes {nbytes / 2**20:.0f} MiB, for which there is no room ({'; '.join(reasons)})")
 
     def _free(self, folder: int) -> list[tuple[str, int]]:
         try:
@@ -185,7 +158,7 @@ class Segments:
         at.mkdir(mode=0o700, exist_ok=True)
         grain = max(_GRAIN, 1 << max(0, nbytes.bit_length() - 4))
         size = -(-nbytes // grain) * grain
-        if str(at).startswith("/dev/shm") and size > _available() - _SPARE_NBYTES:  # noqa: S108  no temporary file
+        if _is_memory(at) and size > memory.available() - _SPARE_NBYTES:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         name = f"used.{size:x}.{secrets.token_hex(8)}.{self._owner}.{secrets.token_hex(8)}"
         fd = os.open(at / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -197,6 +170,24 @@ class Segments:
             (at / name).unlink(missing_ok=True)
             raise
         return folder, name, fd
+
+    def prepare(self, nbytes: int) -> bool:
+        """Have a free segment for values of this size, with its pages: making them takes longest.
+
+        Returns:
+            There was none, and there is one now.
+        """
+        if not _is_memory(self.folders[0]) or any(_fits(nbytes, size) for _, size in self._free(0)):
+            return False
+        if memory.available() < _SPARE_NBYTES + _PLENTY * nbytes:
+            return False
+        try:
+            folder, name, fd = self._new(0, nbytes)
+        except OSError:  # it was nothing but a favour
+            return False
+        os.close(fd)
+        self.release(folder, name)
+        return True
 
     # reading -------------------------------------------------------------------------------------------------------
 
@@ -278,6 +269,22 @@ class Segments:
                 one.map.close()
                 os.close(one.fd)
 
+    def holds(self, where: Where, parts: Parts) -> bool:
+        """Whether a segment that is in use holds just these parts. Reads all of both, if they are the same."""
+        views = [memoryview(parts.head), *parts.buffers]
+        if where.codec != parts.codec or [size for _, size in where.pieces] != [view.nbytes for view in views]:
+            return False
+        with self._lock:
+            mapped = self._maps.get(where.name.split(".")[2])
+        try:
+            pieces = self.pieces(where) if mapped is None else None
+        except (WireError, OSError):
+            return False
+        if mapped is not None:
+            pieces = [memoryview(mapped)[start : start + size] for start, size in where.pieces]
+        pairs = list(zip(pieces or (), views, strict=True))
+        return all(memory.alike(*pair) for pair in pairs) and all(memory.same(*pair) for pair in pairs)
+
     def check(self, where: Where) -> None:
         """See that a descriptor is one of ours.
 
@@ -311,13 +318,15 @@ class Segments:
                     if _USED.fullmatch(name):
                         yield folder, name, name.split(".")[3]
 
-    def any(self) -> bool:
-        """There are segments, free or used."""
+    def held(self) -> tuple[int, int]:
+        """Bytes of what is in use, and of what is kept for being filled again."""
+        found = {"used": 0, "free": 0}
         for at in self.folders:
             with contextlib.suppress(OSError):
-                if any(path.name[:5] in ("free.", "used.") for path in at.iterdir()):
-                    return True
-        return False
+                for kind, _, rest in (name.partition(".") for name in os.listdir(at)):  # noqa: PTH208  as above
+                    if kind in found:
+                        found[kind] += int(rest.partition(".")[0], 16)
+        return found["used"], found["free"]
 
     def trim(self, folder: int, most_nbytes: int, idle_since: float | None = None) -> int:
         """Give free segments back to the system, the largest first.
@@ -353,42 +362,10 @@ class Segments:
         return size
 
 
-def where_of(data: bytes | memoryview) -> Where:
-    """A descriptor.
-
-    Raises:
-        WireError: It is none.
-    """
-    try:
-        return msgspec.msgpack.decode(data, type=Where)
-    except msgspec.DecodeError as exc:
-        raise WireError(f"a descriptor of {len(data)} bytes cannot be read: {one_line(exc)}") from None
+def _fits(nbytes: int, size: int) -> bool:
+    """A segment is large enough, and no waste."""
+    return nbytes <= size <= 2 * nbytes + LARGE_NBYTES
 
 
-def _copy(target: memoryview, source: memoryview) -> None:
-    source = source.cast("B") if source.nbytes else source
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "copyto") and source.nbytes > _GRAIN:  # others can work meanwhile
-        numpy.copyto(numpy.frombuffer(target, numpy.uint8), numpy.frombuffer(source, numpy.uint8))
-        return
-    for start in range(0, source.nbytes, _PIECE_NBYTES):
-        target[start : start + _PIECE_NBYTES] = source[start : start + _PIECE_NBYTES]
-
-
-def _available() -> int:
-    """Bytes of memory that nobody needs."""
-    try:
-        with open("/proc/meminfo", "rb") as file:  # noqa: PTH123  quicker
-            for line in file:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) << 10
-    except OSError:
-        pass
-    return sys.maxsize
-
-
-def _room(folder: Path) -> str:
-    with contextlib.suppress(OSError):
-        stat = os.statvfs(folder if folder.exists() else folder.parent)
-        return f"{stat.f_bavail * stat.f_frsize / 2**20:.0f} MiB free"
-    return "its size is not known"
+def _is_memory(folder: Path) -> bool:
+    return str(folder).startswith("/dev/shm")  # noqa: S108  no temporary file

@@ -7,10 +7,11 @@ from cerebelum_nb.errors import PayloadRejected
 from cerebelum_nb.protocols import After
 from cerebelum_nb.seal import Address, unseal
 from cerebelum_nb.wire.frames import GIVEN_BACK, GOES_ON, STOPS, Finished, Submit
-from cerebelum_nb.wire.segments import SHARED
+from cerebelum_nb.wire.lent import SHARED
+from cerebelum_nb.wire.pieces import PIECES
 
 TURN_S = 0.01  # a line of attempts has a worker for so long; what comes then waits as others do
-_NOT_KEPT = frozenset({"error", "cancelled", SHARED})  # what is large goes the usual way, and is not copied
+_NOT_KEPT = frozenset({"error", "cancelled", SHARED, PIECES})  # what is large goes the usual way, and is not copied
 
 
 class Kept:

@@ -28,16 +28,19 @@ from cerebelum_nb.wire.frames import (
     Code,
     Finished,
     Forget,
+    Piece,
     Ping,
     Place,
     Ready,
     Reply,
     Submit,
+    Waits,
     Welcome,
     check_size,
 )
 from cerebelum_nb.wire.gate import Gate
 from cerebelum_nb.wire.line import READ_NBYTES, Splitter
+from cerebelum_nb.wire.pieces import LIMIT_NBYTES, OPTION, PIECES, Gathered, cut, described, is_long
 from cerebelum_nb.worker import showing
 from cerebelum_nb.worker.kept import Kept
 from cerebelum_nb.worker.report import Descriptors, Report, Reporter
@@ -70,6 +73,7 @@ class Worker:
         self._line, self._control, self._gate = line, control, gate
         self._reporter = Reporter(line, control)
         self._shared = shared or Shared()
+        self._shared.waits = self._waits_for_room
         self._stopping = Stopping()
         self._bell = os.pipe()  # rung by a print, so that the control thread need not tick
         self._descriptors = Descriptors()
@@ -81,6 +85,8 @@ class Worker:
         self._codes: dict[str, Code | _Rebuild] = {}
         self._awaiting: Awaiting | None = None
         self._kept = Kept()
+        self._long: dict[int, Gathered] = {}  # arguments that come in pieces, by attempt
+        self._limit = LIMIT_NBYTES
 
     # control thread ------------------------------------------------------------------------------------------------
 
@@ -154,6 +160,8 @@ class Worker:
             case Submit():
                 if self._gate.passes():
                     self._attempt(frame)
+                if self._long:
+                    self._long.pop(frame.id, None)
             case Finished():
                 self._kept.given(frame)
             case Code():
@@ -163,12 +171,18 @@ class Worker:
             case Place():
                 self._go_to(frame)
             case Welcome():
-                self._key, self._own = frame.key, frame.own or frame.key
+                self._key, self._own, self._limit = frame.key, frame.own or frame.key, frame.limit_nbytes
                 self._go_to(frame.place)
                 self._reporter.send(Ready())
+            case Piece():
+                self._long.setdefault(frame.id, Gathered(self._key, "to worker", self._limit)).take(frame)
 
     def _ring(self, now: bool) -> None:  # noqa: FBT001  from `Report`, once per piece
         os.write(self._bell[1], _NOW if now else _SOON)
+
+    def _waits_for_room(self, text: str) -> None:
+        if (report := self._reporter.report) is not None:
+            self._reporter.send(Waits(report.attempt, text))
 
     def _go_to(self, place: Place) -> None:
         sys.path[:] = map(os.fsdecode, place.path)
@@ -214,8 +228,12 @@ class Worker:
         self._tidy()  # now, when nobody waits for us
 
     def _finish(self, submit: Submit, encoded: codec.Encoded, got: float, began: float, ended: float) -> bool:
-        address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
         try:
+            if is_long(encoded):
+                for piece in cut(self._own, submit, "to kernel", encoded):
+                    self._reporter.send(piece)
+                encoded = described(encoded)
+            address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
             sealed = seal(self._own, address, encoded.data)
             then = self._kept.keep(submit, encoded, ended)
             times = ended - began, began - got, perf_counter() - ended
@@ -236,18 +254,21 @@ class Worker:
             return _as_error(attempts.describe(exc)), began, ended
         ended = perf_counter()
         self._kept.look_at(value)
-        return _encoded(value, submit.step, self._shared), began, ended
+        return _encoded(value, submit.step, self._shared, self._limit), began, ended
 
     def _call(self, submit: Submit) -> tuple[Callable[[], Any], bool]:
         """The step, ready to be called, and whether it is async. Everything is checked before it is read."""
         address = Address(submit.run, submit.task, submit.number, "to worker", f"{submit.digest} {submit.codec}")
-        body = unseal(self._key, address, submit.sealed)
+        body, codec = unseal(self._key, address, submit.sealed), submit.codec
         code = self._codes[submit.digest]
         if isinstance(code, Code):
             payload = unseal(self._key, Address("", 0, 0, "code", code.digest), code.sealed)
             self._codes[submit.digest] = code = capture.opened(payload)
         function = code()  # made anew: what an earlier attempt did to its globals must not show
-        args, kwargs, fields, context_at, *after = self._shared.decode(submit.codec, body)
+        if codec == PIECES:
+            long = self._long.get(submit.id) or Gathered(self._key, "to worker")
+            codec, body = long.body(submit.run, submit.task, submit.number, body)
+        args, kwargs, fields, context_at, *after = self._shared.decode(codec, body)
         if after:
             self._kept.put(self._own, submit.run, After(*after), args, kwargs)
         if context_at is not None:
@@ -270,7 +291,7 @@ class Worker:
         return self._awaiting.result(value, context, self._stopping)
 
 
-def _encoded(value: Any, step: str, shared: Shared) -> codec.Encoded:
+def _encoded(value: Any, step: str, shared: Shared, limit: int) -> codec.Encoded:
     """The result as bytes, or the error that says why not."""
     if inspect.iscoroutine(value):
         with contextlib.suppress(BaseException):  # one that had begun runs its own code once more
@@ -278,7 +299,7 @@ def _encoded(value: Any, step: str, shared: Shared) -> codec.Encoded:
         return _unserializable(f"step {step!r} returned a coroutine: write async def, or await it")
     try:
         encoded = codec.encode(value, "result", put=shared.put)
-        check_size(f"the result of step {step!r}", encoded.nbytes)
+        check_size(f"the result of step {step!r}", encoded.nbytes, limit, OPTION)
     except WireError as exc:
         return _unserializable(str(exc))
     except BaseException as exc:  # noqa: BLE001  no memory for it, or an interrupt

@@ -1,15 +1,19 @@
 """Large values as a worker takes and gives them: in memory that it shares with the kernel and the other workers."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from time import sleep
+from typing import Any, Final
 
 import msgspec
 
 from cerebelum_nb.codec import LARGE_NBYTES, Encoded, Parts, decode
-from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.segments import LENT, SHARED, Lent, Segments, where_of
+from cerebelum_nb.errors import NoRoom, WireError
+from cerebelum_nb.wire.lent import LENT, SHARED, Lent, where_of
+from cerebelum_nb.wire.segments import Segments
+
+_TRY_S: Final = 0.25  # how often it is looked for room
 
 
 class Shared:
@@ -18,21 +22,36 @@ class Shared:
     Args:
         folders: None where values must not be shared.
         large_nbytes: What is larger is put there.
+
+    Attributes:
+        waits: Told what there is no room for; and nothing, when there is.
     """
 
     def __init__(self, folders: Sequence[Path] = (), large_nbytes: int = LARGE_NBYTES) -> None:
         self._large_nbytes = large_nbytes
+        self.waits: Callable[[str], object] = len
         self._segments = Segments(folders, f"w{os.getpid()}", keeps=True) if folders else None
 
     def put(self, parts: Parts, what: str) -> Encoded | None:
         """A large value as its descriptor; None where it goes as it is.
 
-        Raises:
-            WireError: There is no room for it.
+        Where there is no room it waits for some, until the attempt is stopped: what has been computed is not lost.
         """
         if self._segments is None or parts.nbytes <= self._large_nbytes:
             return None
-        return Encoded(SHARED, msgspec.msgpack.encode(self._segments.put(parts, what)))
+        waits = False
+        while True:
+            try:
+                where = self._segments.put(parts, what)
+            except NoRoom as exc:
+                if not waits:
+                    self.waits(str(exc))
+                    waits = True
+                sleep(_TRY_S)
+                continue
+            if waits:
+                self.waits("")
+            return Encoded(SHARED, msgspec.msgpack.encode(where))
 
     def settle(self) -> None:
         """An attempt has ended: what it was given can be used again, as far as nothing kept it."""

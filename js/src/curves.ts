@@ -25,16 +25,17 @@ export function drawnCurves(
   f: Frame,
   store: Store,
   outline: Outline,
-  sight: { first: number; end: number },
+  sight: { first: number; end: number; top: number },
   selected: number | null,
   relatives: ReadonlySet<number> | null,
   critical: ReadonlySet<number>,
 ): Curves {
   const found: Record<keyof Curves, string[]> = { thin: [], near: [], lit: [], critical: [] };
-  const first = outline.top(sight.first);
-  const last = outline.top(sight.end) - first;
-  const y = (place: number, below: number): number =>
-    Math.min(last + 8, Math.max(-8, outline.top(place) - first + (0.5 + 0.26 * below) * outline.heightOf(place)));
+  const [first, last] = [outline.top(sight.first) - sight.top, outline.top(sight.end) - sight.top];
+  const y = (place: number, below: number): number => {
+    const middle = outline.top(place) - sight.top + (0.5 + 0.26 * below) * outline.heightOf(place);
+    return Math.min(last + 8, Math.max(first - 8, middle));
+  };
   const ended = (id: number): number => store.row(id)?.segments.at(-1)?.end ?? Number.NEGATIVE_INFINITY;
 
   const curve = (need: number, id: number, kind: keyof Curves): void => {

@@ -4,6 +4,7 @@ import { drawnCurves } from "./curves";
 import { attr, focused, html, svg } from "./dom";
 import { isFiltered, NO_FILTER, wanted } from "./filter";
 import { history } from "./format";
+import { Gaps } from "./gaps";
 import { type KeyHost, pressed } from "./keys";
 import { AXIS_HEIGHT, decisionHeight, frame, rowHeight, wholeOf } from "./layout";
 import { Minimap } from "./minimap";
@@ -13,7 +14,7 @@ import { widest } from "./names";
 import { groupPlace, isOpen, type Line, Outline } from "./outline";
 import { relatives } from "./relatives";
 import { RowLayer } from "./rowlayer";
-import { cuts, type Frame, followed, panned, Squeeze, zoomed } from "./time";
+import { type Frame, followed, isSameFrame, panned, type Squeeze, zoomed } from "./time";
 import { TimeLayer } from "./timelayer";
 import type { ViewState } from "./viewstate";
 
@@ -21,7 +22,9 @@ const FRAME_MS = 50;
 const SLOW_FRAME_MS = 250;
 const RETRY_MS = 250;
 const KEEP_MS = 300;
-const CUT_MS = 1000; // gaps are looked for again no more often than this; five times that while they are not cut
+const OVERSCAN = 8; // lines on both sides of what is in sight, for a quick scroll
+const SOON_MS = 50; // after the first picture, for what is no part of it
+const CHUNK = 64; // lines: rows keep their places within so many, and scrolling draws only those that come in
 
 export class Gantt {
   readonly root = html("div", "cb-chart");
@@ -44,15 +47,17 @@ export class Gantt {
   private longest: { of: unknown; count: number; px: number } = { of: null, count: 0, px: 0 };
   private kin: { of: readonly unknown[]; ids: ReadonlySet<number> | null } = { of: [], ids: null };
   private held: { of: unknown; ids: ReadonlySet<number> } = { of: null, ids: new Set() };
-  private squeeze: { of: unknown; with?: unknown; at: number; made: Squeeze | null } = { of: null, at: 0, made: null };
+  private readonly gaps: Gaps;
   private wordy = false;
   private fresh = true; // the scroll of an earlier visit is to be taken up
+  private early = true; // the first picture is not there yet, or has just come
   private frameAsked = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private soon: ReturnType<typeof setTimeout> | undefined;
   private keeper: ReturnType<typeof setTimeout> | undefined;
   private inSight = true;
   private whole = 1; // seconds of the axis without zoom
-  private drawnAt = 0; // seconds of the run
+  private drawn: { of: unknown; at: number } = { of: null, at: 0 }; // which snapshot, at which second of the run
   private f: Frame = { width: 0, left: 0, right: 1, from: 0, to: 1 };
 
   constructor(
@@ -62,6 +67,7 @@ export class Gantt {
     private readonly leave: () => void,
   ) {
     this.rows = new RowLayer(store);
+    this.gaps = new Gaps(store);
     const { thin, near, critical, lit } = this.paths;
     const { grid, cuts: gaps, lines, axis } = this.time;
     this.sheet.append(this.rows.hatches.defs, gaps, grid, this.rows.list, thin, near, critical, lit, lines);
@@ -89,17 +95,15 @@ export class Gantt {
       this.schedule();
       this.keep();
     });
-    this.adopt();
   }
 
   /** Everything may have changed. */
   adopt(newRun = true): void {
     attr(this.sheet, "aria-label", `Steps of ${this.store.header?.workflow ?? "the workflow"}`);
-    this.laidOut = [];
     if (newRun) {
       this.wordy = false;
       this.fresh = true;
-      this.squeeze = { of: null, at: 0, made: null };
+      this.gaps.forget();
     }
     this.see(this.store.rows);
     this.layOut();
@@ -131,6 +135,7 @@ export class Gantt {
   close(): void {
     cancelAnimationFrame(this.frameAsked);
     clearTimeout(this.timer);
+    clearTimeout(this.soon);
     if (this.keeper) this.keepNow();
   }
 
@@ -228,18 +233,19 @@ export class Gantt {
   }
 
   private squeezed(now: number): Squeeze | null {
-    const { store, squeeze, state } = this;
-    const { compared } = state;
-    if (this.fresh && !state.gaps) return null;
-    const at = performance.now();
-    const often = state.gaps ? CUT_MS : 5 * CUT_MS;
-    const stale = squeeze.of !== store.snapshot && (!store.running || at - squeeze.at >= often);
-    if (stale || squeeze.of === null || squeeze.with !== compared) {
-      const found = cuts([...store.rows, ...(compared?.answer.rows ?? [])], Math.max(now, compared?.end ?? 0));
-      this.squeeze = { of: store.snapshot, with: compared, at, made: found.length ? new Squeeze(found) : null };
-    }
-    state.idle = this.squeeze.made !== null;
-    return state.gaps ? this.squeeze.made : null;
+    const { gaps, compared } = this.state;
+    if (this.early && !gaps) return null;
+    const found = this.gaps.found(now, compared, gaps);
+    this.state.idle = found !== null;
+    return gaps ? found : null;
+  }
+
+  /** Now, in seconds. Between two pictures of time it stands still: who scrolls draws what comes in, and no more. */
+  private moment(): number {
+    const { drawn, store } = this;
+    const now = store.now();
+    const ahead = (now - drawn.at) * 1000;
+    return drawn.of === store.snapshot && ahead >= 0 && ahead < 0.9 * FRAME_MS ? drawn.at : now;
   }
 
   draw(): void {
@@ -253,15 +259,17 @@ export class Gantt {
     const told = [state.matches, state.idle];
     this.layOut();
     const { outline, relatives: kin, critical } = this;
-    const [now, running, finish] = [store.now(), store.running, store.header?.finish ?? null];
-    if (running) state.zoom = followed(state.zoom, this.drawnAt, now);
-    this.drawnAt = now;
+    const [running, finish] = [store.running, store.header?.finish ?? null];
+    const now = this.moment();
+    if (running) state.zoom = followed(state.zoom, this.drawn.at, now);
+    this.drawn = { of: store.snapshot, at: now };
     const squeeze = this.squeezed(now);
     const wordy = this.wordy && running;
     const beyond = state.compared?.end ?? 0;
     const view = { zoom: state.zoom, now, running, wordy, finish, squeeze, beyond };
-    const f = frame(width, this.longest.px, view);
-    this.f = f;
+    const made = frame(width, this.longest.px, view);
+    if (!isSameFrame(made, this.f)) this.f = made; // as one object, it says that nothing moved
+    const { f } = this;
     this.whole = wholeOf(view);
     // All questions about sizes come before the first change: each later one would cost a layout.
     const seen = { top: box.scrollTop, height: box.clientHeight };
@@ -270,11 +278,11 @@ export class Gantt {
       box.scrollTop = state.scroll;
       seen.top = box.scrollTop;
     }
-    const first = this.fresh;
     this.fresh = false;
-    const sight = outline.visible(seen.top, seen.height);
-    const top = outline.top(sight.first);
-    const tall = outline.top(sight.end) - top;
+    const { first, end } = outline.visible(seen.top, seen.height, this.early ? 0 : OVERSCAN);
+    const top = outline.top(first - (first % CHUNK));
+    const tall = outline.top(Math.min(outline.lines.length, Math.ceil(end / CHUNK) * CHUNK)) - top;
+    const sight = { first, end, top };
     this.sheet.style.transform = `translateY(${top}px)`;
     attr(this.sheet, "width", width);
     attr(this.sheet, "height", tall);
@@ -284,12 +292,18 @@ export class Gantt {
     this.rows.draw({ f, now, outline, sight, folds, filtered, active, selected, relatives: kin, critical, compared });
     const curves = drawnCurves(f, store, outline, sight, selected, kin, critical);
     for (const kind of ["thin", "near", "critical", "lit"] as const) attr(this.paths[kind], "d", curves[kind]);
-    this.map.draw(store, outline, seen, now, performance.now(), !first);
-    if (first) this.schedule(); // what is no part of the first picture comes with the second
+    this.map.draw(store, outline, seen, now, performance.now(), !this.early);
+    if (this.early) this.soon ??= setTimeout(() => this.complete(), SOON_MS);
     if (told[0] !== state.matches || told[1] !== state.idle) state.set({}); // for those who say so in words
     // Where a pixel is a second or more, nothing moves that needs to be drawn so often.
     const pixelMs = ((f.to - f.from) / (f.right - f.left)) * 1000;
     if (store.moving) this.later(Math.min(SLOW_FRAME_MS, Math.max(FRAME_MS, pixelMs / 2)));
+  }
+
+  /** What is no part of the first picture: lines out of sight, the map, the gaps. */
+  private complete(): void {
+    this.early = false;
+    this.schedule();
   }
 
   private later(ms: number): void {

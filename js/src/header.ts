@@ -80,7 +80,7 @@ export class HeaderBar {
   private remote(): string {
     const names = new Set<string>();
     for (const row of this.store.rows) {
-      if (row.remote) names.add(row.where);
+      if (row.remote && row.where !== "processes") names.add(row.where); // whose work counts as local
       if (names.size > 1) return "remote";
     }
     return [...names][0] ?? "";

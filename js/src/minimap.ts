@@ -61,34 +61,47 @@ export class Minimap {
     this.paint(store, outline, height, now);
   }
 
+  /** Dot by dot: thousands of shapes would cost several times as much. What failed lies over all that did not. */
   private paint(store: Store, outline: Outline, height: number, now: number): void {
     const sharp = Math.min(2, globalThis.devicePixelRatio || 1);
-    this.canvas.width = WIDTH * sharp;
-    this.canvas.height = height * sharp;
+    const [wide, high] = [Math.round(WIDTH * sharp), Math.max(1, Math.round(height * sharp))];
+    this.canvas.width = wide;
+    this.canvas.height = high;
     const ink = this.canvas.getContext("2d");
     if (!ink) return;
-    ink.scale(sharp, sharp);
+    const image = ink.createImageData(wide, high);
+    const dots = new Uint32Array(image.data.buffer);
     const style = getComputedStyle(this.root);
-    const colours = new Map<Paint, string>();
-    const down = height / this.scale.tall;
-    const across = (WIDTH - 6) / Math.max(now, 1e-3);
-    let last: Paint = "none";
-    for (let i = 0; i < outline.lines.length; i++) {
-      const row = store.row(outline.lines[i]?.id ?? -1);
-      if (!row?.segments.length) continue;
-      const [y, tall] = [outline.top(i) * down, Math.max(0.7, outline.heightOf(i) * down * 0.8)];
-      for (const s of row.segments) {
+    const colours = new Map<Paint, number>();
+    const colour = (kind: Paint): number => {
+      const known = colours.get(kind) ?? bytes(ink, style.getPropertyValue(colourOf(kind)));
+      colours.set(kind, known);
+      return known;
+    };
+    const down = high / this.scale.tall;
+    const across = ((WIDTH - 6) * sharp) / Math.max(now, 1e-3);
+    const fill = (line: number, from: number, to: number, kind: Paint): void => {
+      const first = Math.floor(outline.top(line) * down);
+      const end = Math.min(
+        high,
+        Math.max(first + 1, Math.round((outline.top(line) + 0.8 * outline.heightOf(line)) * down)),
+      );
+      const left = Math.round(3 * sharp + from * across);
+      const right = Math.min(wide, Math.max(left + 1, Math.round(3 * sharp + to * across)));
+      for (let y = first; y < end; y++) dots.fill(colour(kind), y * wide + left, y * wide + right);
+    };
+    const bad: (readonly [line: number, from: number, to: number])[] = [];
+    outline.lines.forEach(({ id }, line) => {
+      const row = store.row(id);
+      for (const s of row?.segments ?? []) {
         if (s.start === null) continue;
-        const kind = BAD.has(s.outcome) ? "bad" : row.kind === "undo" ? "undo" : paint(s);
-        if (kind !== last) {
-          const colour = colours.get(kind) ?? style.getPropertyValue(colourOf(kind));
-          colours.set(kind, colour);
-          ink.fillStyle = colour;
-          last = kind;
-        }
-        ink.fillRect(3 + s.start * across, y, Math.max(1, ((s.end ?? now) - s.start) * across), tall);
+        const end = s.end ?? now;
+        if (BAD.has(s.outcome)) bad.push([line, s.start, end]);
+        else fill(line, s.start, end, row?.kind === "undo" ? "undo" : paint(s));
       }
-    }
+    });
+    for (const [line, from, to] of bad) fill(line, from, to, "bad");
+    ink.putImageData(image, 0, 0);
   }
 
   private go(event: PointerEvent): void {
@@ -96,4 +109,12 @@ export class Minimap {
     const { height, tall } = this.scale;
     this.scrollTo((y / height) * tall - height / 2);
   }
+}
+
+/** A colour as it lies in the memory of a picture: red in the lowest byte, wholly opaque. */
+function bytes(ink: CanvasRenderingContext2D, colour: string): number {
+  ink.fillStyle = colour.trim();
+  const [, red = "0", green = "0", blue = "0"] = /^#(..)(..)(..)$/.exec(String(ink.fillStyle)) ?? [];
+  const [r, g, b] = [red, green, blue].map((part) => Number.parseInt(part, 16)) as [number, number, number];
+  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
 }

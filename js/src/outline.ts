@@ -114,8 +114,8 @@ export class Outline {
     return this.top(place + 1) - this.top(place);
   }
 
-  /** The lines [first, end) to have in the document: those in sight, and some on both sides for a quick scroll. */
-  visible(scrollTop: number, viewport: number, overscan = 8): { first: number; end: number } {
+  /** The lines [first, end) to have in the document: those in sight, and some on both sides. */
+  visible(scrollTop: number, viewport: number, overscan: number): { first: number; end: number } {
     const total = this.lines.length;
     const first = Math.max(0, Math.min(total, this.at(scrollTop)) - overscan);
     const end = Math.min(total, this.at(scrollTop + viewport - 0.01) + 1 + overscan);

@@ -26,7 +26,8 @@ export interface Scene {
   f: Frame;
   now: number;
   outline: Outline;
-  sight: { first: number; end: number };
+  /** Lines [first, end), drawn from `top` on: px of all lines before. */
+  sight: { first: number; end: number; top: number };
   folds: ReadonlyMap<string, boolean>;
   filtered: boolean;
   active: number;
@@ -84,18 +85,24 @@ export class RowLayer {
     const known = this.views.get(line.id);
     const view = known instanceof RowView ? known : (this.spareRows.pop() ?? new RowView());
     this.views.set(line.id, view);
-    const { f, now, critical, outline, compared } = scene;
+    const { f, now, outline, compared } = scene;
+    const [active, selected, dim] = states(scene, row.id);
+    const critical = scene.critical.has(row.id);
+    const slack = this.store.header?.slack[row.id] ?? null;
+    const own = [row, line, f, scene.sight.top, compared, slack, critical, active, selected, dim];
+    // What is over stays as it is; the others go on with time, or stand where their needs do.
+    if (view.isOf(isOver(row) ? own : [...own, now, this.store.snapshot])) return view;
     const beside = compared?.beside(row) ?? null;
     const weight = {
-      critical: critical.has(row.id),
-      slack: this.store.header?.slack[row.id] ?? null,
+      critical,
+      slack,
       leader: outline.lines.length <= LEADERS_UP_TO,
       difference: beside?.difference ?? "",
     };
     const drawn = picture(f, row, now, (id) => this.store.row(id), weight);
     if (beside) drawn.marks.unshift(...earlierMarks(f, beside.earlier));
     const look = this.look(scene, line, shortName(row.step, row.group));
-    view.update(row, drawn, look, weight.critical, beside?.spoken);
+    view.update(row, drawn, look, critical, beside?.spoken);
     return view;
   }
 
@@ -131,16 +138,29 @@ export class RowLayer {
     const { outline, sight, f } = scene;
     const place = outline.place(line.id) ?? 0;
     const before = indent(line.depth);
+    const [active, selected, dim] = states(scene, line.id);
     return {
-      y: outline.top(place) - outline.top(sight.first),
+      y: outline.top(place) - sight.top,
       height: outline.heightOf(place),
       width: f.width,
       name: shortened(name, f, before),
       indent: before,
-      active: line.id === scene.active,
-      selected: line.id === scene.selected,
-      dim: scene.relatives !== null && !scene.relatives.has(line.id),
+      active,
+      selected,
+      dim,
       hatches: this.hatches,
     };
   }
+}
+
+/** Whether the Tab key reaches a line, whether it is selected, and whether it has nothing to do with what is. */
+function states({ active, selected, relatives }: Scene, id: number): [boolean, boolean, boolean] {
+  return [id === active, id === selected, relatives !== null && !relatives.has(id)];
+}
+
+const OVER: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled", "cached", "reused", "undone"]);
+
+/** Whether a row stays as it is. One without attempts stands where others ended. */
+function isOver({ status, segments }: Row): boolean {
+  return OVER.has(status) && segments.length > 0 && segments.every(({ end }) => end !== null);
 }

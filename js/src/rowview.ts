@@ -74,9 +74,17 @@ abstract class LineView {
 }
 
 export class RowView extends LineView {
+  private of: readonly unknown[] = [];
   private row: Row | null = null;
   private critical = false;
   private words = "";
+
+  /** Whether it is drawn from these very things; from now on it is taken to be. */
+  isOf(things: readonly unknown[]): boolean {
+    const same = things.every((thing, i) => thing === this.of[i]);
+    this.of = things;
+    return same;
+  }
 
   /** `more` is said after all that is seen. */
   update(row: Row, picture: Picture, look: Look, critical: boolean, more = ""): void {

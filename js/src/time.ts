@@ -48,6 +48,12 @@ export interface Frame {
   squeeze?: Squeeze | null;
 }
 
+/** Whether all is drawn at the same places. */
+export function isSameFrame(a: Frame, b: Frame): boolean {
+  const sizes = a.width === b.width && a.left === b.left && a.right === b.right;
+  return sizes && a.from === b.from && a.to === b.to && (a.squeeze ?? null) === (b.squeeze ?? null);
+}
+
 export interface Tick {
   x: number;
   label: string;

@@ -154,3 +154,17 @@ test("what makes no sense is not taken in", () => {
 
   expect(heard).toEqual([]);
 });
+
+test("an answer with the steps that are known lays out nothing again, one with others does", () => {
+  const snapshot = fixture("folded");
+  const { model, store } = opened(snapshot);
+  const known = store.rows;
+  const rows = snapshot.rows.map((row) => ({ ...row, prints: 7 }));
+
+  model.say({ kind: "snapshot", snapshot: { ...snapshot, seq: 20, rows } });
+  const same = store.rows;
+  model.say({ kind: "snapshot", snapshot: { ...snapshot, seq: 21, header: { ...snapshot.header, groups: [] } } });
+
+  expect([same === known, same.map((row) => row.prints), store.row(3)?.prints]).toEqual([true, rows.map(() => 7), 0]);
+  expect(store.rows).not.toBe(known);
+});

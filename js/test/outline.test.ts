@@ -76,7 +76,12 @@ test("only lines in sight, and a few more, are drawn", () => {
   const made = new Outline(flat(10_000), [], new Map(), HEIGHT);
   const none = new Outline([], [], new Map(), HEIGHT);
 
-  expect([made.visible(0, 420), made.visible(130_000, 420), made.visible(259_900, 420), none.visible(0, 420)]).toEqual([
+  expect([
+    made.visible(0, 420, 8),
+    made.visible(130_000, 420, 8),
+    made.visible(259_900, 420, 8),
+    none.visible(0, 420, 8),
+  ]).toEqual([
     { first: 0, end: 25 },
     { first: 4992, end: 5025 },
     { first: 9988, end: 10_000 },

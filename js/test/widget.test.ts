@@ -80,6 +80,16 @@ test("before the first run there is a word instead of a chart", () => {
   expect([one(cb, ".cb-empty").hidden, one(cb, ".cb-body").hidden]).toEqual([false, true]);
 });
 
+test("what runs in processes is local work in the header", () => {
+  const { header, rows, ...rest } = fixture("finished");
+  const moved = (from: string): Row[] => rows.map((r) => (r.step === from ? { ...r, where: "processes" } : r));
+  const alone = rows.map((r) => (r.remote ? { ...r, where: "processes" } : r));
+  const local = { ...header, local_ms: 510, remote_ms: 0 };
+
+  expect(shown({ ...rest, header, rows: moved("check_inventory") }).cb.textContent).toContain("distributed 98 %");
+  expect(shown({ ...rest, header: local, rows: alone }).cb.textContent).toContain("local 100 %");
+});
+
 test("messages before the view exists are not lost", () => {
   const model = new FakeModel({});
   const widget = create();
@@ -114,12 +124,14 @@ test("a name with markup stays text", () => {
 test("ten thousand rows are a few in the document, and a change rebuilds none", () => {
   const snapshot = many(10_000) as Snapshot;
   const { model, cb } = shown(snapshot);
+  const first = cb.querySelectorAll(".cb-row").length; // those in sight; some beside them come right after
+  vi.advanceTimersByTime(100);
   const before = [...cb.querySelectorAll(".cb-row")];
 
   model.say(patch(snapshot, 13, [{ ...(snapshot.rows[2] as Row), status: "failed" }]));
   settle();
 
-  expect(before.length).toBe(25);
+  expect([first, before.length]).toEqual([17, 25]);
   expect([...cb.querySelectorAll(".cb-row")]).toEqual(before);
   expect(row(cb, "transform_part_00002").dataset.status).toBe("failed");
 });

@@ -168,11 +168,15 @@ def test_runs_are_removed_after_asking(cli):
         cli("run", "fragile.py", "--inputs", f'{{"n": {n}}}')
     newest, _, oldest = (r["run"] for r in listed(cli))
 
-    assert cli("purge") == (2, "", "Error: which runs? Name them, or say --older DAYS or --all\n")
+    assert cli("purge") == (
+        2,
+        "",
+        "Error: which runs? Name them, or say --older DAYS or --all; `cerebelum runs` lists them\n",
+    )
     assert cli("purge", oldest)[0] == 1  # nobody says yes
     assert len(listed(cli)) == 3
     assert cli("purge", oldest, "--yes")[1] == "1 run removed.\n"
-    assert cli("purge", "--older", "1", "--yes")[1] == "0 runs removed.\n"
+    assert cli("purge", "--older", "1", "--yes")[1] == "There is no run to remove.\n"
     assert newest in [r["run"] for r in listed(cli)]
     assert cli("purge", "--all", "--yes")[1] == "2 runs removed.\n"
     assert cli("runs")[1] == "Nothing has run yet in this project.\n"

@@ -43,9 +43,10 @@ def test_the_cores_and_workers_of_kernels_are_listed_and_their_log_can_be_read(t
 @pytest.mark.parametrize(
     ("words", "how"),
     [
-        (("workers", "add"), "`%cerebelum workers add`"),
-        (("core", "stop"), "`%cerebelum core stop`"),
-        (("core", "restart"), "`%cerebelum core restart`"),
+        (("workers", "add"), "type `%cerebelum workers add` in its notebook"),
+        (("workers", "add", "--pool", "gpu", "--slots=2"), "type `%cerebelum workers add --pool gpu --slots=2` in its"),
+        (("core", "stop"), "type `%cerebelum core stop` in its notebook"),
+        (("core", "restart", "--pool", "gpu"), "type `%cerebelum core restart --pool gpu` in its notebook"),
     ],
 )
 def test_what_only_a_kernel_can_do_is_refused_with_how_it_is_done_there(words, how):
@@ -53,7 +54,7 @@ def test_what_only_a_kernel_can_do_is_refused_with_how_it_is_done_there(words, h
 
     assert code == 2
     assert how in text
-    assert "`cerebelum core serve`" in text
+    assert "`cerebelum core serve --listen HOST:PORT`" in text
     assert len(text.splitlines()) == 1
 
 

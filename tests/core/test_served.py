@@ -218,10 +218,10 @@ async def test_nothing_outlives_a_served_core(serving, tmp_path, how):
         outcome = await running
         assert (outcome.kind, outcome.error.type, outcome.delivered) == ("lost", "CoreLost", True)
         assert f"Core {core.url} could not be reached any more while it had step 'nap'" in outcome.error.message
-    await until(lambda: all(map(is_gone, pids)), 5)
+    await until(lambda: all(map(is_gone, pids)), 20)
     assert core.path.exists() == (how == signal.SIGKILL)
     assert agent.process.poll() is None
-    await until(lambda: not psutil.Process(agent.pid).children(), 5)
+    await until(lambda: not psutil.Process(agent.pid).children(), 20)
 
 
 async def test_an_agent_that_waits_comes_to_the_next_core_with_the_same_address_and_pass(serving, tmp_path):
@@ -233,7 +233,7 @@ async def test_an_agent_that_waits_comes_to_the_next_core_with_the_same_address_
     again = ServedForTest(tmp_path, "--listen", f"127.0.0.1:{core.port}")
 
     try:
-        agent.wait_for(f"joined Core {core.url} with 1 workers for every pool\n", 20)
+        agent.wait_for(f"joined Core {core.url} with 1 worker for every pool\n", 20)
         await until(lambda: agent.said().count("joined Core") == 2)
         kernel = serving.kernel(again)
         assert (await run(kernel, cell(STEP)["step"], 1)).value[2] == agent.pid

@@ -152,7 +152,7 @@ def test_what_is_said_of_a_core_of_somebody_else(serve, tmp_path, capsys):
     for word in ("stop", "restart", "logs"):
         say(word)
     said = capsys.readouterr().out.splitlines()
-    assert [line.partition(" is served by somebody else: ")[0] for line in said] == [f"big: Core {core.url}"] * 3
+    assert [line.partition(" is not this kernel's: ")[0] for line in said] == [f"big: Core {core.url}"] * 3
     assert "served" in say("status")
     assert "not reached" not in say("status")
     core.program.end(signal.SIGKILL)

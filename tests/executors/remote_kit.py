@@ -47,6 +47,9 @@ class Heard:
         self.heard.append(("resumed", None))
         self.waits.clear()
 
+    def held(self, why: str) -> None:
+        self.heard.append(("held", why))
+
     def text(self, stream: str = "stdout") -> str:
         return "".join(text for name, text in self.heard if name == stream)
 

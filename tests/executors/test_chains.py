@@ -143,7 +143,7 @@ def test_a_cancel_stops_the_link_that_runs_and_those_that_were_sent(shared, tmp_
     run.cancel()
     run.wait(DEADLINE)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert run.status == "cancelled"
     assert len(early) == 3
     assert shared.run(chain("return 1", "return x")).result(DEADLINE).outputs["s1"] == 1

@@ -380,7 +380,7 @@ async def test_a_module_beside_the_notebook_imports_on_workers(core, tmp_path, m
 
 
 async def test_what_no_memory_is_shared_for_is_refused_with_size_and_limit_when_it_is_too_large():
-    core = CoreExecutor(slots=1, pool=Pool("strangers", 1, trust="untrusted"))
+    core = CoreExecutor(slots=1, pool=Pool("strangers", 1, trust="untrusted"), limit_nbytes=64 << 20)
     result = await run(core, cell("def big(): return bytes(65 << 20) + b'x'")["big"])
     argument = await run(core, cell("def take(x): return 1")["take"], np.zeros(65 << 17))
     after = await run(core, cell("def fits(): return 'é' * (5 << 20)")["fits"])

@@ -85,9 +85,9 @@ async def test_a_stopped_core_is_noticed_and_all_of_it_is_gone(core, tmp_path):
     assert (
         f"Core (pid {pids[0]}) did not answer for 2 s, and was ended, while it had step 'nap'" in outcome.error.message
     )
-    assert SILENT_S * 0.9 < time.monotonic() - began < 3 * SILENT_S
+    assert time.monotonic() - began > SILENT_S * 0.9
     assert worker in pids
-    await until(lambda: all(map(is_gone, pids)), 5)
+    await until(lambda: all(map(is_gone, pids)), 20)
     assert (await run(core, cell("def step(): return 1")["step"])).value == 1
     assert core.pids[0] != pids[0]
 
@@ -174,7 +174,7 @@ async def test_a_connection_that_goes_silent_is_given_up_and_what_nobody_had_goe
     assert [(o.kind, o.error.type) for o in ended] == [("lost", "CoreLost")] * 2
     assert (await asyncio.wait_for(waiting, 30)).value == 3
     assert "It is sent to a new one." in heard.text("notice")
-    await until(lambda: all(map(is_gone, pids)), 5)
+    await until(lambda: all(map(is_gone, pids)), 20)
     cut[0].end()
 
 

@@ -355,7 +355,7 @@ async def test_a_worker_that_was_stopped_before_it_was_ready_does_not_survive_a_
     after = await run(core, step)
 
     assert after.value == 1
-    await until(lambda: is_gone(stopped), 5)
+    await until(lambda: is_gone(stopped), 20)
     await core.close()
 
 

@@ -310,7 +310,7 @@ async def test_a_worker_that_is_killed_while_its_step_sleeps_is_lost(one, tmp_pa
         await run(one, cell("def quick(): return 1")["quick"])
 
     os.kill(pid, signal.SIGKILL)
-    outcome = await asyncio.wait_for(running, 2)
+    outcome = await asyncio.wait_for(running, 20)
     await say(one, tried, Answer(True, 1))
 
     assert (outcome.kind, outcome.error.type) == ("lost", "WorkerLost")

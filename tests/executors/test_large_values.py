@@ -210,6 +210,7 @@ async def test_what_a_stopped_step_was_given_and_what_nobody_waited_for_is_free_
     running.cancel()
     await asyncio.wait([running])
     del running
+    core.link.large.relieve()  # it is not kept for the next one either
 
     await until(lambda: used(core) == [])
 
@@ -249,7 +250,7 @@ def wait_until(condition, deadline_s=DEADLINE):
 
 
 def gone(pids, *paths):
-    wait_until(lambda: all(map(is_gone, pids)) and not any(path.exists() for path in paths), 4)
+    wait_until(lambda: all(map(is_gone, pids)) and not any(path.exists() for path in paths), 20)
 
 
 def test_no_shared_memory_outlives_a_killed_kernel():
@@ -293,11 +294,11 @@ async def test_a_pool_that_is_not_trusted_shares_no_memory():
 
 @pytest.mark.asyncio
 async def test_there_is_a_place_in_files_where_memory_is_too_small(core, monkeypatch):
-    monkeypatch.setattr("cerebelum_nb.wire.segments._available", lambda: 0)
+    monkeypatch.setattr("cerebelum_nb.wire.memory.available", lambda: 0)
     await core.start()
 
     assert (await run(core, "total", np.ones(4 * MIB))).value[0] == 4.0 * MIB
-    assert [path.name[:5] for path in core._link.process.segments[1].iterdir()] == ["free."]
+    assert len(list(core._link.process.segments[1].iterdir())) == 1
     assert not list(segments(core).iterdir())
 
 
@@ -318,23 +319,81 @@ def small_disk(path):
         subprocess.run([umount, "-l", str(path)], check=True)
 
 
-@pytest.mark.asyncio
-async def test_where_there_is_no_room_a_step_fails_in_words_and_others_go_on(tmp_path, monkeypatch):
+@pytest_asyncio.fixture
+async def cramped(tmp_path, monkeypatch):
+    """A Core whose memory and files are on one small disk."""
     with small_disk(tmp_path / "d") as disk:
         (disk / "memory").mkdir()
         monkeypatch.setattr("cerebelum_nb.executors.core_process._MEMORY", disk / "memory")
-        core = CoreExecutor(slots=1, run_dir=disk)
+        executor = CoreExecutor(slots=1, run_dir=disk)
+        yield executor, disk
+        await executor.close()
+        assert {path.name for path in disk.rglob("*")} <= {"memory", "filler"}
 
-        result = await core.run(attempt(STEPS["make"], 8 * MIB), Heard())
-        given = await core.run(attempt(STEPS["total"], np.ones(8 * MIB)), Heard())
 
-        assert (result.error.type, given.error.type) == ("UnserializableResult", "WireError")
-        assert result.error.message.startswith("result takes 8 MiB, for which there is no room (")
-        assert given.error.message.startswith("the input of step 'total' takes 8 MiB, for which there is no room (")
-        assert result.error.message.count("No space left on device, 4 MiB free") == 2
-        assert (await run(core, "total", np.ones(2 * MIB))).value[0] == 2.0 * MIB
-        await core.close()
-        assert [*disk.rglob("*")] == [disk / "memory"]
+async def held(signals):
+    """What an attempt waits for, when it does."""
+    await until(lambda: any(name == "held" for name, _ in signals.heard))
+    return next(text for name, text in signals.heard if name == "held")
+
+
+@pytest.mark.asyncio
+async def test_an_attempt_waits_for_room_and_goes_on_where_it_was(cramped, tmp_path):
+    core, disk = cramped
+    await run(core, "total", np.ones(10))
+    (disk / "filler").write_bytes(bytes(3 << 20))
+    for name, args, what in (
+        ("make", (2 * MIB,), "the result of step 'make'"),
+        ("total", (np.ones(2 * MIB),), "the input of step 'total'"),
+    ):
+        signals = Heard()
+        going = asyncio.create_task(core.run(attempt(STEPS[name], *args), signals))
+        text = await held(signals)
+        assert text.startswith(f"held: {what} takes 2 MiB, for which there is no room ({disk}")
+        assert text.count("No space left on device") == 2
+        assert text.endswith(
+            "; it goes on when there is room: `%cerebelum purge --memory` lets go of what ended runs hold"
+        )
+        assert not going.done()
+        (disk / "filler").unlink()
+
+        outcome = await asyncio.wait_for(going, DEADLINE)
+
+        assert outcome.kind == "ok"
+        assert [text for name, text in signals.heard if name == "held"] == [text, ""]
+        assert [name for name, _ in signals.heard].count("started") == 1
+        del outcome, going
+        core.link.large.free()
+        (disk / "filler").write_bytes(bytes(3 << 20))
+
+
+@pytest.mark.asyncio
+async def test_where_there_never_is_room_an_attempt_ends_in_words_and_its_worker_goes_on(cramped, monkeypatch):
+    monkeypatch.setattr("cerebelum_nb.executors.room.ROOM_S", 0.5)
+    core, _ = cramped
+
+    result = await asyncio.wait_for(core.run(attempt(STEPS["make"], 8 * MIB), Heard()), DEADLINE)
+    given = await asyncio.wait_for(core.run(attempt(STEPS["total"], np.ones(8 * MIB)), Heard()), DEADLINE)
+
+    assert (result.error.type, given.error.type) == ("NoRoom", "NoRoom")
+    assert result.error.message.startswith("the result of step 'make' takes 8 MiB, for which there is no room (")
+    assert given.error.message.startswith("the input of step 'total' takes 8 MiB, for which there is no room (")
+    assert result.error.message.count("No space left on device") == 2
+    assert "and in 0.5 s there came none. Make some (" in result.error.message
+    assert (await run(core, "total", np.ones(2 * MIB))).value[0] == 2.0 * MIB
+
+
+@pytest.mark.asyncio
+async def test_an_attempt_that_waits_for_room_can_be_stopped(cramped):
+    core, _ = cramped
+    signals = Heard()
+    going = asyncio.create_task(core.run(attempt(STEPS["make"], 8 * MIB), signals))
+    await held(signals)
+
+    going.cancel()
+    await asyncio.wait([going])
+
+    assert (await run(core, "pid")).value in core.pids
 
 
 # whole runs ---------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ async def test_a_worker_that_computes_in_c_code_is_told_of_and_left_alone(core, 
 
     assert not is_gone(pid)
     running.cancel()
-    await until(lambda: is_gone(pid), 5)
+    await until(lambda: is_gone(pid), 20)
 
 
 async def test_a_worker_that_hangs_in_c_code_is_ended(core, tmp_path):

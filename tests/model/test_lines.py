@@ -136,3 +136,13 @@ def test_a_charts_line_about_a_step_can_be_read_again():
 
     assert found is not None
     assert found.groupdict() == {"step": "a b", "where": "LOCAL", "rest": "5 ms"}
+
+
+def test_steps_in_processes_are_local_work_in_the_summary():
+    header = Header("r", 1, "w", "succeeded", 0.0, 1.0, 2, 2, 900.0, 100.0, 0)
+    rows = [row(where="processes"), row(id=1, where="distributed")]
+
+    assert lines.summary(header, rows)[2:] == [
+        "  Local steps: 1 (900ms, 90.0%)",
+        "  Distributed steps: 1 (100ms, 10.0%)",
+    ]

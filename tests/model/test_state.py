@@ -27,6 +27,7 @@ from cerebelum_nb.model.events import (
     encode_lines,
 )
 from cerebelum_nb.model.state import OUTPUT_TAIL, PHASES, RunState
+from cerebelum_nb.model.view import header
 
 LOCAL = Placement("local", "local", "local", False, "session", "the default")
 CORE = Placement("core", "core", "distributed", True, "decorator", "the step says so")
@@ -215,6 +216,19 @@ def test_a_paused_task_runs_and_its_rest_is_no_work():
     state.apply(AttemptFinished(5, 16.0, 0, 1, "ok", None, 6.0))
 
     assert (state.paused, state.spent_s) == ({}, [2.0, 0.0])
+
+
+def test_what_processes_do_is_local_work_also_while_it_runs():
+    processes = Placement("processes", "processes", "processes", True, "decorator", "the step says so")
+    started = RunStarted(0, 10.0, "r", "w", ("a", "b"), ((), ()), (processes, CORE), (0, 1))
+    submitted = [AttemptSubmitted(1, 10.0, 0, 1), AttemptSubmitted(2, 10.0, 1, 1)]
+    begun = [AttemptStarted(3, 10.0, 0, 1, "1"), AttemptStarted(4, 10.0, 1, 1, "1")]
+    live = fold(started, *submitted, *begun)
+
+    assert header(live, number=1, now=12.0, total=2).local_ms == 2000.0
+    assert header(live, number=1, now=12.0, total=2).remote_ms == 2000.0
+    live.apply(AttemptFinished(5, 13.0, 0, 1, "ok", None, 3.0))
+    assert live.spent_s == [3.0, 0.0]
 
 
 @pytest.mark.parametrize(("until", "phase"), [(10.3, "ready"), (12.0, "waiting")])

@@ -37,6 +37,17 @@ def test_the_text_of_a_run_is_a_line_for_each_step_and_the_whole():
     )
 
 
+def test_steps_in_processes_are_local_work_under_a_name_of_their_own():
+    header, rows = fixture("finished")
+    apart = [msgspec.structs.replace(row, where="processes") if row.step == "check_inventory" else row for row in rows]
+    alone = [msgspec.structs.replace(row, where="processes") if row.remote else row for row in rows]
+    whole = msgspec.structs.replace(header, local_ms=header.local_ms + header.remote_ms, remote_ms=0.0)
+
+    assert "check_inventory [PROCESSES] 200 ms" in chart.alt(header, apart)
+    assert "local 2 %, distributed 98 %" in chart.alt(header, apart)
+    assert "local 100 %, succeeded" in chart.alt(whole, alone)
+
+
 def test_the_text_names_what_did_not_go_well():
     assert chart.alt(*fixture("failed")).splitlines()[3:] == [
         "process_payment [DISTRIBUTED] failed, 74 ms",

@@ -119,11 +119,15 @@ def test_purge_says_first_what_it_removes(kernel):
     run = nb("first = %cerebelum_run wf\nfirst.id").value.strip("'")
     nb("%cerebelum_run wf")
 
-    assert nb(f"%cerebelum purge {run}").out == (
-        "This removes 1 run, with results and prints, for good. Add --yes to do it.\n"
-    )
-    assert nb(f"%cerebelum purge {run} --yes").out == "1 run removed.\n"
+    head, row, said = nb(f"%cerebelum purge {run}").out.splitlines()
+    assert (head.split(), row.split()[:3]) == (["run", "workflow", "status", "started"], ["1", "wf", "succeeded"])
+    assert said == "This removes 1 run, with results and prints, for good. Add --yes to do it."
+    assert nb("%cerebelum purge 1 --yes").out == "1 run removed.\n"
     assert nb.run(f"%cerebelum purge {run}").ename == "PlanError"
+    assert nb.run("%cerebelum purge 1").evalue == "run 1 is not kept on disk any more; this kernel has it until it ends"
+    first, second = nb("%cerebelum runs").out.splitlines()[1:]
+    assert first.endswith("not kept on disk; here until this kernel ends")
+    assert "disk" not in second
     assert nb("%cerebelum purge --all --yes").out == "1 run removed.\n"
     assert nb.run("%cerebelum purge").ename == "UsageError"
     assert nb("again = %cerebelum_run wf\nagain.outputs").value == "{'one': 1}"
@@ -136,8 +140,9 @@ def test_a_run_that_runs_in_another_kernel_is_not_purged(kernel):
     run = first("live.id").value.strip("'")
 
     refused = other.run(f"%cerebelum purge {run} --yes")
-    assert (refused.ename, refused.evalue) == ("PlanError", f"run {run} still runs")
-    assert other("%cerebelum purge --all --yes").out == "0 runs removed.\n"
+    said = f"run {run} still runs: cancel it first, or wait for its end"
+    assert (refused.ename, refused.evalue) == ("PlanError", said)
+    assert other("%cerebelum purge --all --yes").out == "There is no run to remove. 1 run still runs and stays.\n"
     assert first("live.done, live.cancel()").value == "(False, None)"
 
 

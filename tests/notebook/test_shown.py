@@ -78,6 +78,56 @@ def test_what_steps_display_is_told_by_message_alone_wherever_they_run(nb):
     assert "canary-bold" not in json.dumps([answer.charts, answer.out])
 
 
+WHERE = "displayed more than text: click a step's bar, or show it in a cell: runs"
+
+
+def test_the_cell_says_once_where_to_look_and_shows_it_only_when_asked(nb):
+    answer = nb("run = %cerebelum_run shows")
+    number = nb("run.number").value
+    again = nb("run.wait()").out
+    awaited = nb("(await shows.execute({})).output").out
+
+    last = f"shows_here, shows_there {WHERE}[{number}].displayed('shows_here')"
+    assert answer.out.splitlines()[-1] == last
+    assert again == ""
+    assert awaited.splitlines()[-1].startswith(f"shows_here, shows_there {WHERE}")
+    asked = nb("display(run.displayed('shows_there'))").shown
+    assert asked == [{"text/plain": "a table", "text/html": "<b>canary-bold</b>"}]
+    assert nb("repr(run.displayed('shows_here'))").value == "'a table'"
+    assert "has no step 'shows_her'. Did you mean 'shows_here'?" in nb.run("run.displayed('shows_her')").evalue
+
+
+def test_what_a_reused_step_displayed_is_in_the_run_that_it_is_of(nb):
+    nb("run = %cerebelum_run shows")
+    nb("more = run.rerun('shows_there')\nmore.wait()")
+
+    assert nb("[row.status for row in more.rows()][0], more.displayed('shows_here')[0]").value == "('reused', a table)"
+
+
+def test_html_of_an_earlier_kernel_is_framed(nb):
+    run = nb("run = %cerebelum_run shows\nrun.id").value
+    shown = nb(
+        "import pathlib\nfrom cerebelum_nb import Session\nfrom cerebelum_nb.config import from_environment\n"
+        f"other = Session(from_environment())\npast = other.load({run})\n"
+        "display(past.displayed('shows_there'))\nother.close()"
+    ).shown
+
+    assert "<iframe sandbox" in shown[0]["text/html"]
+    assert "<b>" not in shown[0]["text/html"]
+
+
+def test_pyplot_shows_figures_of_a_worker_in_a_notebook_too(nb):
+    pytest.importorskip("matplotlib")
+    nb(
+        "@step(executor='distributed')\ndef plots(context):\n    import matplotlib.pyplot as plt\n"
+        "    plt.plot([1, 2])\n    plt.show()\n"
+        "@workflow\ndef plotting(wf): wf.timeline(plots)"
+    )
+    nb("run = %cerebelum_run plotting")
+
+    assert nb("[sorted(shown) for shown in run.displayed('plots')]").value == "[['image/png', 'text/plain']]"
+
+
 def begun(nb, printed):
     """The worker that runs the stubborn step."""
     (line,) = [line for line in printed.splitlines() if "begun" in line]

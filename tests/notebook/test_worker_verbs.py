@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from cerebelum_nb.notebook.workers import Table
+
 pytestmark = pytest.mark.kernel
 
 
@@ -30,11 +32,9 @@ def test_a_pool_is_made_by_a_line_and_its_workers_have_the_environment(nb):
 
 
 def test_workers_are_a_table_in_a_notebook_and_in_a_terminal(nb):
-    nb("%cerebelum workers add --pool <b>x --slots 1")
     nb("t = %cerebelum workers")
     text = nb("print(t)").out
     page = nb("t._repr_html_()").value
-    nb("%cerebelum workers remove --pool <b>x --slots 1")
 
     head, *rows = text.splitlines()
     assert head.split() == ["pool", "slot", "pid", "state", "step", "since", "memory", "done"]
@@ -42,10 +42,42 @@ def test_workers_are_a_table_in_a_notebook_and_in_a_terminal(nb):
     assert [(row[0], row[1]) for row in gpu] == [("gpu", "1"), ("gpu", "2")]
     assert {row[3] for row in gpu} <= {"idle", "starting"}
     assert all(os.path.exists(f"/proc/{row[2]}") for row in gpu)
-    assert "distributed: not started; 2 workers to be, with the first step" in rows
+    assert "distributed: 2 workers, not started before the first step there" in rows
     assert "<table>" in page
-    assert "&lt;b&gt;x" in page
-    assert "<b>x" not in page
+
+
+def test_what_people_named_is_escaped_in_a_notebook():
+    assert "<b>" not in Table(("a",), [("<b>x",)], ["<b>y"])._repr_html_()
+
+
+def test_a_core_that_is_stopped_is_named_rather_than_its_workers_and_restart_helps(nb):
+    started = nb("%cerebelum core start --pool gpu").out
+    pid = re.search(r"Core \(pid (\d+)\)", started).group(1)
+    nb(f"import signal\nos.kill({pid}, signal.SIGSTOP)")
+
+    said = nb("t = %cerebelum workers --pool gpu\nprint(t)").out
+    status = nb("t = %cerebelum core status --pool gpu\nprint(t)").out
+    again = nb("%cerebelum core restart --pool gpu").out
+
+    told = (
+        f"gpu: Core (pid {pid}) does not answer: its process is stopped, by a signal or a debugger, so nobody knows "
+        "what its workers do; %cerebelum core restart --pool gpu ends it and starts another one"
+    )
+    assert told in said
+    assert told in status
+    assert said.count("not known") == 2
+    assert re.search(r"gpu: Core \(pid \d+\) runs since", again)
+    assert not os.path.exists(f"/proc/{pid}")
+    assert "not known" not in nb("t = %cerebelum workers --pool gpu\nprint(t)").out
+
+
+def test_tab_offers_the_workers_of_the_pool_that_the_line_names(nb):
+    def offered(line):
+        return nb.reply(nb.client.complete(line, len(line)))["content"]["matches"]
+
+    assert "gpu" in offered("%cerebelum workers drain --pool ")
+    assert offered("%cerebelum workers drain --pool gpu --slot ") == ["1", "2"]
+    assert offered("%cerebelum workers remove --pool=gpu --slot ") == ["1", "2"]
 
 
 def test_a_drained_worker_is_another_one_and_a_removed_one_is_gone(nb):
@@ -111,7 +143,7 @@ def test_core_is_not_stopped_under_a_step_without_force(nb):
     refused = nb.run("%cerebelum core stop").evalue
     nb("%cerebelum core stop --force")
 
-    assert "gpu: 1 steps run or wait there (slow). Wait for them, or stop it all the same with --force" in refused
+    assert "gpu: 1 step runs or waits there (slow). Wait for the end, or stop it all the same with --force" in refused
     assert nb("run.wait(10, echo=False)\nrun.status").value == "'failed'"
 
 

@@ -356,10 +356,10 @@ def test_such_a_step_of_a_run_that_is_given_up_never_runs(tmp_path, soon, monkey
     with locked(session.journal_path):
         run = session.run(workflow(name="once_u")(lambda wf: wf.timeline(both)))
         assert run.wait(DEADLINE)
+    until(lambda: [row.status for row in run.rows()] == ["cancelled", "cancelled"], "the end of both")
     until(lambda: read_runs(session.journal_path)[0][1], "its log")
 
     assert begun == []
-    assert [row.status for row in run.rows()] == ["cancelled", "cancelled"]
     session.close()
 
 

@@ -53,7 +53,7 @@ class Stuck:
         def undo(context, outcome):
             self.log.append(f"undo {outcome}")
 
-        asked = {"timeout": 0.2, "compensate": undo, "compensate_unknown": True, **options}
+        asked = {"timeout": 1.0, "compensate": undo, "compensate_unknown": True, **options}
         return step(name="charge", **asked)(charge)
 
 

@@ -37,7 +37,7 @@ def refusal(core, url=None, path=None, runs=True):
         began = time.monotonic()
         with pytest.raises(ExecutorError) as refused:
             await kernel.start()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         if runs:
             outcome = await run(kernel, STEP)
             assert (outcome.kind, outcome.error.type, outcome.delivered) == ("error", "ExecutorError", False)

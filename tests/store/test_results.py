@@ -10,6 +10,7 @@ import pytest
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, PayloadRejected
+from cerebelum_nb.store.ended import Ended
 from cerebelum_nb.store.results import INLINE_NBYTES, NOTHING_TASK, Archive, ResultRef
 
 DEADLINE = 20
@@ -17,7 +18,7 @@ DEADLINE = 20
 
 @pytest.fixture
 def archive(tmp_path):
-    return Archive(tmp_path, in_memory=1)
+    return Archive(tmp_path, Ended(1))
 
 
 def back(archive, stored):
@@ -88,7 +89,7 @@ def test_what_somebody_changed_is_not_read(archive, tmp_path, large):
 
 def test_a_result_of_another_project_is_not_read(archive, tmp_path):
     stored = archive.stored("r", 0, "text", None)
-    other = Archive(tmp_path / "other", in_memory=1)
+    other = Archive(tmp_path / "other", Ended(1))
 
     with pytest.raises(PayloadRejected):
         back(other, stored)
@@ -151,7 +152,7 @@ def test_two_kernels_that_begin_at_once_share_one_key(tmp_path):
 
     def first():
         begin.wait(DEADLINE)
-        one = Archive(tmp_path, in_memory=1)
+        one = Archive(tmp_path, Ended(1))
         found.append(one.stored("r", 0, "text", None).body)
 
     threads = [threading.Thread(target=first) for _ in range(8)]

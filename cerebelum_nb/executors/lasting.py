@@ -1,0 +1,204 @@
+"""A stream to a served Core that outlives its connections: what is said on it goes on where it broke."""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import msgspec
+
+from cerebelum_nb.errors import WireError
+from cerebelum_nb.wire import channel
+from cerebelum_nb.wire.relay import BEAT_S, SILENT_S, Bye, Greeting, Lasting, Line, Reception
+
+ANSWER_S: Final = 5.0  # a Core that is there answers within this time
+PAUSE_S, PAUSE_CAP_S = 0.05, 2.0  # between two tries
+FAREWELL_S: Final = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """Core does not know us any more, or takes leave: there is nothing to come back to."""
+
+
+class LastingStream:
+    """As a stream of gRPC, for one kernel: read, write, cancel. Lives on one loop.
+
+    Args:
+        dial: Makes a channel.
+        metadata: What is said before anything else.
+        greeting: How we introduce ourselves.
+        grace_s: So long the connection may be gone.
+
+    Attributes:
+        changed: Called with False when the connection is gone, and with True when it is back.
+    """
+
+    def __init__(
+        self, dial: Callable[[], Any], metadata: tuple[tuple[str, str], ...], greeting: Greeting, grace_s: float
+    ) -> None:
+        self._dial, self._metadata, self._grace_s = dial, metadata, grace_s
+        self._greeting = msgspec.structs.replace(greeting, agent=secrets.token_hex(16))
+        self._line = Lasting(in_order=True)
+        self._came: deque[Any] = deque()
+        self._some = asyncio.Event()
+        self._known = False  # by Core
+        self._connection: asyncio.Task[bool] | None = None
+        self._closing = self._there = False
+        self.changed: Callable[[bool], object] = lambda _there: None
+        self._task = asyncio.create_task(self._live(), name="cerebelum core line")
+
+    async def read(self) -> Any:
+        """The next message, or `grpc.aio.EOF` where none follows."""
+        while not self._came:
+            self._some.clear()
+            await self._some.wait()
+        return self._came[0] if self._came[0] is grpc.aio.EOF else self._came.popleft()
+
+    async def write(self, message: bytes) -> None:
+        """Send a message, now or when there is a connection again."""
+        await self._line.carry(message)
+
+    def cancel(self) -> None:
+        """Nothing more is read; `close` takes leave."""
+        self._came.append(grpc.aio.EOF)
+        self._some.set()
+
+    def again(self) -> bool:
+        """Nothing is heard of Core: try another connection. Whether there is still time for that."""
+        if self._connection is not None and self._there:
+            self._connection.cancel()
+        return not self._task.done()
+
+    async def close(self) -> None:
+        """Take leave, and end."""
+        self.cancel()
+        self._closing = True
+        if self._connection is not None and self._known:
+            self._line.send((Bye(),))
+            await asyncio.wait({self._connection}, timeout=FAREWELL_S)  # Core hangs up when it has read that
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _live(self) -> None:
+        """Connect again and again, until Core refuses us or the time is over."""
+        loop, pause_s, since = asyncio.get_running_loop(), PAUSE_S, None
+        try:
+            while since is None or loop.time() - since < self._grace_s:
+                self._connection = asyncio.create_task(self._connect())
+                await asyncio.wait({self._connection})
+                was_there = self._connection.result()
+                if not self._known or self._closing:
+                    return  # it was there a moment ago, when we asked whether we may come
+                if was_there or since is None:
+                    pause_s, since = PAUSE_S, loop.time()
+                    self.changed(False)
+                await asyncio.sleep(min(pause_s, max(0.0, self._grace_s - (loop.time() - since))))
+                pause_s = min(2 * pause_s, PAUSE_CAP_S)
+        except Refused as exc:
+            logger.info("core.line.refused", extra={"reason": str(exc)})
+        finally:
+            self.cancel()
+            if self._connection is not None:
+                self._connection.cancel()
+                await asyncio.wait({self._connection})
+
+    async def _connect(self) -> bool:
+        """Live through one connection; whether it was one.
+
+        Raises:
+            Refused: There will not be another one.
+        """
+        made = self._dial()
+        tasks: list[asyncio.Task[Any]] = []
+        self._there = False
+        try:
+            stream = made.stream_stream(f"/{channel.SERVICE}/{channel.METHOD}")(metadata=self._metadata)
+            async with asyncio.timeout(ANSWER_S):
+                self._line.resume(await self._greet(stream))
+            if self._known:
+                self.changed(True)
+            self._there = self._known = True
+            tasks += [asyncio.create_task(self._line.pump(stream.write)), asyncio.create_task(self._beat())]
+            while True:
+                async with asyncio.timeout(SILENT_S):
+                    message = await stream.read()
+                if message is grpc.aio.EOF:
+                    return True
+                self._hear(message)
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() in _FOR_GOOD:
+                raise Refused(exc.details() or exc.code().name) from None
+            return self._there
+        except (TimeoutError, WireError, asyncio.CancelledError):  # a broken stream is cancelled, as we may be
+            return self._there
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await made.close()
+
+    async def _greet(self, stream: Any) -> int:
+        """Introduce ourselves; what Core has of us."""
+        got = self._line.got if self._known else -1
+        await stream.write(msgspec.msgpack.encode(msgspec.structs.replace(self._greeting, got=got)))
+        answer = await stream.read()
+        if answer is grpc.aio.EOF:
+            raise WireError("Core hung up")
+        reception = msgspec.msgpack.decode(answer, type=Reception)
+        if reception.refused or (self._known and reception.got < 0):
+            raise Refused(reception.refused or "Core does not know this kernel any more")
+        return max(0, reception.got)
+
+    def _hear(self, message: bytes) -> None:
+        for part in self._line.receive(message):
+            if not isinstance(part, Line):
+                raise Refused("Core takes leave")
+            self._came.append(part.frames)
+            self._some.set()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self._line.beat()
+
+
+class LastingChannel:
+    """As a channel of gRPC with one stream.
+
+    Args:
+        dial: Makes a channel.
+        greeting: How we introduce ourselves.
+        grace_s: So long the connection may be gone.
+    """
+
+    def __init__(self, dial: Callable[[], Any], greeting: Greeting, grace_s: float) -> None:
+        self._dial, self._greeting, self._grace_s = dial, greeting, grace_s
+        self._stream: LastingStream | None = None
+
+    def stream_stream(self, _method: str) -> "Callable[[tuple[tuple[str, str], ...]], LastingStream]":
+        """As the channel's: what opens the stream."""
+
+        def opened(metadata: tuple[tuple[str, str], ...]) -> LastingStream:
+            self._stream = LastingStream(self._dial, metadata, self._greeting, self._grace_s)
+            return self._stream
+
+        return opened
+
+    async def close(self) -> None:
+        """Take leave, and end."""
+        if self._stream is not None:
+            await self._stream.close()
+
+
+_FOR_GOOD: Final = frozenset({
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNIMPLEMENTED,
+})  # fmt: skip

@@ -1,0 +1,156 @@
+"""Processes that are stopped or orphaned: who is named for it, what goes on elsewhere, and what is left behind."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+import pytest_asyncio
+from remote_kit import begin, cell, is_gone, pid_in, run, sleeper, until
+
+from cerebelum_nb import Session, step, workflow
+from cerebelum_nb.config import Settings
+from cerebelum_nb.executors.core import CoreExecutor
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest_asyncio.fixture
+async def core():
+    executor = CoreExecutor(slots=1)
+    yield executor
+    await executor.close()
+
+
+@pytest.mark.asyncio
+async def test_a_core_that_is_given_up_loses_what_had_begun_and_what_had_not_runs_in_the_next_one(core, tmp_path):
+    begun, _ = await begin(core, sleeper(), str(tmp_path / "pid"))
+    worker = await pid_in(tmp_path / "pid")
+    waits = asyncio.ensure_future(run(core, cell("def one(): return 1")["one"]))
+    await asyncio.sleep(0)
+    stopped = core.pids[0]
+    os.kill(stopped, signal.SIGSTOP)
+
+    assert await core.seats(0.1) is None
+    await core.give_up()
+
+    lost = await begun
+    assert (lost.kind, lost.error.type, lost.delivered) == ("lost", "CoreLost", True)
+    assert f"Core (pid {stopped}) did not answer, and was ended, while it had step 'nap'" in lost.error.message
+    assert (await waits).value == 1
+    assert is_gone(stopped)
+    assert is_gone(worker)
+    assert not core._deaths  # a person's wish says nothing against the next one
+
+
+@pytest_asyncio.fixture
+async def two():
+    executor = CoreExecutor(slots=2, worker_silent_s=600)  # only what was given and not begun is looked after here
+    await run(executor, ONE)
+    await until(lambda: executor.workers == 2)
+    seats = await executor.seats()
+    while {seat.state for seat in seats.seats} != {"idle"}:
+        seats = await executor.seats()
+    yield executor
+    await executor.close()
+
+
+ONE = cell("def one(): return 1")["one"]
+WHO = cell("import os\ndef who(*_): return os.getpid()")["who"]
+
+
+@pytest.mark.asyncio
+async def test_a_step_that_a_stopped_worker_was_given_is_done_by_a_free_one(two):
+    stopped, other = two.link.workers[1], two.link.workers[2]
+    os.kill(stopped, signal.SIGSTOP)
+
+    alone = (await run(two, WHO)).value
+    several = await asyncio.gather(*(run(two, WHO) for _ in range(20)))
+
+    assert alone == other
+    assert {outcome.value for outcome in several} == {other}
+    states = {seat.slot: seat.state for seat in (await two.seats()).seats}
+    assert states == {1: "silent", 2: "idle"}
+    assert not is_gone(stopped)
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_goes_on_does_not_begin_what_was_taken_from_it_and_gets_work_again(two, tmp_path):
+    stopped, other = two.link.workers[1], two.link.workers[2]
+    mark = cell(
+        "import os\ndef mark(path):\n    with open(path, 'a') as file: file.write(f'{os.getpid()}\\n')\n"
+    )["mark"]
+    os.kill(stopped, signal.SIGSTOP)
+    await run(two, mark, str(tmp_path / "marks"))
+    os.kill(stopped, signal.SIGCONT)
+
+    held, _ = await begin(two, sleeper(), str(tmp_path / "pid"))
+    found = (await run(two, WHO)).value
+    held.cancel()
+
+    assert {found, await pid_in(tmp_path / "pid")} == {stopped, other}
+    assert (tmp_path / "marks").read_text().split() == [str(other)]
+
+
+@pytest.mark.asyncio
+async def test_the_only_worker_is_waited_for_and_does_the_step_when_it_goes_on(core):
+    await run(core, ONE)
+    (_, worker) = core.pids
+    os.kill(worker, signal.SIGSTOP)
+    running = asyncio.ensure_future(run(core, WHO))
+    seats = await core.seats()
+    while seats.seats[0].state != "silent":
+        seats = await core.seats()
+    assert seats.waiting == 1
+
+    os.kill(worker, signal.SIGCONT)
+
+    assert (await running).value == worker
+
+
+SEEN = []  # asked while a result is read
+
+
+class Asks:
+    """A result that asks something when it is read from disk."""
+
+    def __setstate__(self, state):
+        SEEN.append([ask() for ask in state["asks"]])
+
+
+class HasWorkers:
+    def __call__(self):
+        end = time.monotonic() + 15
+        while not (pids := current[0].pools.executor("core").pids) and time.monotonic() < end:
+            time.sleep(0.01)
+        return bool(pids)
+
+
+current = []
+
+
+def test_workers_start_while_a_resumed_run_reads_what_it_reuses(tmp_path):
+    def first(context):
+        made = Asks()
+        made.asks = [HasWorkers()]
+        return made
+
+    def second(first):
+        raise ValueError("not yet")
+
+    steps = [step(name="first")(first), step(name="second", executor="distributed")(second)]
+    flow = workflow(name="wf")(lambda wf: wf.timeline(steps))
+    settings = Settings(home=tmp_path, workers=1)
+    earlier = Session(settings)
+    assert earlier.run(flow).wait(30, echo=False)
+    earlier.close()
+    SEEN.clear()
+
+    current[:] = [later := Session(settings)]
+    again = later.load("last").resume()
+    seen = list(SEEN)
+    again.cancel()
+    later.close()
+
+    assert seen == [[True]]
