@@ -67,7 +67,7 @@ def describe(exc: BaseException) -> ErrorInfo:
     except BaseException as broken:  # noqa: BLE001  exotic exceptions break the formatter, and may raise anything
         text = f"{type(exc).__name__} (its traceback could not be formatted: {type(broken).__name__})\n"
     kinds = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in type(exc).__mro__[:_KINDS] if kind is not object)
-    return ErrorInfo(type(exc).__name__, _cut(message, MESSAGE_LIMIT), _cut(text, TRACEBACK_LIMIT), kinds)
+    return ErrorInfo(type(exc).__name__, cut(message, MESSAGE_LIMIT), cut(text, TRACEBACK_LIMIT), kinds)
 
 
 def _message(exc: BaseException) -> str:
@@ -79,7 +79,8 @@ def _message(exc: BaseException) -> str:
         return f"<{type(exc).__name__} whose text raised {type(broken).__name__}>"
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """A text with its two ends, and between them how much is left out where it is longer."""
     text = printable(text)
     if len(text) <= limit:
         return text

@@ -70,9 +70,13 @@ class Settings(msgspec.Struct, frozen=True):
             no more than 64 in full.
         transfer_mib: What one value may take that is sent to a worker or comes from one, in MiB, where they share no
             memory.
+        values_url: Storage that this kernel and the workers of served Cores reach, for values of more than 16 MiB:
+            ``file:///mnt/shared/values``, ``s3://bucket/folder``, or what else fsspec knows; needs the extra
+            ``storage`` on both sides. Not encrypted there. Empty: they go over the line.
         strategy: Step, nested workflow or ``default`` to executor, for every workflow in this environment; weaker than
             what a run says, stronger than a step's decorator. Its ``default`` is weaker than all that names a place.
-        core_silent_s: A Core that is not heard of for so many seconds is ended, and another one started.
+        core_silent_s: A Core that is not heard of for so many seconds is ended, and another one started; to one that
+            somebody serves another connection is made.
         worker_silent_s: A worker that neither answers nor uses the processor for so many seconds is ended; its step is
             lost. A notice comes first.
         core_url: A Core that somebody serves, for distributed steps instead of the embedded one: ``tls://host:port``,
@@ -96,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True):
     shared_minutes: int = 10
     output_mib: int = 64
     transfer_mib: int = 1024
+    values_url: str = ""
     strategy: Mapping[str, str] = {}
     pools: Mapping[str, Pool] = {}
     core_silent_s: float = 20.0
@@ -188,6 +193,12 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
+def _values_url(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.partition("://")[2]:
+        raise PlanError(f"{where} is a URL that fsspec knows, like file:///mnt/shared/values, not {value!r:.60}")
+    return value
+
+
 def _yes_or_no(value: Any, where: str) -> bool:
     if not isinstance(value, bool):
         raise PlanError(f"{where} is true or false, not {value!r:.40}")
@@ -238,6 +249,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "shared_minutes": _number,
     "output_mib": _number,
     "transfer_mib": _number,
+    "values_url": _values_url,
     "strategy": _strategy,
     "pools": _pools,
     "core_silent_s": _seconds,

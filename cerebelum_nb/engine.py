@@ -15,6 +15,7 @@ from cerebelum_nb.capture.kept import Codes, Payloads
 from cerebelum_nb.config import Settings, from_environment
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.executors.crew import Crew
+from cerebelum_nb.executors.held import free_memory, shared_memory
 from cerebelum_nb.executors.lanes import Lanes
 from cerebelum_nb.executors.local import LocalExecutor
 from cerebelum_nb.model.critical import Outlooks
@@ -211,6 +212,10 @@ class Engine:
         self.history.purge(runs)
         return self.free_memory(runs)
 
+    def shared_memory(self) -> tuple[int, int]:
+        """Bytes of memory, shared with workers, that large values are in, and that are kept for the next ones."""
+        return shared_memory(self._remote.values())
+
     def free_memory(self, runs: Collection[str] | None = None) -> int:
         """Let go of large results of runs that have ended; those that are on disk are read from there from now on.
 
@@ -218,11 +223,15 @@ class Engine:
             runs: Their ids; None for all.
 
         Returns:
-            How many bytes of shared memory went back to the system.
+            How many bytes of shared memory went back to the system; with `runs`, of those that they had.
         """
-        before = sum(self.pools.shared_memory())
+        used, _ = self.shared_memory()
         self.in_memory.free(runs)
-        return max(0, before - sum(self.pools.shared_memory(tidy=True)))
+        freed = max(0, used - self.shared_memory()[0])
+        if runs is not None and not freed:
+            return 0
+        given = free_memory(self._remote.values())
+        return given if runs is None else min(freed, given)
 
     def is_up(self, executor: str) -> bool:
         """Whether somebody has used a remote executor in this session."""

@@ -5,14 +5,15 @@ call `Signals`, and cancelling it is cancelling the awaited call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import msgspec
 
 from cerebelum_nb.model.events import ErrorInfo, OutcomeKind, PauseKind, Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What an attempt gave back.
 
     Attributes:
@@ -48,8 +49,7 @@ class After(NamedTuple):
     place: int | str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One try of one task, complete: an executor needs nothing else.
 
     Attributes:
@@ -74,7 +74,7 @@ class Attempt:
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     context_at: int | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
     once: bool = False
     undo: Callable[..., Any] | None = None
     sends: Callable[[int, int, Any], None] | None = None

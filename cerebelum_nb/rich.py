@@ -26,6 +26,7 @@ _IMAGES: Final[Mapping[str, tuple[bytes, ...]]] = {  # how their bytes begin
     "image/gif": (b"GIF87a", b"GIF89a"),
     SVG: (b"",),
 }
+_ALT: Final = 200  # characters
 _FRAME: Final = '<iframe sandbox="" srcdoc="{}" style="border:0;width:100%;height:320px"></iframe>'
 
 
@@ -33,7 +34,7 @@ class Bundle(dict[str, bytes]):
     """One thing that was displayed, by mime type; a notebook's cell shows it.
 
     Args:
-        framed: HTML of it is shown in a frame that runs nothing.
+        framed: HTML of it is shown in a frame that runs nothing, and a drawing as an image.
     """
 
     def __init__(self, content: Mapping[str, bytes], *, framed: bool = False) -> None:
@@ -46,21 +47,23 @@ class Bundle(dict[str, bytes]):
     def _repr_mimebundle_(self, **_asked: Any) -> dict[str, str]:
         """The same for a notebook."""
         found = for_message(self)
+        if self.framed and found.keys() & {HTML, SVG}:
+            found.pop(SVG, None)
+            return {**found, HTML: self.as_html()}
         if SVG in found:
             found[SVG] = self[SVG].decode("utf-8", "replace")
-        return {**found, HTML: self._framed()} if HTML in found else found
-
-    def _framed(self) -> str:
-        text = self[HTML].decode("utf-8", "replace")
-        return _FRAME.format(html.escape(text)) if self.framed else text
+        return found
 
     def as_html(self) -> str:
         """The richest of it as HTML, an image within it."""
         for mime in _IMAGES:
             if mime in self:
-                text = html.escape(repr(self))
+                text = html.escape(repr(self)[:_ALT])
                 return f'<img alt="{text}" src="data:{mime};base64,{base64.b64encode(self[mime]).decode()}">'
-        return self._framed() if HTML in self else f"<pre>{html.escape(repr(self))}</pre>"
+        if HTML in self:
+            text = self[HTML].decode("utf-8", "replace")
+            return _FRAME.format(html.escape(text)) if self.framed else text
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
 
 class Shown(Sequence[Bundle]):

@@ -44,6 +44,35 @@ def test_each_opening_makes_a_function_of_its_own():
     assert [make()(), make()(), make()()] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "count = 1\ndef step():\n    global count\n    count += 1\n    return count",
+        "count = 1\ndef step():\n    globals()['count'] = count + 1\n    return count",
+        "def step():\n    globals()['count'] = globals().get('count', 1) + 1\n    return globals()['count']",
+        "count = 1\ndef helper():\n    global count\n    count += 1\n    return count\ndef step(): return helper()",
+        "def step():\n    step.count = getattr(step, 'count', 1) + 1\n    return step.count",
+        "def step(): return helper()\ndef helper(n=1):\n    helper.__defaults__ = (n + 1,)\n    return n + 1",
+        "def made():\n    n = 1\n    def step():\n        nonlocal n\n        n += 1\n        return n\n    return step\nstep = made()",
+        "def step(*, n=1):\n    step.__kwdefaults__['n'] = n + 1\n    return n + 1",
+        "def step(n=[1]):\n    n.append(1)\n    return len(n)",
+    ],
+)
+def test_what_a_call_changes_does_not_show_in_the_next_opening(source):
+    make = opened(ship(cell(source)["step"]).payload)
+
+    assert [make()() for _ in range(3)] == [2, 2, 2]
+
+
+def test_a_function_that_nothing_has_changed_is_not_made_again():
+    make = opened(ship(cell("import math\nk = 2\ndef step(n: int = 3): return math.pi * k * n")["step"]).payload)
+
+    first = make()
+    first()
+
+    assert make() is first
+
+
 def test_functions_of_modules_travel_by_name():
     shipped = ship(linecache.getlines)
 

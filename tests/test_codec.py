@@ -445,3 +445,25 @@ def test_plain_values_load_neither_numpy_nor_cloudpickle():
 def _pair(value):
     encoded = encode(value)
     return encoded.codec, encoded.data
+
+
+VIEWS = [
+    memoryview(b"abc"),
+    memoryview(bytearray(b"abc")),
+    memoryview(b"abcdef")[::2],
+    memoryview(bytes(8)).cast("d"),
+    memoryview(b"abcdef").cast("B", (2, 3)),
+    memoryview(bytes(10_000)),
+]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{view.format} {view.shape} {view.readonly}")
+@pytest.mark.parametrize("around", [lambda view: [view], lambda view: [view, print]], ids=["plain", "pickle"])
+def test_a_view_of_bytes_is_one_again(view, around):
+    encoded = encode(around(view))
+    (found, *_) = decode(encoded.codec, encoded.data)
+
+    assert (encoded.codec == "pickle") == (around(view)[-1] is print)
+    assert type(found) is memoryview
+    assert found == view
+    assert (found.format, found.shape, found.readonly) == (view.format, view.shape, view.readonly)

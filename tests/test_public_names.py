@@ -184,12 +184,12 @@ def test_any_other_name_is_simply_not_there(module):
         ("ApprovalInfo", {}),
     ],
 )
-def test_what_works_with_a_core_elsewhere_says_when_it_is_used_that_it_comes_later(name, given):
+def test_what_works_with_a_core_elsewhere_says_when_it_is_used_who_does_that(name, given):
     with pytest.raises(NotYet) as later:
         getattr(cerebelum_nb, name)(**given)
 
     assert str(later.value).startswith(
-        f"{name} works with a Cerebelum Core elsewhere, which comes with a later version."
+        f"{name} works with a Cerebelum Core elsewhere, which only the SDK's own does: `from cerebelum import {name}`"
     )
     assert "\n" not in str(later.value)
 
@@ -210,6 +210,6 @@ async def _execute(**given):
 
 
 @pytest.mark.asyncio
-async def test_serving_a_core_elsewhere_comes_later():
-    with pytest.raises(NotYet, match="distributed=True makes this process a worker of a Core elsewhere"):
+async def test_only_the_sdks_own_workflows_serve_a_core_elsewhere():
+    with pytest.raises(NotYet, match="distributed=True makes this a worker of a Core elsewhere"):
         await _execute(distributed=True, max_reconnect_attempts=3, reconnect_max_delay=1.0)

@@ -99,3 +99,14 @@ def test_a_step_that_displayed_nothing_says_so():
     nothing = rich.Shown("step 'a' of run 1", [])
 
     assert nothing._repr_mimebundle_() == {"text/plain": "step 'a' of run 1 displayed nothing but text"}
+
+
+def test_a_drawing_that_anybody_could_have_written_is_an_image():
+    svg = b'<svg onload="alert(1)"/>'
+    bundle = rich.Bundle({"text/plain": b"a drawing", "image/svg+xml": svg}, framed=True)
+
+    encoded = base64.b64encode(svg).decode()
+    assert bundle._repr_mimebundle_() == {
+        "text/plain": "a drawing",
+        "text/html": f'<img alt="a drawing" src="data:image/svg+xml;base64,{encoded}">',
+    }

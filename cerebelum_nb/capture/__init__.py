@@ -4,9 +4,8 @@ Functions of notebook cells travel by value, with their helpers, classes and glo
 Local modules that they use are found by name too, each in the version that is on disk (`modules`).
 """
 
-import builtins
 import contextlib
-import dis
+import functools
 import hashlib
 import importlib
 import inspect
@@ -16,21 +15,17 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from types import BuiltinFunctionType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
+from types import FunctionType
 from typing import Any
 
 import msgspec
 
 from cerebelum_nb.capture import modules, versions
 from cerebelum_nb.capture.keys import looks_secret
+from cerebelum_nb.capture.reach import DEEP, Reach, captured_by, is_importable
 from cerebelum_nb.codec import a_kind_of, find_unpicklable, one_line, picklable, pickled
 from cerebelum_nb.errors import CaptureError
 
-_GLOBAL_OPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
-_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, CodeType, BuiltinFunctionType, type(...)})
-_ALIASES = frozenset({GenericAlias, UnionType})
-_DEEP = 50
 _REMEMBERED = 256  # functions whose payload is kept
 _MEMORY_NBYTES = 1 << 20  # a larger payload is made anew each time rather than kept
 LOUD_NBYTES = 1 << 20  # a larger payload is told to the person
@@ -76,24 +71,23 @@ class Shipper:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[tuple[Any, ...], Shipped]] = {}
+        self._known: dict[int, tuple[Reach, Shipped]] = {}
 
     def ship(self, function: Callable[..., Any], step: str = "") -> Shipped:
         """See `ship`; the same answer, sooner."""
-        reached = _reached(function)
-        if reached is None or modules.by_value():
+        if modules.by_value():
             return ship(function, step)
         known = self._known.get(id(function))
-        # The remembered tuple keeps what it names alive, so an equal id is the same object.
-        if known is not None and len(known[0]) == len(reached) and all(map(_same, known[0], reached)):
+        # What is remembered keeps the function alive, so an equal id is the same object.
+        if known is not None and known[0].is_as_it_was():
             files = known[1].files
             if not files or all(modules.stamp_of(name) == stamp for name, stamp in files.items()):
                 return known[1]
-        shipped = ship(function, step)
-        if shipped.nbytes <= _MEMORY_NBYTES:
+        reach, shipped = Reach.of(function), ship(function, step)
+        if reach is not None and shipped.nbytes <= _MEMORY_NBYTES:
             if len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]
-            self._known[id(function)] = (reached, shipped)
+            self._known[id(function)] = (reach, shipped)
         return shipped
 
 
@@ -122,13 +116,29 @@ def ship(function: Callable[..., Any], step: str = "") -> Shipped:
 
 
 def opened(payload: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
-    """What makes a shipped function, anew on each call. Open only what was sealed by us: a pickle can run code."""
+    """What gives a shipped function as it was, on each call. Open only what was sealed by us: a pickle can run code."""
     parts = msgspec.msgpack.decode(payload, type=Payload)
     versions.check(parts.made_with)
     for name, text in parts.sources.items():
         lines = text.splitlines(keepends=True)
         linecache.cache[name] = (len(text), None, lines, name)  # no time: `checkcache` leaves it alone
-    return lambda: _made(parts)
+    return functools.partial(_Made().given, parts)
+
+
+class _Made:
+    """A function that was made, for as long as nobody has changed what it reaches: most do not."""
+
+    def __init__(self) -> None:
+        self._function: Any = None
+        self._reach: Reach | None = None
+
+    def given(self, parts: Payload) -> Callable[..., Any]:
+        """The function, made anew if need be."""
+        if self._reach is None or not self._reach.is_as_it_was():
+            self._function = _made(parts)
+            by_value = not parts.module and not parts.files
+            self._reach = Reach.of(self._function, every_global=True) if by_value else None
+        return self._function  # type: ignore[no-any-return]
 
 
 def _made(parts: Payload) -> Callable[..., Any]:
@@ -163,7 +173,7 @@ def _name_of(function: Callable[..., Any]) -> tuple[str, str] | None:
     home = getattr(function, "__module__", None) or "__main__"
     module = sys.modules.get(home)
     qualname = getattr(function, "__qualname__", "<")
-    if module is None or module.__name__ == "__main__" or "<" in qualname or not _is_importable(module):
+    if module is None or module.__name__ == "__main__" or "<" in qualname or not is_importable(module):
         return None
     if modules.travels_by_value(home):
         return None
@@ -186,11 +196,6 @@ def _by_name(module: str, qualname: str) -> Callable[..., Any]:
     if str(type(found).__module__).startswith("cerebelum_nb.dsl"):  # a decorated step: what it was made of
         found = found.function
     return found  # type: ignore[no-any-return]
-
-
-def _is_importable(module: ModuleType) -> bool:
-    spec = getattr(module, "__spec__", None)
-    return spec is not None and (spec.origin in {"built-in", "frozen"} or spec.has_location)
 
 
 # by value -----------------------------------------------------------------------------------------------------------
@@ -278,84 +283,7 @@ def captured(function: Callable[..., Any]) -> Iterator[tuple[str, str, Any]]:
     plain = inspect.unwrap(function)
     for layer in {id(each): each for each in (function, plain)}.values():
         if isinstance(layer, FunctionType):
-            yield from _captured_by(layer)
-
-
-def _captured_by(function: FunctionType) -> Iterator[tuple[str, str, Any]]:
-    for name in names_used(function.__code__):
-        if name in function.__globals__:
-            yield "global", name, function.__globals__[name]
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield "closure variable", name, cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
-    positional = function.__code__.co_varnames[: function.__code__.co_argcount]
-    defaults = function.__defaults__ or ()
-    yield from (
-        ("default of", *pair) for pair in zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
-    )
-    yield from (("default of", name, value) for name, value in (function.__kwdefaults__ or {}).items())
-
-
-@lru_cache(maxsize=1024)
-def names_used(code: CodeType) -> tuple[str, ...]:
-    """Global names in a function's code, nested functions included, in the order of their first use."""
-    names = [step.argval for step in dis.get_instructions(code) if step.opname in _GLOBAL_OPS]
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            names += names_used(const)
-    return tuple(dict.fromkeys(names))
-
-
-# remembering --------------------------------------------------------------------------------------------------------
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one is other
-
-
-def _reached(function: Callable[..., Any]) -> tuple[Any, ...] | None:
-    """All that decides what a function ships as, by identity; None when some of it can change under us."""
-    if not isinstance(function, FunctionType):
-        return None
-    things: list[Any] = []
-    return tuple(things) if _reach_function(function, things, set()) else None
-
-
-def _reach_function(function: FunctionType, things: list[Any], seen: set[int]) -> bool:
-    things.append(function)
-    if id(function) in seen:
-        return True
-    seen.add(id(function))
-    if function.__dict__ or len(seen) > _DEEP:
-        return False
-    things.append(function.__code__)
-    annotations = function.__annotations__.values()
-    values = [value for _, _, value in _captured_by(function)]
-    return all(_reach(value, things, seen) for value in (*annotations, *values))
-
-
-def _reach(value: Any, things: list[Any], seen: set[int]) -> bool:  # noqa: PLR0911  one case per kind reads best
-    kind = type(value)
-    if kind in _ATOMS:
-        things.append(value)
-        return True
-    if kind is FunctionType:
-        return _reach_function(value, things, seen)
-    if kind is tuple:
-        things.append(value)
-        return all(_reach(item, things, seen) for item in value)
-    if kind in _ALIASES or kind.__module__ == "typing":  # an annotation
-        things.append(value)
-        return True
-    if kind is ModuleType:
-        things.append(value)
-        return _is_importable(value)
-    if kind is type and value.__module__ != "__main__":
-        things.append(value)
-        return getattr(sys.modules.get(value.__module__, builtins), value.__qualname__, None) is value
-    return False
+            yield from captured_by(layer)
 
 
 # sources ------------------------------------------------------------------------------------------------------------
@@ -369,7 +297,7 @@ def _sources(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def _collect_sources(value: Any, sources: dict[str, str], seen: set[int]) -> None:
-    if id(value) in seen or len(seen) > 10 * _DEEP:
+    if id(value) in seen or len(seen) > 10 * DEEP:
         return
     seen.add(id(value))
     if isinstance(value, type) and value.__module__ == "__main__":

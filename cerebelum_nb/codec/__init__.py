@@ -102,15 +102,18 @@ class Large:
         pieces: Gives its head and its buffers.
         nbytes: Size of all of it.
         where: What others find it by.
+        home: Who has put it there.
 
     Attributes:
         pieces: The same; replaced by whoever moves it.
     """
 
-    __slots__ = ("__weakref__", "codec", "nbytes", "pieces", "where")
+    __slots__ = ("__weakref__", "codec", "home", "nbytes", "pieces", "where")
 
-    def __init__(self, codec: str, pieces: Callable[[], Sequence[memoryview]], nbytes: int, where: Any) -> None:
-        self.codec, self.pieces, self.nbytes, self.where = codec, pieces, nbytes, where
+    def __init__(
+        self, codec: str, pieces: Callable[[], Sequence[memoryview]], nbytes: int, where: Any, home: Any = None
+    ) -> None:
+        self.codec, self.pieces, self.nbytes, self.where, self.home = codec, pieces, nbytes, where, home
 
     def open(self) -> Any:
         """The value; its arrays lie in the shared memory, and cannot be written to.

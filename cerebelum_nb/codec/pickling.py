@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from cerebelum_nb.codec import arrays
+from cerebelum_nb.codec import arrays, plain
 from cerebelum_nb.errors import WireError
 
 _LEVELS = 200  # that are looked into for what cannot be sent
@@ -57,9 +57,14 @@ def _pickler(array: type | None) -> Any:
             return standard(file)
         raise TypeError("an open file stays in its process")  # cloudpickle would make it a StringIO
 
+    def view(value: memoryview) -> Any:  # cloudpickle would make it bytes
+        if value.format not in plain.FORMATS:
+            return bytes, (value.tobytes(),)
+        return plain.viewed, (value.tobytes(), value.format, value.shape, value.readonly)
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         dispatch_table = tables.new_child(
-            {io.TextIOWrapper: refuse, **({array: arrays.reduced} if array is not None else {})}
+            {io.TextIOWrapper: refuse, memoryview: view, **({array: arrays.reduced} if array is not None else {})}
         )
 
     return Pickler

@@ -27,6 +27,7 @@ DEEP: Final = 200  # levels of nesting; pickle takes more, up to its own limit
 APART_NBYTES: Final = 4096  # longer bytes stand beside the JSON, as they are
 _INT64: Final = range(-(2**63), 2**63)
 _PATHS: Final = (pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath)
+FORMATS: Final = frozenset("cbB?hHiIlLqQnNfd")  # that a view of bytes can be made one of
 _AS_IS: Final = frozenset({str, bool, type(None)})
 _dumps, _loads = msgspec.json.encode, msgspec.json.decode
 
@@ -132,6 +133,21 @@ def _bytearray(value: bytearray, to: Writing, depth: int) -> Any:
     return to.tag("bytearray", to.beside(memoryview(value)))
 
 
+def _memoryview(value: memoryview, to: Writing, depth: int) -> Any:
+    to.enter(value, depth)
+    if value.format not in FORMATS:
+        raise NotPlain
+    raw = memoryview(value.tobytes())  # also of one that leaves gaps
+    return to.tag("memoryview", [to.beside(raw), value.format, list(value.shape or ()), value.readonly])
+
+
+def viewed(data: Any, form: Any, shape: Sequence[int], readonly: bool) -> memoryview:  # noqa: FBT001  of a pickle, too
+    """A view of bytes again, as it was."""
+    view = memoryview(bytes(data) if readonly else bytearray(data))
+    cast: Callable[..., memoryview] = view.cast
+    return cast(form, tuple(shape)) if view.nbytes else cast(form)
+
+
 def _complex(value: complex, to: Writing, depth: int) -> Any:
     return to.tag("complex", [_tagged(value.real, to, depth), _tagged(value.imag, to, depth)])
 
@@ -213,6 +229,7 @@ _WRITE: Final[dict[type, Callable[[Any, Writing, int], Any]]] = {
     frozenset: _items("frozenset", shared=True),
     bytes: _bytes,
     bytearray: _bytearray,
+    memoryview: _memoryview,
     complex: _complex,
     range: _range,
     slice: _slice,
@@ -295,6 +312,7 @@ _READ: Final[dict[str, Callable[[Any, Reading], Any]]] = {
     "$items": _as_dict,
     "$raw": lambda item, of: bytes(of.buffers[item]),
     "$bytearray": lambda item, of: bytearray(of.buffers[item]),
+    "$memoryview": lambda item, of: viewed(of.buffers[item[0]], *item[1:]),
     "$set": lambda item, of: set(_all(item, of)),
     "$frozenset": lambda item, of: frozenset(_all(item, of)),
     "$complex": lambda item, of: complex(*_all(item, of)),

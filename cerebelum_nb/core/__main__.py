@@ -4,7 +4,6 @@ Reads one JSON line of settings and secrets from its stdin, and lives for as lon
 However it ends, the directory, which the kernel made for it, goes with it.
 """
 
-import contextlib
 import json
 import mmap
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cerebelum_nb.core.spawn import Nursery
+from cerebelum_nb.wire import lifeline
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
 
 SOCKET = "core.sock"
@@ -46,8 +46,11 @@ def main() -> None:
 
 def _serve(said: dict[str, Any], directory: Path, nursery: Nursery) -> None:
     """Spawn workers, watch the kernel, and only then load gRPC: the three take their time side by side."""
-    threading.Thread(target=_watch, args=(said["kernel"], directory, nursery), name="lifeline", daemon=True).start()
     nursery.env, nursery.segments, nursery.kernel = said["env"], said["segments"], said["kernel"]
+    nursery.lifeline = lifeline.of(said["kernel"])
+    if os.getppid() != said["kernel"]:
+        _end(directory, nursery)  # it died while we started
+    threading.Thread(target=_watch, args=(directory, nursery), name="lifeline", daemon=True).start()
     nursery.large_nbytes = said["large_nbytes"]
     processes = [nursery.spawn() for _ in range(said["slots"])]
 
@@ -88,15 +91,16 @@ def _say_ready() -> None:
     os.close(nowhere)
 
 
-def _watch(kernel: int, directory: Path, nursery: Nursery) -> None:
+def _watch(directory: Path, nursery: Nursery) -> None:
     """End Core when the kernel ends: its pipe closes, or its process ends while a forked child still holds the pipe."""
+    lifeline.go_on_without_parent()
     poll = select.poll()
     poll.register(0, select.POLLIN | select.POLLHUP)
     timeout_ms: float | None = _PARENT_POLL_S * 1000
-    with contextlib.suppress(OSError, AttributeError):  # not on this system: we look who our parent is
-        poll.register(os.pidfd_open(kernel), select.POLLIN)
+    if nursery.lifeline is not None:  # else, on some systems, we look who our parent is
+        poll.register(nursery.lifeline, select.POLLIN)
         timeout_ms = None
-    while os.getppid() == kernel and not poll.poll(timeout_ms):
+    while os.getppid() == nursery.kernel and not poll.poll(timeout_ms):
         pass
     _end(directory, nursery)
 

@@ -136,6 +136,7 @@ class Agent:
         await asyncio.to_thread(probe, core, self._path, given)
         async with secure_channel(core, given) as made:
             stream = made.stream_stream(f"/{channel.SERVICE}/{channel.JOIN}")(metadata=((channel.TOKEN, given.token),))
+            self._pool = self._pool or given.pool
             try:
                 await self._serve(stream, core)
             except grpc.aio.AioRpcError as exc:

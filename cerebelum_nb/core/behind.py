@@ -49,6 +49,8 @@ class Behind:
 
     def leave(self, attempt: int) -> list[int]:
         """An attempt leaves with all that follow it: they are forgotten, and returned without it."""
+        if not self._next and not self._alone:  # nothing follows anything
+            return []
         before = self._before.pop(attempt, None)
         if before is not None:
             del self._next[before]

@@ -36,6 +36,7 @@ class Guest:
         Raises:
             WireError: What the guest says is not ours; it is of no use any more.
         """
+        self.line.check(theirs)
         if self._connection is not None:
             self._connection.cancel()
         if self._grace is not None:

@@ -1,6 +1,6 @@
 """How long attempts take these days: how many a worker should have at once, and whether to sit and wait. Pure."""
 
-WINDOW_MOST = 32
+WINDOW_MOST = 64
 AHEAD_S = 0.002  # a worker is sent about so much work at once
 SPINS_IN_VAIN, SPINS_LEFT_OUT = 3, 50
 _FORGETS = 8  # so many short attempts make up for a long one

@@ -1,13 +1,75 @@
-"""The files of a served Core's passes: no living Core's pass is overwritten, and each Core removes only its own."""
+"""The passes of a served Core, and their files: no living Core's pass is overwritten, and each removes only its own."""
 
 import contextlib
 import fcntl
+import hmac
 import os
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.credentials import Pass, read_pass, remove_pass, write_pass
+from cerebelum_nb.wire.certificates import Issued
+from cerebelum_nb.wire.credentials import Pass, Role, read_pass, remove_pass, write_pass
 from cerebelum_nb.wire.probe import probe
+
+
+class Grant(NamedTuple):
+    """What the holder of a pass may do.
+
+    Attributes:
+        path: The pass.
+        option: What a person writes to have it elsewhere.
+        pool: Workers join for the steps of this one only; empty for any.
+    """
+
+    role: Role
+    path: Path
+    option: str
+    pool: str = ""
+
+
+class Passes:
+    """All passes of one Core, each with a token of its own."""
+
+    def __init__(self, grants: Iterable[Grant], issued: Issued) -> None:
+        self.grants, self._issued = tuple(grants), issued
+        self._tokens = [secrets.token_urlsafe(32) for _ in self.grants]
+        self._claims: list[Claim] = []
+
+    def claim(self) -> None:
+        """Take their files. Blocks for some seconds where one holds the pass of a host that does not answer.
+
+        Raises:
+            WireError: One is another Core's, or cannot be written.
+        """
+        for grant in self.grants:
+            self._claims.append(Claim(grant.path, grant.option))
+
+    def write(self, url: str) -> None:
+        """Put them there.
+
+        Raises:
+            WireError: A file cannot be written.
+        """
+        for grant, token, claim in zip(self.grants, self._tokens, self._claims, strict=True):
+            leaf = self._issued.kernel if grant.role == "kernel" else self._issued.worker
+            made = Pass(url, grant.role, token, leaf.certificate, leaf.key, self._issued.authority, grant.pool)
+            claim.write(made)
+
+    def of(self, token: bytes) -> Grant | None:
+        """Whose token that is; None for nobody's. Takes as long for each."""
+        found = None
+        for grant, its in zip(self.grants, self._tokens, strict=True):
+            if hmac.compare_digest(token, its.encode()):
+                found = grant
+        return found
+
+    def release(self) -> None:
+        """They open nothing any more: remove them."""
+        for claim in self._claims:
+            claim.release()
 
 
 class Claim:

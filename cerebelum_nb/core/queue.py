@@ -78,12 +78,19 @@ class Queue(Lines):
         new, self._new = self._new, []
         for attempt in new:
             self._join(attempt, given)
-        while self._pending.count and (free := [slot for slot, state in self._slots.items() if self._has_room(state)]):
-            slot = min(free, key=self._load)
+        if not self._pending.count:
+            return given
+        free = {slot: self._load(slot) for slot, state in self._slots.items() if self._has_room(state)}
+        while free and self._pending.count:
+            slot = min(free, key=free.__getitem__)
             attempt = self._pending.next()
             self._place(slot, attempt)
             given.append(Given(slot, attempt))
             given += [Given(slot, follower) for follower in self._place_line(slot)]
+            if self._has_room(self._slots[slot]):
+                free[slot] = self._load(slot)
+            else:
+                del free[slot]
         return given
 
     def _has_room(self, state: SlotState) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hmac
 import json
 import logging
 import os
@@ -11,7 +10,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -24,17 +23,17 @@ from cerebelum_nb.capture import environment
 from cerebelum_nb.core.agents import Agent
 from cerebelum_nb.core.guests import Visitor
 from cerebelum_nb.core.held import Settings
-from cerebelum_nb.core.passes import Claim
+from cerebelum_nb.core.passes import Grant, Passes
 from cerebelum_nb.core.shared import Here, SharedService, Untracked, Workers
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.model.typed import counted
 from cerebelum_nb.wire import channel
-from cerebelum_nb.wire.certificates import DAYS, Issued, issue
-from cerebelum_nb.wire.credentials import SCHEME, TLS_SERVER_OPTIONS, Pass, url_of
+from cerebelum_nb.wire.certificates import DAYS, issue
+from cerebelum_nb.wire.credentials import SCHEME, TLS_SERVER_OPTIONS, url_of
 from cerebelum_nb.wire.frames import AnyFrame, Welcome, frames_of
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
-from cerebelum_nb.wire.relay import Greeting, Reception
+from cerebelum_nb.wire.relay import Bye, Greeting, Reception
 
 GRACE_S: Final = 30.0
 GREETING_S: Final = 10.0
@@ -53,7 +52,7 @@ class Served:
     """One served Core.
 
     Args:
-        passes: Where the passes go: the kernels', and the workers' or None.
+        grants: The passes that it gives.
         pool: Whose steps its own workers run; empty for every pool's.
         slots: Its own workers; 0 for none.
         days: How long the certificates are good.
@@ -62,16 +61,15 @@ class Served:
 
     def __init__(
         self,
-        passes: tuple[Path, Path | None],
+        grants: Sequence[Grant],
         pool: str,
         slots: int,
         days: float = DAYS,
         grace_s: float = GRACE_S,
     ) -> None:
         self._grace_s = grace_s
-        self._tokens = {"kernel": secrets.token_urlsafe(32), "worker": secrets.token_urlsafe(32)}
-        self._issued: Issued = issue(days)
-        self._paths, self._claims = passes, dict[Path, Claim]()
+        self._issued = issue(days)
+        self._passes = Passes(grants, self._issued)
         self._nursery = Nursery()
         self._environment = environment.here()
         self._workers = Workers()
@@ -92,9 +90,7 @@ class Served:
         Raises:
             WireError: The address cannot be used, or a pass is another Core's or cannot be written.
         """
-        for path, option in zip(self._paths, ("--pass", "--workers-pass"), strict=True):
-            if path is not None:  # before we listen: it may be the pass of who was here before us
-                self._claims[path] = Claim(path, option)
+        self._passes.claim()  # before we listen: one may be the pass of who was here before us
         self._server = server = grpc.aio.server(options=TLS_SERVER_OPTIONS)
         handlers = {
             channel.METHOD: grpc.stream_stream_rpc_method_handler(self._kernel),
@@ -115,16 +111,8 @@ class Served:
         if not bound:
             raise WireError(f"Core cannot listen at {url_of(host, port)}: check the host's name, or take another port")
         self.url = url_of(_names()[0] if host in EVERYWHERE else host, bound)
-        self._write_passes()
+        self._passes.write(self.url)
         await server.start()
-
-    def _write_passes(self) -> None:
-        kernels, workers = self._paths
-        for path, role, leaf in ((kernels, "kernel", self._issued.kernel), (workers, "worker", self._issued.worker)):
-            if path is not None:
-                token, authority = self._tokens[role], self._issued.authority
-                given = Pass(self.url, role, token, leaf.certificate, leaf.key, authority)  # type: ignore[arg-type]
-                self._claims[path].write(given)
 
     async def __aenter__(self) -> Self:
         """Use it with `async with`: it leaves nothing behind."""
@@ -132,30 +120,32 @@ class Served:
 
     async def __aexit__(self, *_exc: object) -> None:
         """End it with its workers; its passes, which open nothing any more, go too."""
-        for claim in self._claims.values():
-            claim.release()
+        self._passes.release()
+        for visitor in list(self._visitors.values()):
+            visitor.line.send((Bye(),))
         if self._server is not None:
             await self._server.stop(0.2)
         await asyncio.to_thread(self._nursery.end)
 
     # who comes -----------------------------------------------------------------------------------------------------
 
-    async def _role(self, context: Context, *roles: str) -> str:
+    async def _grant(self, context: Context, *roles: str) -> Grant:
         """Who calls; before anything of it is read."""
         given = dict(context.invocation_metadata() or ()).get(channel.TOKEN, "")
         said = given.encode() if isinstance(given, str) else bytes(given)
-        found = [role for role, token in self._tokens.items() if hmac.compare_digest(said, token.encode())]
-        if not found:
+        found = self._passes.of(said)
+        if found is None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong or missing token")
-        if found[0] not in roles:
+            raise AssertionError  # abort has raised
+        if found.role not in roles:
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED, "this pass is for workers only: a kernel needs the kernels' pass"
             )
-        return found[0]
+        return found
 
     async def _hello(self, request: bytes, context: Context) -> bytes:
         """A kernel asks whether it may come, and whom it meets."""
-        await self._role(context, "kernel")
+        await self._grant(context, "kernel")
         greeting = await _greeting(request, context)
         return msgspec.msgpack.encode(self._reception(greeting))
 
@@ -170,7 +160,7 @@ class Served:
 
     async def _kernel(self, _requests: Any, context: Context) -> None:
         """Serve a kernel for one connection; the others do not notice."""
-        await self._role(context, "kernel")
+        await self._grant(context, "kernel")
         greeting = await _first(context)
         reception = self._reception(greeting)
         if not reception.refused and not 16 <= len(greeting.agent) <= 64:
@@ -216,7 +206,7 @@ class Served:
         if not isinstance(first, Welcome):
             raise WireError("a kernel's first word is its key")
         settings = Settings(
-            token=self._tokens["kernel"],
+            token=secrets.token_hex(),  # nobody's: it was let in already
             key=first.key,
             place=first.place,
             log=Path(os.devnull),
@@ -229,9 +219,9 @@ class Served:
 
     async def _agent(self, _requests: Any, context: Context) -> None:
         """Serve an agent for one connection."""
-        await self._role(context, "kernel", "worker")
+        grant = await self._grant(context, "kernel", "worker")
         greeting = await _first(context)
-        reception = self._agents_reception(greeting)
+        reception = self._agents_reception(greeting, grant.pool)
         if reception.refused:
             await context.write(msgspec.msgpack.encode(reception))
             return
@@ -247,10 +237,13 @@ class Served:
         except WireError as exc:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
 
-    def _agents_reception(self, greeting: Greeting) -> Reception:
+    def _agents_reception(self, greeting: Greeting, only: str) -> Reception:
         reception = self._reception(greeting)
         if reception.refused:
             return reception
+        if only and _as_people_say(greeting.pool) != only:
+            wanted = f"pool {greeting.pool!r:.80}" if greeting.pool else "every pool"
+            return Reception(f"this pass is for workers of pool {only!r}, not of {wanted}: --pool {only}")
         try:
             theirs = msgspec.convert(greeting.environment, environment.Environment)
         except msgspec.ValidationError as exc:
@@ -325,25 +318,26 @@ def _see_free(host: str, port: int) -> None:
         raise WireError(f"Core cannot listen at {url_of(host, port)}: {exc.strerror or exc}") from None
 
 
-def _told(url: str, host: str, passes: tuple[Path, Path | None], pool: str, slots: int) -> Iterator[str]:
+def _told(url: str, host: str, grants: Sequence[Grant], pool: str, slots: int) -> Iterator[str]:
     """What a person has to know to use it."""
-    kernels, workers = (path and path.absolute() for path in passes)
+    kernels, *workers = [grant.path.absolute() for grant in grants]
     whose = f"pool {_as_people_say(pool)!r}" if pool else "every pool"
     yield f"Core listens at {url} with {counted(slots, 'worker')} of its own for {whose}"
     if host in EVERYWHERE:
         yield f"others may call this host {', '.join(_names())}: the certificate is good for each of them"
-    yield f"kernels use the pass {kernels}" + (f", workers {workers}" if workers else "")
+    who = [f", workers {f'of pool {grant.pool} ' * bool(grant.pool)}{grant.path.absolute()}" for grant in grants[1:]]
+    yield f"kernels use the pass {kernels}{''.join(who)}"
     yield "for a kernel, in [tool.cerebelum] of its pyproject.toml, or as core and pass in a pool's table:"
     yield f"  core_url = {json.dumps(url)}"
     yield f"  core_pass = {json.dumps(str(kernels), ensure_ascii=False)}"
     yield "for more workers, here or where a copy of the pass is (--pool NAME: only for the steps of that pool):"
-    path = shlex.quote(str(workers or kernels))
+    path = shlex.quote(str(workers[0] if workers else kernels))
     yield f"  cerebelum worker --core {url.removeprefix(SCHEME)} --pass {path} --slots 2"
 
 
 def serve(  # noqa: PLR0913, PLR0917  what can be said on the command line
     address: tuple[str, int],
-    passes: tuple[Path, Path | None],
+    grants: Sequence[Grant],
     pool: str,
     slots: int,
     days: float,
@@ -354,6 +348,7 @@ def serve(  # noqa: PLR0913, PLR0917  what can be said on the command line
 
     Args:
         address: Host and port.
+        grants: The passes that it gives, the kernels' first.
         say: Gets a line for whatever a person may want to know.
 
     Raises:
@@ -361,12 +356,12 @@ def serve(  # noqa: PLR0913, PLR0917  what can be said on the command line
     """
 
     async def main() -> None:
-        async with Served(passes, pool, slots, days, grace_s) as served:
+        async with Served(grants, pool, slots, days, grace_s) as served:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.add_signal_handler(number, served.stopped.set)
             await served.listen(*address)
-            for line in _told(served.url, address[0], passes, pool, slots):
+            for line in _told(served.url, address[0], grants, pool, slots):
                 say(line)
             sys.stdout.flush()
             await served.stopped.wait()

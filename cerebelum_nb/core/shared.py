@@ -349,7 +349,6 @@ class SharedService(Service):
         self._enter(slot)
         self._hand_out()
 
-
     def _noticed(self, slot: Slot, text: str) -> None:
         attempt = self._queue.begins(slot.number) if self._slots.get(slot.number) is slot else None
         if attempt is not None:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from cerebelum_nb.core.spawn import Process, kill_group
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.channel import GATHER_S
 from cerebelum_nb.wire.frames import AnyFrame, Cancel, Ping, Reply
 from cerebelum_nb.wire.line import READ_NBYTES, Splitter, each_packed
 
 MANY = 3  # frames at once from one worker: more come soon
+GATHER_S = 0.0005  # what it says next is read together
 RETIRE_S = 2.0  # a worker that is to end has this long
 
 OnFrames = Callable[["Slot", list[AnyFrame]], None]

@@ -44,6 +44,8 @@ class Nursery:
         env: What new workers have in their environment beside Core's.
         segments: Folders of the memory that they share with the kernel, for values of more than `large_nbytes`.
         kernel: Its pid.
+        lifeline: A file of ours that can be read when the kernel has ended, for workers to see that themselves: we may
+            be stopped. None where there is no such file.
     """
 
     def __init__(self) -> None:
@@ -52,6 +54,7 @@ class Nursery:
         self.env: dict[str, str] = {}
         self.segments: list[str] = []
         self.kernel = self.large_nbytes = 0
+        self.lifeline: int | None = None
         self._lock = threading.Lock()  # none may be started while all are being ended
 
     def spawn(self) -> Process:
@@ -64,15 +67,16 @@ class Nursery:
         control, their_control = socket.socketpair()
         gate = new_gate()
         fds = [their_line.fileno(), their_control.fileno(), gate.fd]
+        said = [*fds, *([] if self.lifeline is None else [self.lifeline])]
         with their_line, their_control, self._lock:
             if self.ending:
                 raise OSError("Core ends")
             popen = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-P", "-m", "cerebelum_nb.worker", *map(str, fds), *self._shares()],
+                [sys.executable, "-P", "-m", "cerebelum_nb.worker", ",".join(map(str, said)), *self._shares()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **self.env},
-                pass_fds=fds,
+                pass_fds=said,
                 process_group=0,
             )
             self._alive.add(popen.pid)

@@ -12,6 +12,7 @@ from typing import Final
 
 from cerebelum_nb.core.queue import Queue
 from cerebelum_nb.core.slots import Slot
+from cerebelum_nb.core.staff import note
 
 LOOK_S: Final = 0.25
 _PATIENCE_MOST: Final = 32  # looks: whoever was heard of after all is given twice the time
@@ -84,6 +85,7 @@ class Unbegun:
             return False
         asked.slot.patience = min(2 * asked.slot.patience, _PATIENCE_MOST)
         self._queue.silence(number, silent=False)
+        note(f"worker {number} (pid {asked.slot.pid}) answers again")
         return True
 
     def _has_begun_nothing(self, number: int, slot: Slot, attempt: int, asked: _Asked | None) -> bool:
@@ -99,4 +101,5 @@ class Unbegun:
         self._take_back(number)
         if not self._queue.held(number):  # else it stood in its gate just then
             self._queue.silence(number, silent=True)
+            note(f"worker {number} (pid {slot.pid}) does not answer: what it was given waits for another one")
         return True

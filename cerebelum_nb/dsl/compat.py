@@ -1,4 +1,4 @@
-"""For files written for the SDK: its names that wait for a later version, and workflows that were built with it.
+"""For files written for the SDK: its names that only it can do something with, and workflows that were built with it.
 
 The SDK is never imported here. What it hands over is known by its fields.
 """
@@ -9,50 +9,51 @@ from enum import Enum
 from types import CellType, FunctionType
 from typing import Any, Final
 
-from cerebelum_nb.capture import names_used
+from cerebelum_nb.capture.reach import names_used
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.step import StepMetadata, make_step
 from cerebelum_nb.dsl.workflow import Workflow, WorkflowBuilder
 from cerebelum_nb.errors import ExecutionError, NotYet, PlanError
 
-# names that wait ----------------------------------------------------------------------------------------------------
+# names of its own ---------------------------------------------------------------------------------------------------
 
 
-class _Waits:
-    """A class that can be imported, and says when it is used that it comes later."""
+class _Theirs:
+    """A class that can be imported, and says when it is used that only the SDK's own does this."""
 
     instead = "The runs of this session are in cerebelum_nb.runs."
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        name = type(self).__name__
         raise NotYet(
-            f"{type(self).__name__} works with a Cerebelum Core elsewhere, which comes with a later version. "
-            f"{self.instead}"
+            f"{name} works with a Cerebelum Core elsewhere, which only the SDK's own does: `from cerebelum import "
+            f"{name}`, also with `cerebelum core serve --upstream-port 9090`. {self.instead}"
         )
 
 
-class Worker(_Waits):
+class Worker(_Theirs):
     """Serves a Core elsewhere."""
 
-    instead = 'Steps with executor="distributed" run on workers that start by themselves.'
+    instead = 'Here, steps with executor="distributed" run on workers that start by themselves.'
 
 
-class ExecutionClient(_Waits):
+class ExecutionClient(_Theirs):
     """Asks a Core elsewhere about its executions."""
 
 
-class ExecutionStatus(_Waits):
+class ExecutionStatus(_Theirs):
     """What a Core elsewhere says of an execution."""
 
 
-class StepStatus(_Waits):
+class StepStatus(_Theirs):
     """What a Core elsewhere says of a step."""
 
 
-class SleepInfo(_Waits):
+class SleepInfo(_Theirs):
     """What a Core elsewhere says of a sleep."""
 
 
-class ApprovalInfo(_Waits):
+class ApprovalInfo(_Theirs):
     """What a Core elsewhere says of an approval."""
 
 

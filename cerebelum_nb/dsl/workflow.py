@@ -234,7 +234,7 @@ class Workflow:
         Args:
             inputs: What steps get as ``inputs``; usually a dict.
             executor: A `HybridExecutor`, `DSLLocalExecutor` or `DistributedExecutor`; None for the session's own.
-            distributed: The SDK's way to serve a Core elsewhere as a worker; not in this version.
+            distributed: The SDK's way to serve a Core elsewhere as a worker; only its own workflows do.
             max_reconnect_attempts: Goes with `distributed`.
             reconnect_max_delay: Goes with `distributed`.
             use_local: Deprecated. True runs every step locally, False every step remotely.
@@ -253,8 +253,9 @@ class Workflow:
         """
         if distributed:
             raise NotYet(
-                "distributed=True makes this process a worker of a Core elsewhere, which comes with a later version. "
-                'To run the steps on workers here, write execution_strategy={"default": "distributed"}'
+                "distributed=True makes this a worker of a Core elsewhere, which only the SDK's own workflows do. "
+                'To run the steps on workers here, write execution_strategy={"default": "distributed"}; to have a Core '
+                "elsewhere say when they begin, executor=DistributedExecutor(core_url)"
             )
         return await self._home.runner().execute(
             self,

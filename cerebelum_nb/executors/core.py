@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import os
 from collections import deque
@@ -23,9 +24,11 @@ from cerebelum_nb.wire.pieces import LIMIT_NBYTES
 TWICE_S = 60.0  # a second Core that ends within this time is followed by a third only when somebody asks
 
 if TYPE_CHECKING:  # it loads gRPC, which must not happen before Core has been started
-    from cerebelum_nb.executors.core_link import Following, Link
+    from cerebelum_nb.executors.core_link import Link
     from cerebelum_nb.executors.distrust import Distrust
     from cerebelum_nb.executors.large import LargeValues
+    from cerebelum_nb.executors.reading import Following, TakeBack
+    from cerebelum_nb.wire.storage import Storage
 
 
 class CoreExecutor:
@@ -42,6 +45,7 @@ class CoreExecutor:
         large_nbytes: A larger value is in memory that our own workers share, if they are trusted.
         limit_nbytes: Of a value that goes there or comes from there otherwise.
         relieve: Called where there is no room for a large value: somebody may hold what can be had elsewhere.
+        values_url: Storage that workers of a served Core reach too, for large values; empty for none.
     """
 
     crosses_boundary = True
@@ -60,9 +64,10 @@ class CoreExecutor:
         large_nbytes: int = LARGE_NBYTES,
         limit_nbytes: int = LIMIT_NBYTES,
         relieve: Callable[[], object] = bool,
+        values_url: str = "",
     ) -> None:
         if slots < (pool is None):  # a pool may get its workers later
-            raise ExecutorError(f"the core executor needs at least one worker, not slots={slots!r}")
+            raise ExecutorError(f"how many workers there are is a whole number from 1, not slots={slots!r}")
         self.pool, self.served = pool, served
         self.name = name
         self.capacity = _capacity(slots)
@@ -72,6 +77,8 @@ class CoreExecutor:
         self._run_dir = run_dir
         self._silent_s, self._worker_silent_s = silent_s, worker_silent_s
         self._large_nbytes, self._limit_nbytes, self._relieve = large_nbytes, limit_nbytes, relieve
+        self._values_url = values_url
+        self._storage: Storage | None = None
         self._deaths: deque[float] = deque(maxlen=2)  # when Core ended against our wish
         self._given_up: set[str] = set()  # runs that have seen two of them in short order
         self._taken_back: set[tuple[str, int, int]] = set()
@@ -121,14 +128,8 @@ class CoreExecutor:
                 if key in self._taken_back:
                     return Outcome("lost", error=ErrorInfo("NoWorker", "no worker took it"), delivered=False)
                 outcome = await link.run(attempt, signals)
-                if outcome.error is None or outcome.error.type != "CoreLost":
+                if not self._goes_on(attempt, signals, outcome):
                     return outcome
-                if self._has_died_twice():
-                    self._given_up.add(attempt.run)
-                if outcome.delivered:
-                    return outcome
-                if attempt.run not in self._given_up:
-                    signals.output("notice", f"{outcome.error.message} It is sent to a new one.\n")
             return Outcome("lost", error=ErrorInfo("CoreLost", _twice(attempt)), delivered=False)
         except ExecutorError as exc:
             return Outcome("error", error=ErrorInfo("ExecutorError", str(exc)), delivered=False)
@@ -149,6 +150,43 @@ class CoreExecutor:
             return self._link.follow(attempt, signals)
         except (CaptureError, WireError):
             return None  # `run` will say so, when its turn comes
+
+    def launch(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome | None], None]) -> "TakeBack | None":
+        """Send an attempt that nobody awaits; see `Link.launch`.
+
+        Args:
+            ended: Told how it has ended; None where no worker had got it and `run` is to send it to another Core.
+
+        Returns:
+            What stops it; None where it was not sent, and `run` is to do it.
+        """
+        if (link := self.link) is None or attempt.run in self._given_up or self._taken_back:
+            return None
+        if not self.slots and self.served is None:
+            return None  # `run` says so
+        try:
+            return link.launch(attempt, signals, functools.partial(self._ended, attempt, signals, ended))
+        except (CaptureError, WireError):
+            return None  # `run` will say so
+
+    def _ended(
+        self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome | None], None], outcome: Outcome
+    ) -> None:
+        if self._taken_back:
+            self._taken_back.discard((attempt.run, attempt.task, attempt.number))
+        ended(None if self._goes_on(attempt, signals, outcome) else outcome)
+
+    def _goes_on(self, attempt: Attempt, signals: Signals, outcome: Outcome) -> bool:
+        """Whether an attempt has ended with its Core only, and goes to the next one."""
+        if outcome.error is None or outcome.error.type != "CoreLost":
+            return False
+        if self._has_died_twice():
+            self._given_up.add(attempt.run)
+        if outcome.delivered:
+            return False
+        if attempt.run not in self._given_up:
+            signals.output("notice", f"{outcome.error.message} It is sent to a new one.\n")
+        return True
 
     def withdraw(self, run: str, task: int, number: int) -> None:
         """Take an attempt back if no worker has it yet: `run` then returns an outcome that was not delivered."""
@@ -227,14 +265,18 @@ class CoreExecutor:
         if (link := self.link) is not None:
             await link.give_up()
 
-    async def close(self) -> None:
-        """Stop the steps, the workers and Core. May be called twice."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """Stop the steps, the workers and Core. May be called twice.
+
+        Args:
+            at_once: Core is known not to answer: do not wait for it.
+        """
         if self._starting is not None:
             await asyncio.wait([self._starting])
         self._sent = self.sent
         link, self._link = self._link, None
         if link is not None:
-            await link.close(ErrorInfo("ExecutorClosed", "the core executor was closed while the step ran"))
+            await link.close(ErrorInfo("ExecutorClosed", "its workers were ended while the step ran"), at_once=at_once)
             self._last_words = link.process.last_words
 
     async def _started(self) -> "Link":
@@ -293,10 +335,14 @@ class CoreExecutor:
         pool = self.pool.name if self.pool is not None else self.name
         process = ServedCore(url, path, pool, self._limit_nbytes, self._worker_silent_s)
         module = await in_thread(_load_link)
+        if self._values_url and self._storage is None:
+            self._storage = await in_thread(_storage, self._values_url)
+        process.storage = self._storage
         with _without_fork_handlers():
             await in_thread(process.wait_ready)
             self._sent = self.sent
             self._link = link = module.Link(process, self._silent_s, self._died, self._distrust())
+            process.notices(link.notice)
         return link  # type: ignore[no-any-return]  # as above
 
 
@@ -305,12 +351,28 @@ def _capacity(slots: int) -> int:
     return max(256, 4 * slots)
 
 
+def _storage(url: str) -> "Storage":
+    """A folder of our own there.
+
+    Raises:
+        ExecutorError: It cannot be used.
+    """
+    from cerebelum_nb.wire.storage import Storage, new_folder  # noqa: PLC0415  only for who has such storage
+
+    try:
+        return Storage(new_folder(url), owns=True)
+    except WireError as exc:
+        raise ExecutorError(str(exc)) from None
+
+
 def _twice(attempt: Attempt) -> str:
     return f"Core ended twice within {TWICE_S:.0f} s, so step {attempt.step!r} was not sent to a third one."
 
 
 def _load_link() -> Any:
-    with _without_fork_handlers():
+    from cerebelum_nb.wire.channel import silent  # noqa: PLC0415  few need it
+
+    with _without_fork_handlers(), silent():
         return importlib.import_module("cerebelum_nb.executors.core_link")
 
 

@@ -5,26 +5,24 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import grpc
 import grpc.aio
 import msgspec
 
-from cerebelum_nb.attempt import printable
 from cerebelum_nb.capture import LOUD_NBYTES, Shipped, what_weighs
-from cerebelum_nb.codec import Encoded, encode
+from cerebelum_nb.codec import Encoded
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.executors.core_process import CoreProcess, in_thread
-from cerebelum_nb.executors.large import LargeValues, Waiting
-from cerebelum_nb.executors.reading import Reading, Running, core_lost, nobody_took_it
+from cerebelum_nb.executors.core_process import CoreProcess, to_its_end
+from cerebelum_nb.executors.large import Waiting
+from cerebelum_nb.executors.reading import Following, Reading, Running, TakeBack, Told, core_lost, nobody_took_it
 from cerebelum_nb.executors.room import Room, tell
 from cerebelum_nb.executors.sending import Sending, encoded_call
+from cerebelum_nb.executors.stored import large_values
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
-from cerebelum_nb.seal import Address, seal
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
     AnyFrame,
@@ -39,18 +37,15 @@ from cerebelum_nb.wire.frames import (
     Ping,
     Printed,
     Progress,
-    Reply,
     Resumed,
     Seats,
     Started,
     Waits,
     Withdraw,
-    check_size,
     frames_of,
 )
 from cerebelum_nb.wire.pieces import is_long
 
-REASON_LIMIT = 4_000  # characters of why somebody said no
 LOOKS = 5  # so often in a row nothing may be heard of Core before it counts as silent
 
 _OfAttempt = Finished | Started | Printed | Displayed | Progress | Paused | Resumed | Lost | Piece | Waits
@@ -62,19 +57,6 @@ if TYPE_CHECKING:  # most have a Core of their own, and trust its workers
     from cerebelum_nb.executors.distrust import Distrust
 
 logger = logging.getLogger(__name__)
-
-
-class Following(NamedTuple):
-    """An attempt that was sent before its turn.
-
-    Attributes:
-        outcome: How it ends; not `delivered` where it did not begin.
-        take_back: Stop it; call this where it is not wanted any more, or its outcome was cancelled. What it returns is
-            done when its code does not run.
-    """
-
-    outcome: "asyncio.Future[Outcome]"
-    take_back: Callable[[], "asyncio.Future[Outcome] | None"]
 
 
 class Link:
@@ -102,14 +84,13 @@ class Link:
         self.workers: dict[int, int] = {}  # slot -> pid
         self.asked: list[asyncio.Future[Seats]] = []  # by those who want to know who does what
         self._running: dict[int, Running] = {}
-        shares = bool(process.segments) and distrust is None
-        self.large = LargeValues(process.segments, process.large_nbytes, self._is_busy) if shares else None
+        self.large = large_values(process, self._is_busy) if distrust is None else None
         self._room = Room(self.large, self._stop)
         self._leaving: dict[int, Running] = {}  # cancelled, and maybe not stopped yet
         self._last_id = 0
         self._reading = Reading(process.key, self.large, distrust, process.limit_nbytes)
         self._outbox = channel.Outbox()
-        self._sending = Sending(process.key, self._outbox)
+        self._sending = Sending(process.key, self._outbox, self.large)
         self._outbox.put(*process.opening)
         self._channel = process.channel()
         open_stream = self._channel.stream_stream(f"/{channel.SERVICE}/{channel.METHOD}")
@@ -139,10 +120,11 @@ class Link:
         if shipped.nbytes > LOUD_NBYTES:
             text = what_weighs(attempt.function, attempt.step, shipped.nbytes)
             tell(signals.output, "notice", f"{text}\n")
-        running = Running(attempt, signals, asyncio.get_running_loop().create_future(), began, kept=kept)
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        running = Running(attempt, signals, outcome, began, kept=kept)
         number = self._send(running, shipped, body)
         try:
-            return await running.outcome
+            return await outcome
         except asyncio.CancelledError:
             self._stop(number, running)
             raise
@@ -153,10 +135,15 @@ class Link:
         self._outbox.drop(number)
         self._outbox.put(Cancel(number))
         if self.alive:
-            self._leaving[number] = replace(running, outcome=asyncio.get_running_loop().create_future())
+            self._leaving[number] = msgspec.structs.replace(running, outcome=asyncio.get_running_loop().create_future())
 
     def _is_busy(self) -> bool:
         return bool(self._running or self._leaving)
+
+    def notice(self, text: str) -> None:
+        """Tell all attempts that are there."""
+        for running in self._running.values():
+            tell(running.signals.output, "notice", text)
 
     def tell(self, frame: AnyFrame) -> None:
         """Tell Core something that is about no attempt."""
@@ -183,24 +170,44 @@ class Link:
         before = self._sending.number_of(attempt.run, attempt.after)
         if not before or not self.alive or self._distrust is not None:
             return None
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        number = self._at_once(attempt, signals, outcome, before)
+        return Following(outcome, functools.partial(self._take_back, number)) if number else None
+
+    def launch(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome], None]) -> TakeBack | None:
+        """Send an attempt that nobody awaits: somebody is told how it has ended, on the loop.
+
+        Returns:
+            What stops it, as `Following` has it; None where it cannot be sent now, and `run` is to do it.
+
+        Raises:
+            CaptureError: As `run` does.
+            WireError: As `run` does.
+        """
+        number = self._at_once(attempt, signals, Told(ended)) if self.alive else 0
+        return functools.partial(self._take_back, number) if number else None
+
+    def _at_once(
+        self, attempt: Attempt, signals: Signals, outcome: "asyncio.Future[Outcome] | Told", before: int = 0
+    ) -> int:
+        """Send an attempt for which nobody has to wait: its number; 0 for one that needs more."""
         began = perf_counter()
         shipped = self._sending.ship(attempt)
         body = encoded_call(attempt, self.large, self.process.limit_nbytes)
         if isinstance(body, Waiting) or is_long(body) or shipped.nbytes > LOUD_NBYTES:
-            return None
+            return 0
         if attempt.sends is not None:
             attempt.sends(attempt.task, attempt.number, shipped)
-        running = Running(attempt, signals, asyncio.get_running_loop().create_future(), began, ahead=True)
-        number = self._send(running, shipped, body, before)
-        return Following(running.outcome, functools.partial(self._take_back, number))
+        return self._send(Running(attempt, signals, outcome, began, unasked=True), shipped, body, before)
 
     def _take_back(self, number: int) -> "asyncio.Future[Outcome] | None":
         running = self._running.pop(number, None)
         if running is None or not self.alive:
             return None
         self._outbox.put(Cancel(number))
-        self._leaving[number] = left = replace(running, outcome=asyncio.get_running_loop().create_future())
-        return left.outcome
+        left: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._leaving[number] = msgspec.structs.replace(running, outcome=left)
+        return left
 
     def _send(self, running: Running, shipped: Shipped, body: Encoded, before: int = 0) -> int:
         self._last_id += 1
@@ -215,7 +222,7 @@ class Link:
         for running in self._leaving.values():
             attempt = running.attempt
             if (attempt.run, attempt.task, attempt.number) == (run, task, number):
-                return await running.outcome
+                return await cast("asyncio.Future[Outcome]", running.outcome)
         return None
 
     def withdraw(self, run: str, task: int, number: int) -> None:
@@ -223,11 +230,9 @@ class Link:
         for sent, running in self._running.items():
             attempt = running.attempt
             if (attempt.run, attempt.task, attempt.number) == (run, task, number):
-                if not self._outbox.drop(sent):
-                    self._outbox.put(Withdraw(sent))
-                    continue
-                self._outbox.put(Cancel(sent))  # nobody has got all of it
-                if not running.outcome.done():
+                dropped = self._outbox.drop(sent)  # nobody has got all of it
+                self._outbox.put(Cancel(sent) if dropped else Withdraw(sent))
+                if dropped and not running.outcome.done():
                     running.outcome.set_result(nobody_took_it())
 
     def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
@@ -239,18 +244,12 @@ class Link:
         for sent, running in self._running.items():
             attempt = running.attempt
             if running.pause and (attempt.run, attempt.task, attempt.number) == (run, task, number):
-                what = f"the value for step {attempt.step!r}"
-                body = encode(answer.value if answer.approved else None, what)
-                check_size(what, body.nbytes)
-                reason = printable(answer.reason)[:REASON_LIMIT]
-                reply = Reply(sent, running.pause, answer.approved, reason, body.codec, b"")
-                address = Address(run, task, number, "to worker", reply.about)
-                self._outbox.put(msgspec.structs.replace(reply, sealed=seal(self.process.key, address, body.data)))
+                self._sending.reply(sent, running.pause, attempt, answer)
                 return
 
-    async def close(self, error: ErrorInfo) -> None:
-        """End Core; attempts that still run end as cancelled."""
-        self._closing = True
+    async def close(self, error: ErrorInfo, *, at_once: bool = False) -> None:
+        """End Core, `at_once` where it is known not to answer; attempts that still run end as cancelled."""
+        self._closing, self._silent = True, self._silent or at_once
         self._finish_all(Outcome("cancelled", error=error))
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -282,7 +281,7 @@ class Link:
             pump.cancel()
             watch.cancel()
             await asyncio.gather(pump, watch, return_exceptions=True)
-            how = await _to_its_end(self._bury)
+            how = await to_its_end(self._bury)
             if not self._closing:
                 self._died()
             self._finish_all(None, how)
@@ -378,7 +377,7 @@ class Link:
                 self._reading.piece(frame, running)
 
     def _passed(self, number: int, running: Running) -> None:
-        if running.ahead:  # nobody may be waiting for it yet
+        if running.unasked:  # else who waits for it does that
             self._running.pop(number, None)
 
     def _waits(self, frame: Paused | Waits, running: Running) -> None:
@@ -389,12 +388,3 @@ class Link:
         if unread:
             tell(running.signals.output, "notice", unread)
         tell(running.signals.paused, frame.kind, frame.seconds, frame.text, asked)
-
-
-async def _to_its_end(function: Callable[[], str]) -> str:
-    """Run in a thread to the end even if we are cancelled meanwhile: processes must not be left half buried."""
-    task = asyncio.ensure_future(in_thread(function))
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    return task.result()

@@ -25,6 +25,7 @@ import psutil
 
 from cerebelum_nb.codec import LARGE_NBYTES
 from cerebelum_nb.errors import ExecutorError
+from cerebelum_nb.executors.orphans import HANDED, LOG, remove_orphans, say_whose
 from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import AnyFrame
@@ -33,7 +34,7 @@ from cerebelum_nb.wire.pieces import LIMIT_NBYTES
 
 READY_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 2.0
-_SOCKET, _LOG, _HANDED = "core.sock", "core.log", "handed"  # as core/__main__.py names them
+_SOCKET = "core.sock"  # as core/__main__.py names it
 _MEMORY = Path("/dev/shm")  # noqa: S108  with a private folder of ours in it
 _MAX_PATH_NBYTES = 107  # of a unix socket, by the kernel's headers
 _LOG_TAIL = 1_000
@@ -72,16 +73,17 @@ class CoreProcess:
         self.key = new_key()
         self.directory = _fresh_directory(run_dir)
         self.socket = self.directory / _SOCKET
-        self._log = self.directory / _LOG
+        self._log = self.directory / LOG
         self._memory = SharedMemory(self.directory) if large_nbytes is not None else None
         self.large_nbytes, self.limit_nbytes = large_nbytes or LARGE_NBYTES, limit_nbytes
         self.segments = self._memory.folders if self._memory is not None else ()
         self.last_words = ""  # the end of its log, once it has ended
         self._ledger = Ledger(bytes(NBYTES))  # what it had noted once it has ended
         try:
-            self._handed: FileIO | None = _zeros(self.directory / _HANDED)
+            self._handed: FileIO | None = _zeros(self.directory / HANDED)
+            say_whose(self.directory)
             self._popen = self._start()
-            self._words = (self.directory / _LOG).open("rb")  # it can be read although Core has removed it
+            self._words = (self.directory / LOG).open("rb")  # it can be read although Core has removed it
         except OSError as exc:
             shutil.rmtree(self.directory, ignore_errors=True)
             if self._memory is not None:
@@ -108,6 +110,7 @@ class CoreProcess:
     metadata = property(lambda self: ((channel.TOKEN, self.token),), doc="What is said before anything else.")
     where = property(lambda self: str(self.directory), doc="Where it is reached.")
     opening: "tuple[AnyFrame, ...]" = ()  # the first frames
+    storage = None  # its workers share our memory
     next_one = "A new Core starts with the next attempt."
 
     def __str__(self) -> str:
@@ -219,7 +222,7 @@ class CoreProcess:
 
     def _log_tail(self) -> str:
         tail = self.log_tail(_LOG_TAIL).strip()
-        return f"Its last words: {tail}" if tail else "It left no message."
+        return f"Its last words: {tail}" if tail else "It left no message. Steps can run locally meanwhile."
 
 
 def place() -> tuple[list[str], str]:
@@ -341,23 +344,6 @@ def _fresh_directory(run_dir: Path | None) -> Path:
     )
 
 
-def remove_orphans(base: Path) -> None:
-    """Remove what kernels left that were killed in the moment before their Core ran, which would have done it."""
-    for directory in base.glob("cerebelum-*"):
-        with contextlib.suppress(OSError):  # it is somebody else's, locked, or gone
-            if abs(time.time() - directory.stat().st_mtime) < _YOUNG_S:
-                continue
-            names = {path.name for path in directory.iterdir()}
-            if not names:
-                directory.rmdir()
-            elif names == {_HANDED}:
-                shutil.rmtree(directory, ignore_errors=True)
-            elif _HANDED in names:
-                with (directory / _LOG).open("rb") as log:
-                    fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory, ignore_errors=True)
-
-
 def _bases() -> list[Path]:
     bases = [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108  mkdtemp makes a private one inside
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -396,3 +382,11 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
 
     threading.Thread(target=main, name="cerebelum-core-process", daemon=True).start()
     return await answer
+
+async def to_its_end(function: Callable[[], str]) -> str:
+    """Run in a thread to the end even if we are cancelled meanwhile: processes must not be left half buried."""
+    task = asyncio.ensure_future(in_thread(function))
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()

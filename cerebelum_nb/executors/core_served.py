@@ -1,6 +1,7 @@
 """A Core that somebody serves, as the kernel sees it: reached with a pass, and left alone when the kernel ends."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from cerebelum_nb.wire.frames import AnyFrame, Place, Welcome
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES
 from cerebelum_nb.wire.probe import probe
 from cerebelum_nb.wire.relay import Greeting, Reception
+from cerebelum_nb.wire.storage import STORED_NBYTES, Storage
 
 HELLO_S: Final = 10.0
 
@@ -36,7 +38,8 @@ class ServedCore:
     _grace_s = 0.0  # as Core says
     last_words = ""
     segments: tuple[Path, ...] = ()  # its workers may be anywhere
-    large_nbytes = 0
+    storage: Storage | None = None  # which its workers reach too
+    large_nbytes = STORED_NBYTES
 
     def __init__(
         self, url: str, path: Path, pool: str, limit_nbytes: int = LIMIT_NBYTES, worker_silent_s: float = 60.0
@@ -79,7 +82,17 @@ class ServedCore:
         from cerebelum_nb.executors.lasting import LastingChannel  # noqa: PLC0415  as below
 
         greeting = Greeting(self._environment.packages["cerebelum-nb"], self._pool)
-        return LastingChannel(lambda: secure_channel(self.url, self._pass), greeting, self._grace_s)
+        self._channel = LastingChannel(lambda: secure_channel(self.url, self._pass), greeting, self._grace_s)
+        return self._channel
+
+    def notices(self, say: Callable[[str], object]) -> None:
+        """Say from now on when the line breaks, and when it is back."""
+        tried = f"it is tried again for {self._grace_s:g} s, and steps go on meanwhile"
+
+        def changed(there: bool) -> None:  # noqa: FBT001  from the line
+            say(f"{self} is reached again\n" if there else f"the connection to {self} broke: {tried}\n")
+
+        self._channel.on_change(changed)
 
     def wait_ready(self) -> None:
         """See that it is there and takes us. Blocks.
@@ -92,7 +105,8 @@ class ServedCore:
             self._environment = environment.here()
             reception = self._reception()
         except WireError as exc:
-            raise ExecutorError(f"{exc}. Steps can run locally meanwhile.") from None
+            end = "" if str(exc).endswith("?") else "."
+            raise ExecutorError(f"{exc}{end} Steps can run locally meanwhile.") from None
         if reception.refused:
             raise ExecutorError(reception.refused)
         self._grace_s = reception.grace_s
@@ -123,7 +137,7 @@ class ServedCore:
 
     def how_it_ended(self, _wait_s: float = 0.0) -> str:
         """As a process says it."""
-        return f"could not be reached any more for {self._grace_s:g} s"
+        return self._channel.how
 
     def stop(self, _workers: tuple[int, ...] = (), *, at_once: bool = False) -> None:
         """Nothing: it ends what we had it do when the connection ends, and serves others."""

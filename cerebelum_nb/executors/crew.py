@@ -14,10 +14,10 @@ import msgspec
 
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, NotActiveYet, PlanError, WireError
-from cerebelum_nb.executors.roster import Core, Worker, measured
+from cerebelum_nb.executors.roster import Core, Worker, check_idle, measured
 from cerebelum_nb.model.events import PROCESSES
 from cerebelum_nb.model.pools import MOST_SLOTS, Pool, check_name, does_nothing, plain_to, pool_at, pool_of
-from cerebelum_nb.model.typed import counted, listed, nearest
+from cerebelum_nb.model.typed import counted, nearest
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.rules.breaker import Breaker
 from cerebelum_nb.rules.placement import Places
@@ -85,42 +85,32 @@ class Crew:
             if name not in self.made:
                 from cerebelum_nb.executors.core import CoreExecutor  # noqa: PLC0415  heavy; only for what is remote
 
-                pool = self._pools[name]
-                silent_s, served = self._settings.core_silent_s, self._served(pool)
-                quiet_s = self._settings.worker_silent_s
-                made: Callable[..., Executor] = partial(
-                    CoreExecutor,
-                    served=served,
-                    worker_silent_s=quiet_s,
-                    large_nbytes=self._settings.large_kib << 10,
-                    limit_nbytes=self._settings.transfer_mib << 20,
-                    relieve=self.relieve,
-                )
+                pool, settings = self._pools[name], self._settings
+                made: Callable[..., Executor] = CoreExecutor
                 if pool.is_upstream:
                     from cerebelum_nb.executors.upstream import UpstreamExecutor  # noqa: PLC0415  as above
 
                     made = partial(UpstreamExecutor, url=pool.core, credentials=pool.credentials)
                     if said := plain_to(pool.core):
                         warnings.warn_explicit(said, UserWarning, "cerebelum_nb", 1)  # no line here is of use
-                self.made[name] = made(slots=pool.slots, name=name, silent_s=silent_s, pool=pool)
+                self.made[name] = made(
+                    slots=pool.slots,
+                    name=name,
+                    pool=pool,
+                    served=self._served(pool),
+                    silent_s=settings.core_silent_s,
+                    worker_silent_s=settings.worker_silent_s,
+                    large_nbytes=settings.large_kib << 10,
+                    limit_nbytes=settings.transfer_mib << 20,
+                    relieve=self.relieve,
+                    values_url=settings.values_url,
+                )
             return self.made[name]
 
     def _served(self, pool: Pool) -> tuple[str, Path] | None:
         """Where a pool's Core is served, and the pass for it; None for one of our own."""
         path = Path(pool.credentials) if pool.credentials else self._home / "core.pass"
         return (pool.core, path) if pool.is_served else None
-
-    def shared_memory(self, *, tidy: bool = False) -> tuple[int, int]:
-        """Bytes of memory that large values are in, which kernel and workers share, and of what is kept for the next.
-
-        Args:
-            tidy: First give back what nobody needs.
-        """
-        found = [large for made in list(self.made.values()) if (large := getattr(made, "shared", None)) is not None]
-        for large in found if tidy else ():
-            large.free()
-        held = [large.segments.held() for large in found]
-        return sum(used for used, _ in held), sum(free for _, free in held)
 
     # -- workers
 
@@ -234,13 +224,15 @@ class Crew:
             Those that were stopped, as they were.
 
         Raises:
-            PlanError: There is no such pool.
+            PlanError: There is no such pool, or its Core is served by somebody.
             ExecutorError: Steps run or wait there; says which.
         """
+        self._check_ours(pool)
         cores = [core for core in self.cores(pool) if core.pid]
-        self._check_idle(cores, force=force)
+        check_idle(cores, force=force)
         for core in cores:
-            self._do(self.made[_NAMES.get(core.pool.name, core.pool.name)].close())
+            executor: Any = self.made[_NAMES.get(core.pool.name, core.pool.name)]
+            self._do(executor.close(at_once=True) if core.trouble else executor.close())
         return cores
 
     def restart(self, pool: str | None = None, *, force: bool = False) -> list[Core]:
@@ -256,12 +248,13 @@ class Crew:
             The new ones.
 
         Raises:
-            PlanError: There is no such pool.
+            PlanError: There is no such pool, or its Core is served by somebody.
             ExecutorError: Steps run there, or it did not start.
         """
+        self._check_ours(pool)
         cores = [core for core in self.cores(pool) if not core.pool.is_served]
         running = [core for core in cores if core.pid]
-        self._check_idle([core for core in running if not core.trouble], force=force)
+        check_idle([core for core in running if not core.trouble], force=force)
         for core in running:
             executor: Any = self.made[_NAMES.get(core.pool.name, core.pool.name)]
             self._do(executor.give_up() if core.trouble else executor.close())
@@ -299,13 +292,12 @@ class Crew:
 
     # -- how
 
-    def _check_idle(self, cores: list[Core], *, force: bool) -> None:
-        busy = {step: core.pool.name for core in cores for step in core.steps}
-        if busy and not force:
-            what = f"{counted(len(busy), 'step')} {'runs or waits' if len(busy) == 1 else 'run or wait'} there"
-            raise ExecutorError(
-                f"{', '.join(sorted(set(busy.values())))}: {what} ({listed(list(busy))}). "
-                "Wait for the end, or stop it all the same with force=True, which cancels what is there"
+    def _check_ours(self, pool: str | None) -> None:
+        """See that a pool's Core is this session's to end, where one is named."""
+        if pool is not None and (its := self.known(pool)).is_served:
+            raise PlanError(
+                f"pool {pool!r}: Core {its.core} is not this session's: end it, or start it again, where "
+                "`cerebelum core serve` runs"
             )
 
     def _named(self, pool: str) -> str:
@@ -335,7 +327,7 @@ class Crew:
     def _check_slots(self, pool: str, slots: list[int] | None) -> list[int]:
         there = [worker.slot for worker in self.workers(pool)]
         if not there:
-            raise PlanError(f"no worker of pool {pool!r} runs now")
+            raise PlanError(f"no worker of pool {pool!r} runs now: `%cerebelum core start --pool {pool}` starts them")
         for slot in slots or ():
             if slot not in there:
                 raise PlanError(f"pool {pool!r} has no worker {slot!r:.40}. There are: {', '.join(map(str, there))}.")

@@ -11,9 +11,8 @@ the same segment. When a large value was seen, another segment is made ready for
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -22,7 +21,10 @@ from cerebelum_nb.executors.core_process import in_thread
 from cerebelum_nb.executors.remembered import REMEMBERED_S, Remembered
 from cerebelum_nb.protocols import Attempt
 from cerebelum_nb.wire.lent import LENT, SHARED, Lent, Where, where_of
-from cerebelum_nb.wire.segments import Segments
+from cerebelum_nb.wire.segments import Segments, size_of
+
+if TYPE_CHECKING:
+    from cerebelum_nb.wire.storage import Storage
 
 FREE_NBYTES: Final = 1 << 30  # of free segments that are kept for what comes
 IDLE_S: Final = 30.0  # and for so long
@@ -110,7 +112,7 @@ class LargeValues:
     """The large values of one link. On its loop, where nothing else is said.
 
     Args:
-        folders: Where Core's segments are.
+        segments: Core's.
         large_nbytes: What is larger is put there.
         busy: Whether anything may be on its way here.
 
@@ -118,13 +120,16 @@ class LargeValues:
         others: Called where there is no room: somebody may hold what can be had elsewhere.
     """
 
-    def __init__(self, folders: Iterable[Path], large_nbytes: int, busy: Callable[[], bool]) -> None:
-        self.segments, self.large_nbytes = Segments(tuple(folders), "k"), large_nbytes
+    based: Callable[[Encoded], Encoded] | None = None  # says with all arguments where a large result goes
+
+    def __init__(self, segments: "Segments | Storage", large_nbytes: int, busy: Callable[[], bool]) -> None:
+        self.segments, self.large_nbytes = segments, large_nbytes
         self.others: Callable[[], object] = bool
         self._busy, self._loop = busy, asyncio.get_running_loop()
         self._remembered = Remembered(self.segments)
+        self._adopted: weakref.WeakValueDictionary[str, Large] = weakref.WeakValueDictionary()  # by their first names
         self._looks = self._prepares = False
-        self._seen = 0  # size of the last value, where nothing was made ready for the next one
+        self._seen = 0  # size of the last segment, where nothing was made ready for the next one
 
     # to workers ----------------------------------------------------------------------------------------------------
 
@@ -154,10 +159,24 @@ class LargeValues:
     def _lend(self, value: Large, place: tuple[str, str | int], lent: list[_Place], kept: list[Large]) -> Any:
         """What is sent in the place of a large value: nothing; or itself, if it is of a Core that has ended."""
         if value is not self._remembered.get(value.where.name):
-            return value.open()
+            adopted = self._adopted.get(value.where.name) or self._adopt(value)
+            if adopted is None:
+                return value.open()
+            value = adopted
         lent.append((*place, value.where))
         kept.append(value)
         return None
+
+    def _adopt(self, value: Large) -> Large | None:
+        """Another Core's value as ours, if it lives on this machine."""
+        if not isinstance(self.segments, Segments) or not isinstance(value.home, Segments):
+            return None
+        where = self.segments.adopt(value.home, value.where)
+        if where is None:
+            return None
+        self._adopted[value.where.name] = adopted = self.kept(where)
+        weakref.finalize(adopted, bool, value).atexit = False  # that one is not free before ours is
+        return adopted
 
     def put(self, parts: Parts, what: str) -> Large:
         """A value in a segment: in the one that has it already, or in another one. In a thread.
@@ -174,10 +193,10 @@ class LargeValues:
 
     def kept(self, where: Where) -> Large:
         """What stands for a value in a segment of ours; the segment is free when nobody has it any more."""
-        large = Large(where.codec, lambda: self.segments.pieces(where), where.nbytes, where)
+        large = Large(where.codec, lambda: self.segments.pieces(where), where.nbytes, where, self.segments)
         weakref.finalize(large, self.segments.release, where.folder, where.name).atexit = False
         self._remembered.add(large)
-        self._seen = where.nbytes
+        self._seen = size_of(where.name)
         self._loop.call_soon_threadsafe(self._look_soon)
         return large
 
@@ -209,11 +228,11 @@ class LargeValues:
         self._remembered.forget()
         self.others()
 
-    def free(self) -> None:
-        """Give back to the system what nobody needs. From any thread but the loop's."""
+    def free(self) -> int:
+        """Give back to the system what nobody needs: so many bytes. From any thread but the loop's."""
+        self._seen = 0
         self._remembered.forget()
-        for folder in range(len(self.segments.folders)):
-            self.segments.trim(folder, 0)
+        return sum(self.segments.trim(folder, 0) for folder in range(len(self.segments.folders)))
 
     def _look_soon(self) -> None:
         if not self._prepares:
@@ -254,7 +273,7 @@ class LargeValues:
             self._prepared()
         for folder in range(len(self.segments.folders)):
             self.segments.trim(folder, FREE_NBYTES, time.time() - IDLE_S)
-        return any(self.segments.held())
+        return any(self.segments.held()) or any(self._remembered)
 
     def outlive(self) -> None:
         """Core ends, and its segments with it: take over what somebody still refers to. In a thread."""

@@ -1,7 +1,6 @@
 """A stream to a served Core that outlives its connections: what is said on it goes on where it broke."""
 
 import asyncio
-import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -19,11 +18,9 @@ ANSWER_S: Final = 5.0  # a Core that is there answers within this time
 PAUSE_S, PAUSE_CAP_S = 0.05, 2.0  # between two tries
 FAREWELL_S: Final = 0.5
 
-logger = logging.getLogger(__name__)
-
 
 class Refused(Exception):
-    """Core does not know us any more, or takes leave: there is nothing to come back to."""
+    """There is nothing to come back to; says what Core did."""
 
 
 class LastingStream:
@@ -37,6 +34,7 @@ class LastingStream:
 
     Attributes:
         changed: Called with False when the connection is gone, and with True when it is back.
+        how: What became of Core, as a sentence goes on: ``was ended where it is served``.
     """
 
     def __init__(
@@ -51,6 +49,7 @@ class LastingStream:
         self._connection: asyncio.Task[bool] | None = None
         self._closing = self._there = False
         self.changed: Callable[[bool], object] = lambda _there: None
+        self.how = "could not be reached any more"
         self._task = asyncio.create_task(self._live(), name="cerebelum core line")
 
     async def read(self) -> Any:
@@ -100,8 +99,9 @@ class LastingStream:
                     self.changed(False)
                 await asyncio.sleep(min(pause_s, max(0.0, self._grace_s - (loop.time() - since))))
                 pause_s = min(2 * pause_s, PAUSE_CAP_S)
+            self.how = f"could not be reached any more for {self._grace_s:g} s"
         except Refused as exc:
-            logger.info("core.line.refused", extra={"reason": str(exc)})
+            self.how = str(exc)
         finally:
             self.cancel()
             if self._connection is not None:
@@ -133,7 +133,7 @@ class LastingStream:
                 self._hear(message)
         except grpc.aio.AioRpcError as exc:
             if exc.code() in _FOR_GOOD:
-                raise Refused(exc.details() or exc.code().name) from None
+                raise Refused(f"did not take this kernel ({exc.details() or exc.code().name})") from None
             return self._there
         except (TimeoutError, WireError, asyncio.CancelledError):  # a broken stream is cancelled, as we may be
             return self._there
@@ -152,13 +152,13 @@ class LastingStream:
             raise WireError("Core hung up")
         reception = msgspec.msgpack.decode(answer, type=Reception)
         if reception.refused or (self._known and reception.got < 0):
-            raise Refused(reception.refused or "Core does not know this kernel any more")
+            raise Refused(f"did not take this kernel ({reception.refused or 'it was away for too long'})")
         return max(0, reception.got)
 
     def _hear(self, message: bytes) -> None:
         for part in self._line.receive(message):
             if not isinstance(part, Line):
-                raise Refused("Core takes leave")
+                raise Refused("was ended where it is served")
             self._came.append(part.frames)
             self._some.set()
 
@@ -189,6 +189,16 @@ class LastingChannel:
             return self._stream
 
         return opened
+
+    def on_change(self, changed: Callable[[bool], object]) -> None:
+        """Call this when the connection of the stream is gone or back."""
+        if self._stream is not None:
+            self._stream.changed = changed
+
+    @property
+    def how(self) -> str:
+        """What became of Core."""
+        return self._stream.how if self._stream is not None else ""
 
     async def close(self) -> None:
         """Take leave, and end."""

@@ -1,9 +1,9 @@
 """What an attempt gave back: opened, read, and how long its ways took."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -23,14 +23,46 @@ if TYPE_CHECKING:  # most have a Core of their own, and trust its workers
     from cerebelum_nb.executors.core_served import ServedCore
     from cerebelum_nb.executors.distrust import Distrust
 
+TakeBack = Callable[[], "asyncio.Future[Outcome] | None"]  # stops an attempt; done when its code does not run
 
-@dataclass(slots=True, weakref_slot=True)
-class Running:
+
+class Following(NamedTuple):
+    """An attempt that was sent before its turn.
+
+    Attributes:
+        outcome: How it ends; not `delivered` where it did not begin.
+        take_back: Stop it; call this where it is not wanted any more, or its outcome was cancelled. What it returns is
+            done when its code does not run.
+    """
+
+    outcome: "asyncio.Future[Outcome]"
+    take_back: TakeBack
+
+
+class Told:
+    """Stands for a future where somebody is told the outcome at once."""
+
+    __slots__ = ("_over", "_tell")
+
+    def __init__(self, tell: Callable[[Outcome], None]) -> None:
+        self._tell, self._over = tell, False
+
+    def done(self) -> bool:
+        """Whether it was told."""
+        return self._over
+
+    def set_result(self, outcome: Outcome) -> None:
+        """Tell it."""
+        self._over = True
+        self._tell(outcome)
+
+
+class Running(msgspec.Struct, weakref=True):
     """An attempt that was sent, and what was heard of it."""
 
     attempt: Attempt
     signals: Signals
-    outcome: "asyncio.Future[Outcome]"
+    outcome: "asyncio.Future[Outcome] | Told"
     began: float = 0.0  # when we began to make it ready
     sent: float = 0.0  # when it was
     got: float = 0.0  # when Core had it, by Core's clock
@@ -39,7 +71,7 @@ class Running:
     worker: str = ""  # who has it
     kept: object = None  # what of its arguments is in shared memory
     waits: str = ""  # for room for its result: what there is too little of
-    ahead: bool = False  # it was sent before its turn
+    unasked: bool = False  # nobody may wait for it
     long: Gathered | None = None  # its result, as far as that has come in pieces
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from cerebelum_nb.codec import Large, Parts
 from cerebelum_nb.wire.segments import Segments
+from cerebelum_nb.wire.storage import Storage
 
 REMEMBERED_NBYTES: Final = 512 << 20  # of values that nobody needs just now
 REMEMBERED_S: Final = 300.0  # and for so long
@@ -21,7 +22,7 @@ class Remembered:
     where somebody has changed an array in place.
     """
 
-    def __init__(self, segments: Segments) -> None:
+    def __init__(self, segments: Segments | Storage) -> None:
         self._segments = segments
         self._living: weakref.WeakValueDictionary[str, Large] = weakref.WeakValueDictionary()
         self._sent: OrderedDict[str, tuple[Large, float]] = OrderedDict()  # by name; used last, forgotten last

@@ -1,9 +1,13 @@
 """Workers and Cores as they were when somebody asked: what a table of them shows."""
 
 import contextlib
+import os
+from collections import Counter
 from dataclasses import dataclass, replace
 
+from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.model.pools import Pool
+from cerebelum_nb.model.typed import counted, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class Worker:
         nbytes: Memory that the process has for itself and shares; 0 where nobody knows.
         done: Steps that have ended in it.
         aside: Its place is lent to another worker, since its step is paused.
+        others: How many processes steps have started in it that are still there. They end with it.
     """
 
     pool: str
@@ -31,6 +36,7 @@ class Worker:
     nbytes: int = 0
     done: int = 0
     aside: bool = False
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,28 @@ class Core:
     trouble: str = ""
 
 
+def check_idle(cores: list[Core], *, force: bool) -> None:
+    """Refuse to stop Cores under their steps, unless somebody insists.
+
+    Raises:
+        ExecutorError: Steps run or wait there; says which.
+    """
+    busy = {step: core.pool.name for core in cores for step in core.steps}
+    if busy and not force:
+        what = f"{counted(len(busy), 'step')} {'runs or waits' if len(busy) == 1 else 'run or wait'} there"
+        raise ExecutorError(
+            f"{', '.join(sorted(set(busy.values())))}: {what} ({listed(list(busy))}). "
+            "Wait for the end, or stop it all the same with force=True, which cancels what is there"
+        )
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except OSError:  # it is gone
+        return 0
+
+
 def measured(core: Core) -> Core:
     """The same with what the system says of its processes, which are on this host only where the Core is our own."""
     if core.pool.is_served:
@@ -71,10 +99,11 @@ def measured(core: Core) -> Core:
             return process.create_time(), process.memory_info().rss
         return 0.0, 0
 
-    workers = []
+    workers, groups = [], Counter(map(_group, psutil.pids())) if core.workers else Counter[int]()
     for worker in core.workers:
         began, nbytes = about(worker.pid) if worker.pid else (0.0, 0)
-        workers.append(replace(worker, pid=worker.pid * bool(began), since=worker.since or began, nbytes=nbytes))
+        pid, others = worker.pid * bool(began), max(0, groups[worker.pid] - 1)
+        workers.append(replace(worker, pid=pid, since=worker.since or began, nbytes=nbytes, others=others))
     trouble = core.trouble
     if trouble:
         with contextlib.suppress(psutil.Error):

@@ -5,19 +5,21 @@ from itertools import chain
 
 import msgspec
 
+from cerebelum_nb.attempt import printable
 from cerebelum_nb.capture import Shipped, Shipper
 from cerebelum_nb.codec import Encoded, encode, whole
 from cerebelum_nb.errors import CaptureError
 from cerebelum_nb.executors.core_process import LastPlace, place
 from cerebelum_nb.executors.large import LargeValues, Waiting
-from cerebelum_nb.protocols import After, Attempt
+from cerebelum_nb.protocols import After, Answer, Attempt
 from cerebelum_nb.seal import Address, seal
 from cerebelum_nb.wire.channel import Outbox
-from cerebelum_nb.wire.frames import Code, Forget, Place, Submit, check_size
+from cerebelum_nb.wire.frames import Code, Forget, Place, Reply, Submit, check_size
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES, OPTION, cut, described, is_long
 
 CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are forgotten first
 CODES_COUNT = 512
+REASON_LIMIT = 4_000  # characters of why somebody said no
 FOLLOWED_COUNT = 1_024  # attempts that are known as such; what follows an older one waits for its end
 _NOTHING = encode([[], {}, None, None])
 
@@ -25,11 +27,12 @@ _NOTHING = encode([[], {}, None, None])
 class Sending:
     """Sends attempts into one connection's outbox, and each function once."""
 
-    def __init__(self, key: bytes, outbox: Outbox) -> None:
+    def __init__(self, key: bytes, outbox: Outbox, large: LargeValues | None = None) -> None:
         self._key, self._outbox = key, outbox
         self._shipper = Shipper()
         self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
         self._place = LastPlace()
+        self._based = large.based if large is not None else None
         self._followed: dict[tuple[str, int, int], int] = {}  # attempts that others may follow, the oldest first
 
     def number_of(self, run: str, after: After) -> int:
@@ -67,6 +70,8 @@ class Sending:
         Args:
             before: The number of the one that it follows; it is called where that was.
         """
+        if self._based is not None:
+            body = self._based(body)
         long = body if is_long(body) else None
         if long is not None:
             body = described(long)
@@ -95,6 +100,19 @@ class Sending:
             self._outbox.put(submit)
         else:
             self._outbox.slowly(number, chain(cut(self._key, submit, "to worker", long), (submit,)))
+
+    def reply(self, number: int, pause: int, attempt: Attempt, answer: Answer) -> None:
+        """Put what somebody said to an attempt's pause into the outbox.
+
+        Raises:
+            WireError: The value cannot be sent or is too large.
+        """
+        what = f"the value for step {attempt.step!r}"
+        body = encode(answer.value if answer.approved else None, what)
+        check_size(what, body.nbytes)
+        reply = Reply(number, pause, answer.approved, printable(answer.reason)[:REASON_LIMIT], body.codec, b"")
+        address = Address(attempt.run, attempt.task, attempt.number, "to worker", reply.about)
+        self._outbox.put(msgspec.structs.replace(reply, sealed=seal(self._key, address, body.data)))
 
     def _send_code(self, shipped: Shipped) -> None:
         if shipped.digest in self._codes:

@@ -69,18 +69,28 @@ class UpstreamExecutor(CoreExecutor):
         finally:
             gate.over(ticket, ok=ok)
 
+    def follow(self, attempt: Attempt, signals: Signals) -> None:
+        """Nothing is sent before its turn: Core says when it begins."""
+
+    def launch(self, attempt: Attempt, signals: Signals, ended: Any) -> None:
+        """Nothing is sent at once, for the same reason."""
+
     def withdraw(self, run: str, task: int, number: int) -> None:
         """Take an attempt back if no worker has it yet; see `CoreExecutor.withdraw`."""
         admitting = self._admitting.get((run, task, number))
         if admitting is None or not admitting.cancel():
             super().withdraw(run, task, number)
 
-    async def close(self) -> None:
-        """Stop the steps and the workers, and leave Core. May be called twice."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """Stop the steps and the workers, and leave Core. May be called twice.
+
+        Args:
+            at_once: See `CoreExecutor.close`.
+        """
         for admitting in list(self._admitting.values()):
             admitting.cancel()
         gate, self._gate = self._gate, None
-        await super().close()
+        await super().close(at_once=at_once)
         if gate is not None:
             await gate.close()
 

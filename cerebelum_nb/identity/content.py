@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from cerebelum_nb.capture import modules, names_used, travels_by_name
+from cerebelum_nb.capture import modules, travels_by_name
+from cerebelum_nb.capture.reach import names_used
 from cerebelum_nb.codec import a_kind_of
 from cerebelum_nb.identity.code import bare
 from cerebelum_nb.identity.seen import plain_function

@@ -92,6 +92,11 @@ def pool_of(name: str, value: Any, where: str) -> Pool:
         raise PlanError(
             f"{where}: pool {name!r} needs its number of workers: slots = 1, or 0 where they are added later"
         )
+    if found.get("env") and (made := Pool(name, **{"slots": 0, **found})).is_served:
+        raise PlanError(
+            f"{where}: env of pool {name!r} does not reach its workers, which are started elsewhere: set it there, like "
+            f"{next(iter(made.env))}=... {made.joined_by}"
+        )
     return Pool(name, **{"slots": 0, **found})
 
 

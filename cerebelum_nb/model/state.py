@@ -190,7 +190,7 @@ class RunState:
             self.transfer_s[task] = e.transfer_s
         place = self.places[task]
         away = place.remote and place.executor != PROCESSES
-        self.spent_s[away] += e.run_s or e.at - (self.started[task] or self.submitted[task])
+        self.spent_s[away] += e.run_s or e.at - (self.started[task] or e.at)  # a queue is no work
         if self.rested_s:
             self.spent_s[away] -= self.rested_s.pop(task, 0.0)
         if e.outcome != "ok":

@@ -188,8 +188,9 @@ def _title(header: Header) -> str:
     return (
         f'<text x="{_n(_MARGIN)}" y="27"><tspan font-size="14" font-weight="600">{_text(name)}</tspan>'
         f'<tspan dx="12" fill="#5c6570" font-size="12">{_text(facts)}</tspan></text>'
-        f'<text x="{_n(_WIDTH - _MARGIN - 14)}" y="27" text-anchor="end">{_text(_ended(header))} · '
-        f'{lasted(header.now * 1e3)}</text><circle cx="{_n(_WIDTH - _MARGIN - 4)}" cy="22.5" r="4" fill="{mark}"/>'
+        f'<text x="{_n(_WIDTH - _MARGIN - 14)}" y="27" text-anchor="end">'
+        f"{_text(f'{_ended(header)} · {lasted(header.now * 1e3)}')}</text>"
+        f'<circle cx="{_n(_WIDTH - _MARGIN - 4)}" cy="22.5" r="4" fill="{mark}"/>'
         f'<path d="M1 40.5H{_n(_WIDTH - 1)}M1 66.5H{_n(_WIDTH - 1)}" stroke="#d8dde3"/>'
     )
 
@@ -209,10 +210,16 @@ def _legend(header: Header, rows: Sequence[Row]) -> str:
         parts.append(f'<rect x="{_n(x)}" y="49" width="22" height="10" rx="2" fill="{fill("undo")}"/>')
         parts.append(_label(x + 28, 58, "undo"))
         x += 28 + 4 * 6.4 + 18
-    if any(s.start is None or s.start - s.queued > 0.004 * header.now for r in steps for s in r.segments):
+    least = 0.004 * header.now
+    if any(s.start is None or s.start - s.send - s.queued > least for r in steps for s in r.segments):
         look = 'width="21" height="9" rx="2" fill="none" stroke="#5c6570" stroke-dasharray="3 2"'
         parts.append(f'<rect x="{_n(x)}" y="49.5" {look}/>{_label(x + 28, 58, "queue")}')
+        x += 28 + 5 * 6.4 + 18
     whole = ", ".join([f"{header.done} of {header.total} steps", *_shares(header, rows)])
+    fits = x + 28 + 11 * 6.4 + 12 < _WIDTH - _MARGIN - len(whole) * _LABEL_CHAR
+    if fits and any(max(s.send, s.fetch) > least for r in steps for s in r.segments):
+        parts.append(f'<rect x="{_n(x)}" y="52" width="22" height="4" fill="#5c6570"/>')
+        parts.append(_label(x + 28, 58, "send, fetch"))
     return "".join(parts) + _label(_WIDTH - _MARGIN, 58, whole, anchor="end")
 
 
@@ -327,13 +334,18 @@ def _segment(  # noqa: PLR0913, PLR0917  where, what, and in which colour
     begun = until if s.start is None else s.start
     faint = ' opacity="0.5"' if row is None else ""
     marks: list[_Mark] = []
-    queued, at = axis.x(s.queued), axis.x(begun)
-    if at - queued >= 3 or s.start is None:
+    queued, sent, at = axis.x(s.queued), axis.x(begun - s.send), axis.x(begun)
+    if sent - queued >= 3 or s.start is None:
         look = f'fill="none" stroke="{colour(hue)}" stroke-dasharray="3 2.4"{faint}'
-        marks.append(_Mark(queued, max(3.0, at - queued), _bar(queued, y, max(3.0, at - queued), look)))
+        marks.append(_Mark(queued, max(3.0, sent - queued), _bar(queued, y, max(3.0, sent - queued), look)))
     if s.start is None:
         return marks
-    width, after = max(3.0, axis.x(until) - at), 0.0
+    ended = axis.x(until - s.fetch)
+    width, after = max(3.0, ended - at), 0.0
+    if s.send:
+        marks.append(_way(sent, at, y, f'fill="{colour(hue)}"{faint}'))
+    if s.fetch:
+        marks.append(_way(at + width, at + width + axis.x(until) - ended, y, f'fill="{colour(hue)}"{faint}'))
     filled = f'fill="{fill(hue)}"'
     if status in ("reused", "cached"):
         drawn = _bar(at, y, width, _outlined(s))
@@ -354,7 +366,13 @@ def _segment(  # noqa: PLR0913, PLR0917  where, what, and in which colour
         look = f'fill="{fill("badhatch" if s.remote else "bad")}" fill-opacity="0.5" stroke="{COLOURS["bad"]}"{faint}'
         cross = f'<path d="M{_n(at + width - 4)} {_n(y - 4)}l8 8m0 -8l-8 8" stroke="#b3263e" stroke-width="1.8"/>'
         drawn = _bar(at, y, width, look) + cross
-    return [*marks, _Mark(at, width + after, drawn)]
+    # The bar last: its label begins where all of it ends.
+    return [*marks, _Mark(at, max(width + after, *(m.x + m.width - at for m in marks), 0.0), drawn)]
+
+
+def _way(x: float, to: float, y: float, look: str) -> _Mark:
+    """What was sent or fetched: solid and thin, so that it is not taken for work."""
+    return _Mark(x, to - x, f'<rect x="{_n(x)}" y="{_n(y - 2)}" width="{_n(to - x)}" height="4" {look}/>')
 
 
 def _outlined(place: Row | Segment) -> str:

@@ -144,7 +144,7 @@ def _has_failed(run: Any) -> bool:
 _OF_RUNS: Final[dict[str, tuple[int, Sequence[str], Callable[[Any], bool]]]] = {  # most runs, options, which runs
     "compare": (2, (), lambda _run: True),
     "compensate": (1, (), _has_failed),
-    "purge": (1_000, ("--older", "--all", "--cache", "--yes"), lambda run: run.done),
+    "purge": (1_000, ("--older", "--all", "--cache", "--memory", "--yes"), lambda run: run.done),
     "resume": (1, ("--changed", "--force"), _has_failed),
 }
 

@@ -7,13 +7,19 @@ own exception that passes through a magic.
 import asyncio
 import difflib
 import linecache
+import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
+import IPython
+
+import cerebelum_nb
+from cerebelum_nb.attempt import TRACEBACK_LIMIT, cut
 from cerebelum_nb.errors import CerebelumError, CompensationFailed, ExecutionError
 from cerebelum_nb.model.state import FAILED, SUCCEEDED
 from cerebelum_nb.model.typed import listed
@@ -25,6 +31,8 @@ from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S
 _FRAME: Final = re.compile(r'^(\s*)File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
 SOON_S: Final = 0.3  # a step that has not stopped by then is left to itself
 _LINES: Final = 40  # of a step's traceback
+_PACKAGES: Final = Path(cerebelum_nb.__file__).parent, Path(IPython.__file__).parent
+_NOT_THEIRS: Final = tuple(f"{path}{os.sep}" for path in _PACKAGES)
 _NO_MAGIC: Final = re.compile(r"magic(?: function)? `(?P<sign>%%?)(?P<name>\w+)")
 _OURS: Final = ("cerebelum", "cerebelum_step", "cerebelum_workflow", "cerebelum_run")
 _MAGIC_CALL: Final = (".run_line_magic(", ".run_cell_magic(")
@@ -112,6 +120,7 @@ def lines_of(error: CerebelumError, ip: Any) -> list[str]:
     if isinstance(error, CellSyntaxError) and isinstance(error.__cause__, SyntaxError):
         shown: list[str] = ip.SyntaxTB.structured_traceback(SyntaxError, error.__cause__, [])
         return shown
+    _debug_theirs(error, ip)
     lines = [f"{type(error).__name__}: {error.told if isinstance(error, ExecutionError) else error}"]
     if isinstance(error, ExecutionError):
         lines += [f"{note[0].upper()}{note[1:]}" for note in error.notes]
@@ -128,6 +137,19 @@ def lines_of(error: CerebelumError, ip: Any) -> list[str]:
                 lines.append(f"{replay_line(error.run.number, error.step_name)} runs it again here, for %debug.")
         return lines
     return [*_cell_frames(error.__traceback__, ip), *lines]
+
+
+def _debug_theirs(error: CerebelumError, ip: Any) -> None:
+    """Let %debug open the last frame that is the person's own: what we did below it is of no use to them."""
+    last: TracebackType | None = None
+    tb = error.__traceback__
+    while tb is not None:
+        if not tb.tb_frame.f_code.co_filename.startswith(_NOT_THEIRS):
+            last = tb
+        tb = tb.tb_next
+    if last is not None:
+        last.tb_next = None
+        ip.InteractiveTB.tb = error.__traceback__  # else an older error's, as some versions have it
 
 
 def _of_its_cause(cause: BaseException | None, ip: Any) -> list[str]:
@@ -220,7 +242,8 @@ def show_as_replayed(exc: BaseException, ip: Any) -> None:
         ip.InteractiveTB.tb = exc.__traceback__ = inner  # one of them is what %debug takes, as its version has it
         if isinstance(exc, ExecutionError) and exc.step_name is not None:
             return lines_of(exc, ip)
-        return with_cell_names("".join(traceback.format_exception(type(exc), exc, inner)).rstrip(), ip).splitlines()
+        text = cut("".join(traceback.format_exception(type(exc), exc, inner)).rstrip(), TRACEBACK_LIMIT)
+        return with_cell_names(text, ip).splitlines()
 
     _renders_as(exc, render)
 

@@ -13,7 +13,7 @@ _SHAPES: Final = {"": "", "hatch": "/", "dots": ".", "lattice": "x", "bars": "|"
 
 
 def figure(header: Header, rows: Sequence[Row]) -> Any:
-    """Bars by step and attempt, one trace for each executor; queue times are pale.
+    """Bars by step and attempt, one trace for each executor; queue times are pale, what was on its way is thin.
 
     Raises:
         CerebelumError: plotly is not installed.
@@ -32,7 +32,7 @@ def figure(header: Header, rows: Sequence[Row]) -> Any:
             orientation="h",
             y=[_plain(row.step) for row, _ in bars],
             base=[s.start for _, s in bars],
-            x=[_end(s, header) - (s.start or 0.0) for _, s in bars],
+            x=[_ran(s, header) for _, s in bars],
             marker={
                 "color": [
                     COLOURS["bad"] if s.outcome in ("error", "timeout", "lost") else colour(kind) for _, s in bars
@@ -42,16 +42,31 @@ def figure(header: Header, rows: Sequence[Row]) -> Any:
             hovertext=[_told(row, s, header) for row, s in bars],
             hoverinfo="text",
         )
-    queued = [(row, s) for row in rows for s in row.segments if s.start is not None and s.start > s.queued]
+    begun = [(row, s, s.start) for row in rows for s in row.segments if s.start is not None]
+    queued = [(row, s.queued, at - s.send - s.queued) for row, s, at in begun if at - s.send > s.queued]
     if queued:
         made.add_bar(
             name="queue",
             orientation="h",
-            y=[_plain(row.step) for row, _ in queued],
-            base=[s.queued for _, s in queued],
-            x=[(s.start or 0.0) - s.queued for _, s in queued],
+            y=[_plain(row.step) for row, _, _ in queued],
+            base=[at for _, at, _ in queued],
+            x=[took for _, _, took in queued],
             marker={"color": "rgba(92,101,112,.25)"},
             hoverinfo="skip",
+        )
+    sent = [(row, at - s.send, s.send, "sent") for row, s, at in begun if s.send]
+    sent += [(row, _end(s, header) - s.fetch, s.fetch, "fetched") for row, s, _ in begun if s.fetch]
+    if sent:
+        made.add_bar(
+            name="send, fetch",
+            orientation="h",
+            y=[_plain(row.step) for row, _, _, _ in sent],
+            base=[at for _, at, _, _ in sent],
+            x=[took for _, _, took, _ in sent],
+            width=0.2,
+            marker={"color": "rgb(92,101,112)"},
+            hovertext=[f"{_plain(row.step)}<br>{what} in {_plain(lasted(took * 1e3))}" for row, _, took, what in sent],
+            hoverinfo="text",
         )
     steps = [_plain(row.step) for row in rows if row.kind != "decision"]
     made.update_layout(
@@ -79,9 +94,16 @@ def _end(segment: Segment, header: Header) -> float:
     return header.now if segment.end is None else segment.end
 
 
+def _ran(segment: Segment, header: Header) -> float:
+    """Seconds that its code ran: without the ways there and back."""
+    return _end(segment, header) - segment.fetch - (segment.start or 0.0)
+
+
 def _told(row: Row, segment: Segment, header: Header) -> str:
-    took = lasted((_end(segment, header) - (segment.start or 0.0)) * 1e3)
-    return f"{_plain(row.step)}<br>attempt {segment.attempt}, {_plain(segment.where)}, {segment.outcome}, {took}"
+    took = lasted(_ran(segment, header) * 1e3)
+    return (
+        f"{_plain(row.step)}<br>attempt {segment.attempt}, {_plain(segment.where)}, {segment.outcome}, {_plain(took)}"
+    )
 
 
 def _plain(name: str) -> str:

@@ -113,9 +113,9 @@ not succeed. RUN is a number from `%cerebelum runs`, or `last`. --force runs als
 Run one attempt of a step again in this kernel, for `%debug`. It gets what it was given, and its code is as it was sent
 to its worker; nothing of the run changes. What is other here than on the worker (versions, folders, variables) is
 told. An attempt that succeeded is run again too, and the results are compared; --executor does it elsewhere. Without
---attempt: the last one. RUN is a number or an id from `%cerebelum runs`, a part of an id, or `last`; left out, the last
-one. Sleeps are cut to a second, and approvals are answered as they were. --force replays also a step that changes
-something outside.""",
+--attempt: the last one. RUN is a number or an id from `%cerebelum runs`, a part of an id, or `last`; left out, the
+newest that has the step. Sleeps are cut to a second, and approvals are answered as they were. --force replays also a
+step that changes something outside.""",
         "%cerebelum replay last score",
     ),
     "compare": (
@@ -153,7 +153,10 @@ starts --slots more in a pool, which is made where there is none of this name; s
 the pool's workers a variable, and stands several times for several. `remove` ends --slots of them, or the one with the
 number --slot; `drain` has all of them, or that one, replaced by new ones. A worker ends after its step, never in it.
 Without --pool, the list is of all pools, and the rest about `distributed`.""",
-        "%cerebelum workers add --pool gpu-worker-pool --slots 2 --env CUDA_VISIBLE_DEVICES=0",
+        """\
+%cerebelum workers add --pool gpu-worker-pool --slots 2 --env CUDA_VISIBLE_DEVICES=0
+%cerebelum workers drain --pool gpu-worker-pool --slot 1
+%cerebelum workers""",
     ),
     "core": (
         "%cerebelum core [status|start|stop|restart|logs] [--pool NAME] [--force]",
@@ -163,7 +166,10 @@ what its workers do, how many steps wait and were sent, whether it takes work, a
 the first step of the pool; `start` does not wait for that. `stop` and `restart` leave alone what runs or waits there,
 unless --force cancels it; without --pool they are about all that run. `restart` also ends a Core that does not answer:
 what no worker had begun goes to the new one. `logs` is the end of what Core and its workers have said.""",
-        "%cerebelum core restart --pool gpu-worker-pool",
+        """\
+%cerebelum core restart --pool gpu-worker-pool
+%cerebelum core logs --pool gpu-worker-pool
+%cerebelum core""",
     ),
     "help": ("%cerebelum help [VERB]", "This text, or one verb's.", "%cerebelum help rerun"),
 }

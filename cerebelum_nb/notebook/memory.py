@@ -3,6 +3,7 @@
 from typing import Any
 
 from cerebelum_nb.executors.crew import Crew
+from cerebelum_nb.executors.held import shared_memory
 from cerebelum_nb.notebook import listing
 from cerebelum_nb.notebook.arguments import Arguments, UsageError
 
@@ -32,7 +33,7 @@ def freed(nbytes: int) -> str:
 
 def held(crew: Crew) -> list[str]:
     """How much of it there is, as a line; none where there is none."""
-    used, spare = crew.shared_memory()
+    used, spare = shared_memory(crew.made.values())
     if not used + spare:
         return []
     return [f"shared memory: {listing.human(used)} of large values, {listing.human(spare)} kept for the next ones"]

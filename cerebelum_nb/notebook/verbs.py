@@ -243,7 +243,7 @@ def _replay(args: Arguments, notebook: Notebook) -> Replay:
     if not args.words:
         raise UsageError(f"which step?\n{usage}")
     session, (step, *rest) = notebook.session, reversed(args.words)
-    name = rest[0] if rest else "last"
+    name = rest[0] if rest else _newest_with(step, session.runs)
     run = _find(name, session.runs) if _is_number(name) else session.load(name)
     number = whole("--attempt", args.text.get("--attempt"), usage)
     try:
@@ -252,6 +252,10 @@ def _replay(args: Arguments, notebook: Notebook) -> Replay:
         raise PlanError(as_typed(str(exc), f"%cerebelum replay {run.number}")) from None
     print(ready.told)  # noqa: T201
     return ready.go()
+
+
+def _newest_with(step: str, runs: Sequence[Run]) -> str:
+    return next((str(run.number) for run in reversed(runs) if step in run.plan.names), "last")
 
 
 def _is_number(name: str) -> bool:

@@ -179,8 +179,8 @@ class RunWidget(anywidget.AnyWidget):
                 run = self._run
                 over = run.done
                 run.cancel()
-                text = f"Run {run.number} had already ended." if over else f"Run {run.number} is being cancelled."
-                self._acknowledge(request, text)
+                went = "had already ended." if over else "is being cancelled."
+                self._acknowledge(request, f"Run {run.number} {went} In Python: runs[{run.number}].cancel()")
             else:
                 self._acknowledge(request, f"this kernel does not know {kind!r}", ok=False)
         except CerebelumError as exc:

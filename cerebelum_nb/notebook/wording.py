@@ -68,8 +68,8 @@ def words_of_whole(whole: Whole, now: float) -> list[str]:
 
 
 def lasted(ms: float) -> str:
-    """A duration, with a space before its unit."""
-    return duration(ms, " ")
+    """A duration, with a space before its unit; what took some time never took none."""
+    return "<0.1 ms" if 0 < ms < 0.05 else duration(ms, " ")
 
 
 def told(data: Any) -> str:

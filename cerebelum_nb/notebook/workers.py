@@ -156,11 +156,13 @@ def _logs(args: Arguments, crew: Crew) -> None:
 
 def _worker_row(worker: Worker) -> tuple[str, ...]:
     memory = listing.human(worker.nbytes) if worker.nbytes else "-"
-    lent = "its place is lent to another" if worker.aside else ""
+    about = ["its place is lent to another"] if worker.aside else []
+    if worker.others:
+        about.append(f"{worker.others} process{'es' if worker.others > 1 else ''} of its steps, which end with it")
     pid = str(worker.pid) if worker.pid else "-"
     return (
         *(worker.pool, str(worker.slot), pid, worker.state, worker.step or "-"),
-        *(_clock(worker.since), memory, str(worker.done), lent),
+        *(_clock(worker.since), memory, str(worker.done), "; ".join(about)),
     )
 
 
@@ -179,7 +181,7 @@ def _without(core: Core) -> str:
     if core.pool.is_served:
         if core.directory:
             return f"{core.pool.name}: no worker; to add one, in a terminal: {core.pool.joined_by}"
-        return f"{core.pool.name}: not connected to {core.pool.core} before the first step there"
+        return f"{core.pool.name}: not connected to {core.pool.core}; %cerebelum core says whether it can be reached"
     if not slots:
         return f"{core.pool.name}: no worker; to add one: %cerebelum workers add --pool {core.pool.name} --slots 1"
     if core.pid:
@@ -222,7 +224,8 @@ def _about(pool: Pool) -> str:
 
 
 def _has(pool: Pool) -> str:
-    env = f", with {', '.join(pool.env)} in their environment" if pool.env else ""
+    whose = "its" if pool.slots == 1 else "their"
+    env = f", with {', '.join(pool.env)} in {whose} environment" if pool.env else ""
     return f"pool {pool.name} has {_count(pool.slots)}{env}"
 
 

@@ -20,7 +20,7 @@ from cerebelum_nb.dsl.timeline import Chainable, Composition, Stage, stages_of
 from cerebelum_nb.dsl.workflow import Workflow, WorkflowBuilder
 from cerebelum_nb.errors import DefinitionError
 from cerebelum_nb.model.plan import Plan
-from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.model.typed import counted, nearest
 from cerebelum_nb.model.workflow import Way
 from cerebelum_nb.notebook.cell import parse, refuse_magic
 
@@ -241,5 +241,5 @@ def _show_step(step: Chainable, where: Mapping[str, str]) -> str:
     name = str(getattr(step, "name", step))
     if isinstance(step, SubWorkflow):
         inside = [n for n in where if n.startswith(f"{name}/") and not n.endswith("?")]
-        return f"{name} ({len(inside)} steps)"
+        return f"{name} ({counted(len(inside), 'step')})"
     return f"{name} ({where[name]})" if where.get(name) else name

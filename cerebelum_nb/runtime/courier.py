@@ -2,74 +2,34 @@
 
 import asyncio
 import contextlib
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
 from time import monotonic
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from cerebelum_nb.attempt import describe
 from cerebelum_nb.codec import whole
 from cerebelum_nb.errors import CerebelumError
-from cerebelum_nb.model.events import ErrorInfo, PauseKind, Stream
+from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Answer, Attempt, Executor, Outcome
-from cerebelum_nb.rich import checked
 from cerebelum_nb.rules.breaker import Breaker
 from cerebelum_nb.rules.elsewhere import no_worker
 from cerebelum_nb.runtime.ahead import Ahead
 from cerebelum_nb.runtime.careful import not_to_begin
 from cerebelum_nb.runtime.job import Job, looked_up
 from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Ticket
+from cerebelum_nb.runtime.signals import Heard, Launched, Opening, Pause
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pause:
-    """Why an attempt does nothing."""
-
-    kind: PauseKind
-    seconds: float | None
-    text: str
-    asked: Any
-    since: float = field(default_factory=monotonic)
-
-    def left_s(self) -> float | None:
-        """Seconds until it is over by itself, if ever."""
-        return None if self.seconds is None else max(0.0, self.since + self.seconds - monotonic())
-
-
-class _Signals:
-    """What happens on the way, told to the scheduler."""
-
-    __slots__ = ("_courier", "_job", "_ticket")
-
-    def __init__(self, courier: "Courier", job: Job, ticket: Ticket) -> None:
-        self._courier, self._job, self._ticket = courier, job, ticket
-
-    def started(self, worker: str) -> None:
-        self._courier.took()
-        self._job.scheduler.began(self._ticket.task, self._ticket.attempt, worker)
-
-    def output(self, stream: Stream, text: str) -> None:
-        self._job.heard(self._ticket, stream, text)
-
-    def displayed(self, bundle: Mapping[str, bytes]) -> None:
-        self._job.displayed(self._ticket, checked(bundle))
-
-    def progress(self, done: float, text: str) -> None:
-        self._job.progress(self._ticket, done, text)
-
-    def paused(self, kind: PauseKind, seconds: float | None, text: str, asked: Any) -> None:
-        self._courier.paused(self._ticket, _Pause(kind, seconds, text, asked))
-
-    def resumed(self) -> None:
-        self._courier.resumed(self._ticket)
-
-    def held(self, why: str) -> None:
-        self._courier.held((self._ticket.task, self._ticket.attempt), why)
+AT_ONCE: Final = 64  # attempts that are sent in one turn of the loop: the first are under way while the next are made
 
 
 class Courier:
-    """One run's lane to one executor: each of its rounds takes a ticket, awaits the executor, and takes the next."""
+    """One run's lane to one executor: each of its rounds takes a ticket, awaits the executor, and takes the next.
+
+    Most attempts need no round. They are launched, and what is heard of them in one message is written, and followed
+    by the next tickets, in one grip of the scheduler: with thousands of short steps that is most of what they cost.
+    """
 
     def __init__(
         self, job: Job, executor: Executor, loop: asyncio.AbstractEventLoop, breaker: Breaker | None = None
@@ -78,9 +38,14 @@ class Courier:
         self._starting: set[tuple[int, int]] = set()  # attempts that wait until the executor is there
         self._taken_back: dict[tuple[int, int], float | None] = {}  # as far as nobody has begun them
         self._rounds: set[asyncio.Task[None]] = set()
-        self._at_work: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._at_work: dict[tuple[int, int], asyncio.Task[None] | Launched | Opening] = {}
+        self._launch = getattr(executor, "launch", None) if getattr(executor, "takes_large", False) else None
+        self._launched = 0  # of those at work
+        self._begun: list[tuple[Ticket, str]] = []  # launched ones, with their worker: to be written soon
+        self._ended: list[tuple[Ticket, Outcome]] = []
+        self._settles = False  # soon
         self._held_back = False  # poked while all rounds were busy
-        self._paused: dict[tuple[int, int], _Pause] = {}  # by task and attempt; they lend their rounds
+        self._paused: dict[tuple[int, int], Pause] = {}  # by task and attempt; they lend their rounds
         self._answers: set[asyncio.Task[None]] = set()
         self._held: set[tuple[int, int]] = set()  # attempts that wait for room
 
@@ -125,7 +90,7 @@ class Courier:
         if at_work is not None:
             at_work.cancel()
 
-    def paused(self, ticket: Ticket, pause: _Pause) -> None:
+    def paused(self, ticket: Ticket, pause: Pause) -> None:
         """An attempt does nothing for a while, so another may be carried."""
         self._paused[ticket.task, ticket.attempt] = pause
         self._tell(ticket, pause)
@@ -142,23 +107,23 @@ class Courier:
             (self._held.add if why else self._held.discard)(key)
             self._job.held(why, key)
 
-    def _tell(self, ticket: Ticket, pause: _Pause) -> None:
+    def _tell(self, ticket: Ticket, pause: Pause) -> None:
         def reply(answer: Answer) -> None:
             with contextlib.suppress(RuntimeError):  # the session was closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._answer, ticket, pause, answer)
 
         self._job.paused(ticket, pause.kind, pause.left_s(), pause.text, pause.asked, reply)
 
-    def _answer(self, ticket: Ticket, pause: _Pause, answer: Answer) -> None:
+    def _answer(self, ticket: Ticket, pause: Pause, answer: Answer) -> None:
         if self._waits(ticket, pause):  # else it is over, and the next one is another question
             sent = self._loop.create_task(self._send(ticket, pause, answer))
             self._answers.add(sent)
             sent.add_done_callback(self._answers.discard)
 
-    def _waits(self, ticket: Ticket, pause: _Pause) -> bool:
+    def _waits(self, ticket: Ticket, pause: Pause) -> bool:
         return self._paused.get((ticket.task, ticket.attempt)) is pause
 
-    async def _send(self, ticket: Ticket, pause: _Pause, answer: Answer) -> None:
+    async def _send(self, ticket: Ticket, pause: Pause, answer: Answer) -> None:
         try:
             await self._executor.answer(self._job.run, ticket.task, ticket.attempt, answer)
         except Exception as exc:  # noqa: BLE001  told where the person looks
@@ -169,15 +134,22 @@ class Courier:
                 self._tell(ticket, pause)
 
     def _busy(self) -> int:
-        return len(self._rounds) - len(self._paused)
+        return len(self._rounds) + self._launched - len(self._paused)
 
     def _open(self) -> None:
-        if self._busy() >= self._executor.capacity:
+        room = self._executor.capacity - self._busy()
+        if room <= 0:
             self._held_back = True
-            return
-        made = self._loop.create_task(self._round())
+        elif self._launch is not None:
+            self._go_on(room, poked=True)
+        else:
+            self._enter(self._round())
+
+    def _enter(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        made = self._loop.create_task(work)
         self._rounds.add(made)
         made.add_done_callback(self._closed)
+        return made
 
     def _closed(self, ended: asyncio.Task[None]) -> None:
         self._rounds.discard(ended)
@@ -187,11 +159,111 @@ class Courier:
             self._held_back = False
             self._open()
 
-    async def _round(self) -> None:
+    # without a round ------------------------------------------------------------------------------------------------
+
+    def begun(self, ticket: Ticket, worker: str) -> None:
+        """A launched attempt's code begins to run."""
+        self._begun.append((ticket, worker))
+        self._settle_soon()
+
+    def tell_begun(self) -> None:
+        """Write what has begun: something else is about to be written of it."""
+        if self._begun:
+            begun, self._begun = self._begun, []
+            self._job.scheduler.turns("", begun, (), 0)
+
+    def ended(self, launched: Launched, outcome: Outcome | None) -> None:
+        """A launched attempt has ended; with None it has not begun, and is sent again."""
+        ticket = self._back(launched)
+        if outcome is None:
+            self._carry_by_round(ticket)
+            return
+        self._ended.append((ticket, self._judged(ticket, outcome, launched.began)))
+        self._settle_soon()
+
+    def recall(self, launched: Launched) -> None:
+        """Stop a launched attempt."""
+        ticket = self._back(launched)
+        launched.take_back()
+        self._at_work[ticket.task, ticket.attempt] = Opening()  # further stops change nothing
+        self._enter(self._recalled(ticket, launched.began))
+
+    async def _recalled(self, ticket: Ticket, began: float) -> None:
+        outcome = self._judged(ticket, await self._stopped(ticket, begins=True), began)
+        del self._at_work[ticket.task, ticket.attempt]
+        self._job.flush(ticket)
+        self._job.scheduler.turn("", ticket, outcome=outcome)
+        self._open()
+
+    def _back(self, launched: Launched) -> Ticket:
+        ticket, self._launched = launched.ticket, self._launched - 1
+        key = (ticket.task, ticket.attempt)
+        del self._at_work[key]
+        if key in self._paused:
+            self.resumed(ticket)
+        if self._held:
+            self.held(key, "")
+        return ticket
+
+    def _settle_soon(self) -> None:
+        if not self._settles:
+            self._settles = True
+            self._loop.call_soon(self._settle)
+
+    def _settle(self) -> None:
+        """Write what was heard of launched attempts, and send what comes next."""
+        self._settles = False
+        room = self._executor.capacity - self._busy()
+        poked, self._held_back = self._held_back and room > 0, room <= 0
+        self._go_on(max(room, 0), poked=poked)
+
+    def _go_on(self, room: int, *, poked: bool) -> None:
+        begun, self._begun = self._begun, []
+        ended, self._ended = self._ended, []
+        if begun:
+            self.took()
+        try:
+            for ticket, _ in ended:
+                self._job.flush(ticket)
+            for ticket in self._job.scheduler.turns(self._executor.name, begun, ended, min(room, AT_ONCE), poked=poked):
+                if not self._was_launched(ticket):
+                    self._carry_by_round(ticket)
+        except Exception as bug:  # noqa: BLE001  as of a round's, see `_closed`
+            self._job.crash(bug)
+
+    def _was_launched(self, ticket: Ticket) -> bool:
+        """Send an attempt, if it needs nothing that only a round does."""
+        job, task = self._job, ticket.task
+        if self._launch is None or task in job.plan.careful or (job.cache is not None and task in job.plan.cached):
+            return False
+        scheduler = job.scheduler
+        if len(scheduler.state.children[task]) == 1 and scheduler.followers(self._executor.name, task, 1):
+            return False  # see `Ahead`
+        launched = Launched(self, job, ticket)
+        try:
+            take_back = self._launch(job.attempt(ticket), launched, launched.ended)
+        except Exception:  # noqa: BLE001  a round meets it again, and says so
+            return False
+        if take_back is None:
+            return False
+        launched.take_back = take_back
+        self._at_work[task, ticket.attempt] = launched
+        self._launched += 1
+        return True
+
+    # rounds ---------------------------------------------------------------------------------------------------------
+
+    def _carry_by_round(self, ticket: Ticket) -> None:
+        self._at_work[ticket.task, ticket.attempt] = opening = Opening()
+        self._enter(self._round(ticket, opening))
+
+    async def _round(self, ticket: Ticket | None = None, opening: Opening | None = None) -> None:
         turn, name = self._job.scheduler.turn, self._executor.name
         me = asyncio.current_task()
         assert me is not None
-        ticket, ahead = turn(name), Ahead(self._job, self._executor, self._loop)
+        if opening is not None and opening.stopped:
+            me.cancel()
+        ticket, ahead = ticket or turn(name), Ahead(self._job, self._executor, self._loop)
         while ticket is not None:
             key = (ticket.task, ticket.attempt)
             self._at_work[key] = me
@@ -217,12 +289,14 @@ class Courier:
                 self._open()  # a fresh round goes on: this task is marked cancelled
                 return
             ticket = ahead.turn(ticket, outcome)
+            if ticket is not None and not ahead.has(ticket) and self._was_launched(ticket):
+                return
 
     async def _in_turn(self, ticket: Ticket, ahead: Ahead) -> Outcome:
         """An attempt was sent before its turn, which has come."""
         began = monotonic()
         try:
-            outcome = await ahead.outcome(_Signals(self, self._job, ticket))
+            outcome = await ahead.outcome(Heard(self, self._job, ticket))
         except asyncio.CancelledError:
             outcome = await self._stopped(ticket, begins=True)
         if not outcome.delivered:
@@ -248,9 +322,12 @@ class Courier:
         return outcome
 
     async def _carried(self, ticket: Ticket, ahead: Ahead) -> Outcome:
-        key, began = (ticket.task, ticket.attempt), monotonic()
-        outcome = await self._sent(ticket, key, ahead)
-        if key in self._taken_back:
+        began = monotonic()
+        return self._judged(ticket, await self._sent(ticket, (ticket.task, ticket.attempt), ahead), began)
+
+    def _judged(self, ticket: Ticket, outcome: Outcome, began: float) -> Outcome:
+        """What an attempt's end means, where it was taken back; the breaker is told."""
+        if self._taken_back and (key := (ticket.task, ticket.attempt)) in self._taken_back:
             limit_s = self._taken_back.pop(key)
             if limit_s is None and not outcome.delivered:  # its place is well: only its queue is too long
                 return Outcome("cancelled", error=ErrorInfo("Moved", "taken back: its queue was long"), delivered=False)
@@ -258,7 +335,7 @@ class Courier:
             if limit_s is not None and (stopped or not outcome.delivered):
                 label = self._job.scheduler.state.places[ticket.task].label
                 nobody = no_worker(label, limit_s, self.workers)
-                outcome = dataclasses.replace(nobody, delivered=outcome.delivered)
+                outcome = msgspec.structs.replace(nobody, delivered=outcome.delivered)
         if self._breaker is not None:
             self._breaker.ended(outcome, began)
         return outcome
@@ -279,7 +356,7 @@ class Courier:
             attempt = ahead.lead(ticket)
             if not getattr(self._executor, "takes_large", False):
                 attempt = _whole(attempt)
-            return await self._executor.run(attempt, _Signals(self, self._job, ticket))
+            return await self._executor.run(attempt, Heard(self, self._job, ticket))
         except asyncio.CancelledError:
             return await self._stopped(ticket, begins=begins)
         except CerebelumError as exc:  # the executor's own words: no step code has failed
@@ -304,4 +381,4 @@ def _whole(attempt: Attempt) -> Attempt:
     """An attempt with all values themselves, for an executor that knows of no shared memory."""
     args, kwargs = [whole(arg) for arg in attempt.args], {key: whole(arg) for key, arg in attempt.kwargs.items()}
     fields = {key: whole(value) for key, value in attempt.fields.items()}
-    return dataclasses.replace(attempt, args=args, kwargs=kwargs, fields=fields)
+    return msgspec.structs.replace(attempt, args=args, kwargs=kwargs, fields=fields)

@@ -1,4 +1,7 @@
-"""Tasks whose attempt was sent before its turn, behind the one whose result it reads: which may be, and their turn."""
+"""Attempts in numbers: those that end together; those sent before their turn, behind the one whose result they read."""
+
+from collections import defaultdict
+from collections.abc import Iterable
 
 from cerebelum_nb.model.events import AttemptStarted, AttemptSubmitted
 from cerebelum_nb.model.state import READY
@@ -7,14 +10,61 @@ from cerebelum_nb.rules.behind import Follower, foreseen
 from cerebelum_nb.runtime.moving import Moving
 from cerebelum_nb.runtime.steering import call_all
 
+Ticket = AttemptSubmitted | AttemptStarted
+
 
 class Following(Moving):
-    """A log whose next attempts may be on their way already; see `ahead`."""
+    """A log whose attempts come in numbers: those that end together (see `plain`), and those sent before their turn."""
+
+    _coming: defaultdict[str, bool]
+
+    def _begins(self, task: int, attempt: int, worker: str, now: float) -> None:
+        raise NotImplementedError
+
+    def turns(
+        self,
+        lane: str,
+        begun: Iterable[tuple[Ticket, str]],
+        ended: Iterable[tuple[Ticket, Outcome]],
+        most: int,
+        *,
+        poked: bool = False,
+    ) -> list[AttemptSubmitted]:
+        """Many at once: attempts began or ended. Write it, leave with the lane's next tickets; see `Scheduler.turn`.
+
+        Args:
+            begun: With the worker of each.
+            most: So many tickets at most.
+            poked: The lane was poked, and is there now.
+        """
+        taken: list[AttemptSubmitted] = []
+        with self._lock:
+            state, now = self.state, self.now()
+            if poked:
+                self._coming[lane] = False
+            for ticket, worker in begun:
+                self._begins(ticket.task, ticket.attempt, worker, now)
+            now = self.now()
+            for ticket, outcome in ended:
+                self._settle(ticket.task, ticket.attempt, None, outcome, now)
+            queue = state.ready.get(lane)
+            while queue and len(taken) < most and not self.held:
+                if self._fallbacks:
+                    self._divert(queue, lane, now)
+                    if not queue:
+                        break
+                task = queue[0]
+                taken.append(AttemptSubmitted(state.seq + 1, now, task, state.attempt[task] + 1))
+                self._write(taken[-1])
+            pokes = self._after()
+        if pokes:
+            call_all(pokes)
+        return taken
 
     def follow(
         self,
         lane: str,
-        ended: AttemptSubmitted | AttemptStarted,
+        ended: Ticket,
         outcome: Outcome,
         key: tuple[int, int],
         worker: str = "",

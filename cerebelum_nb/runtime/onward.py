@@ -3,8 +3,12 @@
 import re
 from typing import Any, Final
 
+from cerebelum_nb.model.state import FAILED
 from cerebelum_nb.rules.once import how_to_go_on, in_the_way
 
+_OF_THE_PLACE: Final = frozenset(  # what is not the step's own fault
+    {"CoreLost", "ExecutorClosed", "ExecutorError", "NoRoom", "NoWorker", "WorkersDoNotStart"}
+)
 _PLAIN: Final = r"[\w/.-]+"  # a name that stands on a magic's line as it is
 _REPLAY: Final = re.compile(
     rf"runs\[\d+\]\.replay\('(?P<step>{_PLAIN})'(?:, executor='(?P<executor>{_PLAIN})')?"
@@ -26,7 +30,14 @@ def onward(run: Any) -> str:
     called = f"runs[{run.number}]"
     if run.status == "compensation_failed":
         return f"{called}.compensate() tries again"
-    return asked_first(run) or f"with the step mended, {called}.rerun() goes on"
+    if first := asked_first(run):
+        return first
+    state = run.state
+    kinds = {error.type for task, error in state.errors.items() if state.phase[task] == FAILED}
+    if kinds == {"NoWorker"}:
+        return f"with a worker there, {called}.rerun() goes on"
+    mended = "" if kinds and kinds <= _OF_THE_PLACE else "with the step mended, "
+    return f"{mended}{called}.rerun() {'goes on' if mended else 'tries again'}"
 
 
 def replays(run: Any, step: str) -> bool:

@@ -165,14 +165,17 @@ class Scheduler(Following):
     def began(self, task: int, attempt: int, worker: str) -> None:
         """A submitted attempt's code begins to run."""
         with self._lock:
-            if self.state.phase[task] == SUBMITTED and self.state.attempt[task] == attempt:
-                self._write(AttemptStarted(self.state.seq + 1, self.now(), task, attempt, worker))
-                if task in self._options:
-                    self._set_timer(task, attempt)
-            else:
-                self.late += 1
+            self._begins(task, attempt, worker, self.now())
             pokes = self._after()
         call_all(pokes)
+
+    def _begins(self, task: int, attempt: int, worker: str, now: float) -> None:
+        if self.state.phase[task] == SUBMITTED and self.state.attempt[task] == attempt:
+            self._write(AttemptStarted(self.state.seq + 1, now, task, attempt, worker))
+            if task in self._options:
+                self._set_timer(task, attempt)
+        else:
+            self.late += 1
 
     def _set_timer(self, task: int, number: int) -> None:
         """An attempt begins: see that it ends in time."""

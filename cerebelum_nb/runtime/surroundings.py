@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import inspect
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,11 @@ ASK_S: Final = 3.0  # how long a worker may take to say what it runs in
 # The empty path is the directory; paths are compared; a worker has a backend of its own that shows figures.
 _NOT_TOLD: Final = frozenset({"path", "variable PYTHONPATH", "variable MPLBACKEND"})
 _MOST: Final = 20  # differences that are told
+_NOISE: Final = re.compile(  # of a terminal, a front end or one process: no step's result depends on it
+    r"variable (MPLBACKEND|_|SHLVL|PS1|(OLD)?PWD|LS_COLORS|TERM\w*|COLORTERM|COLUMNS|LINES|(GIT_)?PAGER|CLICOLOR\w*"
+    r"|(FORCE|NO)_COLOR|JPY_\w+|IPY_\w+|PYDEVD_\w+|VSCODE_\w+|SSH_\w+|DBUS_\w+|XDG_SESSION\w*|WINDOWID|(\w+_)?P?PID)"
+    r"|path .*([/\\]\.ipython|[/\\]IPython[/\\]extensions|[/\\]python\d+\.zip)"
+)
 
 
 class Neighbour:
@@ -65,11 +71,11 @@ class Neighbour:
         found = list(differences(environment_in(mine), environment_in(dict(said)), _imports(self._function)))
         if mine["host"] != said["host"]:
             found.append(Difference("host", mine["host"], said["host"], False))
-        found = [d for d in found if d.what.strip() not in _NOT_TOLD]
         ours, theirs = mine["values"], said["values"]
         changed = [name for name in ours if name in theirs and ours[name] != theirs[name]]
         changed = [name for name in changed if f"variable {name}" not in _NOT_TOLD]
         found += [Difference(f"variable {name}", "one value", "another", False) for name in changed]
+        found = [d for d in found if (what := d.what.strip()) not in _NOT_TOLD and not _NOISE.fullmatch(what)]
         return tuple(sorted(found, key=lambda d: (not d.matters, d.what.startswith(("variable", "path")))))
 
 

@@ -16,7 +16,7 @@ from cerebelum_nb.errors import ExecutorError
 
 PLAIN, TLS = "grpc://", "grpcs://"
 AUTHORITY, CERTIFICATE, KEY = "ca.crt", "client.crt", "client.key"
-_OPTIONS: Final = [("grpc.enable_http_proxy", 0)]
+OPTIONS: Final = [("grpc.enable_http_proxy", 0)]
 _PREAMBLE: Final = re.compile(r"^failed to connect to all addresses; last error: [A-Z]+: (?=\S)")
 _GONE: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
@@ -33,8 +33,8 @@ def dial(url: str, credentials: str) -> Any:
     """
     target = url.partition("://")[2]
     if not url.startswith(TLS):
-        return grpc.aio.insecure_channel(target, options=_OPTIONS)
-    return grpc.aio.secure_channel(target, _trusted(credentials), options=_OPTIONS)
+        return grpc.aio.insecure_channel(target, options=OPTIONS)
+    return grpc.aio.secure_channel(target, _trusted(credentials), options=OPTIONS)
 
 
 def _trusted(credentials: str) -> Any:

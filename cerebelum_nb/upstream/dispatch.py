@@ -20,6 +20,7 @@ from cerebelum_nb.upstream.leases import Lease, Poll, Refused, UnknownWorker, Wo
 LOST_MOST: Final = 3
 KEPT: Final = 1000  # executions that are over, for those who ask
 OPEN_MOST: Final = 10_000
+AWAY_S: Final = 5.0  # a worker that has no step and does not ask for one is not there
 GONE_S: Final = 2.0  # a closed connection counts after so long: its worker may be opening another one
 
 
@@ -50,7 +51,7 @@ class Dispatcher:
         """A worker says what it can do; one that is known says it again."""
         if worker not in self._workers:
             self._say(f"worker {worker!r} registered: {', '.join(sorted(steps)) or 'any step'}")
-        self._workers[worker] = Worker(frozenset(steps), language)
+        self._workers[worker] = Worker(frozenset(steps), language, self._loop.time())
         self._without_inputs = {known for known in self._without_inputs if known[1] not in steps}  # maybe edited since
         self._missed = {missed for missed in self._missed if steps and missed[1] not in steps}
         self._pair()
@@ -69,9 +70,12 @@ class Dispatcher:
 
     def seen(self, worker: str) -> None:
         """A worker was heard of."""
+        now = self._loop.time()
+        if worker in self._workers:
+            self._workers[worker].seen = now
         for lease in self._leases.values():
             if lease.worker == worker:
-                lease.seen = self._loop.time()
+                lease.seen = now
 
     async def poll(self, worker: str, peer: str, hold_s: float) -> Any | None:
         """Wait for a task for a worker; None if there is none for so long.
@@ -173,7 +177,6 @@ class Dispatcher:
             if not poll.task.done() and (found := self._take_for(poll)) is not None:
                 poll.task.set_result(found)
                 self._polls.remove(poll)
-        self._say_what_nobody_offers()
 
     def _take_for(self, poll: Poll) -> tuple[Lease, Any] | None:
         for execution_id, queue in list(self._queues.items()):
@@ -207,16 +210,21 @@ class Dispatcher:
         execution.begins(number, time.time())
         return lease, made
 
-    def _say_what_nobody_offers(self) -> None:
+    def tell_who_waits(self) -> None:
+        """Say of steps that wait that no worker which is there offers them, once."""
+        at_work = {poll.worker for poll in self._polls} | {lease.worker for lease in self._leases.values()}
+        now = self._loop.time()
+        here = [w for name, w in self._workers.items() if name in at_work or now - w.seen < AWAY_S]
         for execution_id, queue in self._queues.items():
             blueprint = self.executions[execution_id].blueprint
             for number in queue:
                 missed = (blueprint.name, blueprint.steps[number])
-                if missed in self._missed or any(not w.steps or missed[1] in w.steps for w in self._workers.values()):
+                if missed in self._missed or any(not w.steps or missed[1] in w.steps for w in here):
                     continue
                 self._missed.add(missed)
-                count = len(self._workers)
-                who = f"none of the {count} workers here offers it" if count else "there is no worker"
+                one = "the worker here does not offer it"
+                several = one if len(here) == 1 else f"none of the {len(here)} workers offers it"
+                who = several if here else "there is no worker"
                 self._say(f"step {missed[1]!r} of workflow {missed[0]!r} waits: {who}")
 
     # answers -------------------------------------------------------------------------------------------------------

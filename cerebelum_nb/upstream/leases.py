@@ -25,11 +25,13 @@ class Worker:
 
     Attributes:
         steps: What it can run; none for anything.
+        seen: When it was last heard of.
         unable: Peer and step: it was asked, and does not know it.
     """
 
     steps: frozenset[str]
     language: str
+    seen: float
     unable: set[tuple[str, str]] = field(default_factory=set)
 
 

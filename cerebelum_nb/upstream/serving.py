@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -80,7 +82,7 @@ async def serve_upstream(  # noqa: PLR0913  what a person may say, all but the p
     except RuntimeError:
         bound = 0
     if not bound:
-        raise ExecutorError(f"port {port} of {host} cannot be opened: something else has it. Choose another port.")
+        raise ExecutorError(f"port {port} of {host!r} cannot be opened: {_why_not(host, port)}")
     await server.start()
     say(f'Cerebelum\'s own protocol on {at}:{bound}; programs of its SDK say core_url="{at}:{bound}"')
     if ready is not None:
@@ -93,10 +95,24 @@ async def serve_upstream(  # noqa: PLR0913  what a person may say, all but the p
         await server.stop(None)
 
 
+def _why_not(host: str, port: int) -> str:
+    """Why nobody can listen there: gRPC does not tell, the system does."""
+    try:
+        for family, kind, proto, _, at in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, proto) as tried:
+                tried.bind(at)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            return "something else has it. Choose another port"
+        return str(exc.strerror or exc)
+    return "the system does not say why"
+
+
 async def _sweep(dispatcher: Any) -> None:
-    """Look who is still there while anybody holds a step."""
+    """Look who is still there while anybody holds a step, and who is not while steps wait."""
     while True:
         await asyncio.sleep(SWEEP_S)
+        dispatcher.tell_who_waits()
         if dispatcher.busy:
             dispatcher.sweep(await asyncio.to_thread(connected))
 

@@ -1,6 +1,8 @@
 """How the kernel's and Core's ends of the gRPC stream agree: the method, the limits, and one guarded writer."""
 
 import asyncio
+import contextlib
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
@@ -15,9 +17,11 @@ TOKEN = "cerebelum-token"  # noqa: S105  the metadata key, not a token
 
 HOLD_S = 0.001  # "started" waits this long for a quick step's "finished": one message instead of two
 
-# A message costs as much as the work of several steps. Where one held many frames, the next ones come at once, too.
+# A message costs as much as the work of several steps. Where one held many frames, the next ones come at once, too: the
+# more there were, the longer the next message waits for more, so that it does not where there are few.
 MANY = 8
-GATHER_S = 0.0005
+GATHER_S = 0.00005  # for each frame
+GATHER_MOST_S = 0.002
 
 OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE_NBYTES),
@@ -26,6 +30,20 @@ OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.so_reuseport", 0),
 ]
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Load gRPC in here, and it writes no lines of its own: whoever knocks at a port would fill a log with them."""
+    name = "GRPC_VERBOSITY"  # read when it is loaded
+    if name in os.environ:
+        yield  # the person's own choice
+        return
+    os.environ[name] = "NONE"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 class Outbox:
@@ -100,4 +118,4 @@ class Outbox:
                     await write(message)
                 self._some.set()
             elif len(frames) >= MANY:
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(min(GATHER_MOST_S, GATHER_S * len(frames)))

@@ -46,6 +46,7 @@ class Pass(msgspec.Struct, frozen=True):
         certificate: The holder's, as PEM.
         key: The certificate's, as PEM.
         authority: Whoever has a certificate of this one is the Core, as PEM.
+        pool: Workers join for the steps of this pool only; empty for any.
     """
 
     core: str
@@ -54,6 +55,7 @@ class Pass(msgspec.Struct, frozen=True):
     certificate: str
     key: str
     authority: str
+    pool: str = ""
 
     def __repr__(self) -> str:
         """Nothing of it that opens a door."""
@@ -100,15 +102,16 @@ def read_pass(path: Path) -> Pass:
             f"the pass {str(path)!r} is open to other users (mode {stat.S_IMODE(mode):03o}), so it is not used: "
             f"chmod 600 {path}"
         )
-    said = dict(re.findall(r"^(core|role|token): (\S+)$", text, re.MULTILINE))
+    said = dict(re.findall(r"^(core|role|token|pool): (\S+)$", text, re.MULTILINE))
     blocks = [(found[1], found[0].rstrip("\n") + "\n") for found in _PEM.finditer(text)]
     kinds = [kind for kind, _ in blocks]
-    if set(said) != {"core", "role", "token"} or kinds != ["CERTIFICATE", "PRIVATE KEY", "CERTIFICATE"]:
+    if set(said) - {"pool"} != {"core", "role", "token"} or kinds != ["CERTIFICATE", "PRIVATE KEY", "CERTIFICATE"]:
         raise WireError(f"{str(path)!r} is not a pass, or not all of it: copy it again from where Core is served")
     if said["role"] not in get_args(Role):
         raise WireError(f"{str(path)!r} is a pass for {said['role']!r}, which this version does not know")
     host_and_port(said["core"])
-    return Pass(said["core"], said["role"], said["token"], *(block for _, block in blocks))
+    certificate, key, authority = (block for _, block in blocks)
+    return Pass(said["core"], said["role"], said["token"], certificate, key, authority, said.get("pool", ""))
 
 
 def write_pass(path: Path, given: Pass, before: Callable[[int], object] | None = None) -> None:
@@ -121,6 +124,7 @@ def write_pass(path: Path, given: Pass, before: Callable[[int], object] | None =
         WireError: The file cannot be written.
     """
     head = f"{_FIRST}\ncore: {given.core}\nrole: {given.role}\ntoken: {given.token}\n"
+    head += f"pool: {given.pool}\n" if given.pool else ""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 600

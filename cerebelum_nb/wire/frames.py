@@ -8,7 +8,7 @@ Worker -> Core -> kernel: Printed, Displayed, Progress, Paused, Resumed, Waits, 
 Left, Lost, Ping and Seats; Ready ends at Core.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -255,7 +255,9 @@ MAX_BODY_NBYTES = 64 << 20  # one function, one attempt's arguments, one result
 MAX_MESSAGE_NBYTES = MAX_BODY_NBYTES + (2 << 20)  # what both ends accept: the body and what is around it
 
 _WITH_BODY = frozenset({Submit, Finished, Code, Paused, Reply, Piece})
-_encode = msgspec.msgpack.Encoder().encode
+encoded: Callable[[Sequence[AnyFrame]], bytes] = (
+    msgspec.msgpack.Encoder().encode
+)  # whatever it comes to; see `messages`
 _decode = msgspec.msgpack.Decoder(list[AnyFrame]).decode
 
 
@@ -279,7 +281,7 @@ def _message(frames: list[AnyFrame], nbytes: int) -> bytes:
         bytes(
             2 * nbytes
         )  # costs nothing; without memory this raises MemoryError, where msgspec would crash the process
-    return _encode(frames)
+    return encoded(frames)
 
 
 def _rough_nbytes(frame: AnyFrame) -> int:

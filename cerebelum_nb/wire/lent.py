@@ -9,6 +9,7 @@ from cerebelum_nb.errors import WireError
 
 SHARED: Final = "shared"  # the codec of what is in a segment as a whole
 LENT: Final = "lent"  # and of arguments of which some are
+BASED: Final = "based"  # and of all arguments where large values are in storage
 
 
 class Where(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +32,15 @@ class Lent(msgspec.Struct, frozen=True, array_like=True):
     codec: str
     body: bytes
     places: tuple[tuple[str, str | int, Where], ...]  # "args", 0 or "kwargs", "name"
+
+
+class Based(msgspec.Struct, frozen=True, array_like=True):
+    """Arguments, and where a large result of theirs goes: a folder that `storage` opens."""
+
+    url: str
+    large_nbytes: int
+    codec: str
+    body: bytes
 
 
 def where_of(data: bytes | memoryview) -> Where:

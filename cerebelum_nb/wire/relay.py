@@ -216,9 +216,17 @@ class Lasting:
             self.beat()
         return new
 
-    def _confirmed(self, theirs: int) -> None:
+    def check(self, theirs: int) -> None:
+        """See that the other end can have all up to this part.
+
+        Raises:
+            WireError: It cannot.
+        """
         if theirs >= self._first + len(self._unacked) or theirs < self._first - 1:
             raise WireError(f"part {theirs} is confirmed, which was not sent")
+
+    def _confirmed(self, theirs: int) -> None:
+        self.check(theirs)
         for _ in range(theirs + 1 - self._first):
             part = self._unacked.popleft()
             if self._in_order and type(part) is Line:

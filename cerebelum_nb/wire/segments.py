@@ -4,6 +4,7 @@ A segment is a file in a private folder: in ``/dev/shm``, else in the run direct
 
     free.SIZE.ID                 nobody's; whoever renames it has it
     used.SIZE.ID.OWNER.TOKEN     filled by OWNER; the kernel, which alone hands names around, makes it free again
+    used.SIZE.ID.lent.TOKEN      another Core's, under a second name; it is that one's to make free
 
 A name with a token is never used twice, so a descriptor that is late finds nothing, never another value. Who maps a
 segment holds a shared lock on it for as long as anything looks into the mapping, an array that a step has kept
@@ -38,6 +39,7 @@ _MAPS: Final = 8  # segments that stay mapped for being filled again
 _SPARE_NBYTES: Final = 256 << 20  # of memory that is left to everybody else
 _PLENTY: Final = 4  # so many times its size is free where a segment is made for nobody yet
 _USED: Final = re.compile(r"used\.[0-9a-f]{1,16}\.[0-9a-f]{16}\.[a-z0-9]{1,20}\.[0-9a-f]{16}")
+_LENT: Final = "lent"
 _ALONE: Final = 2  # references to a mapping that nothing looks into: ours, and the one that asks
 _POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)
 
@@ -299,6 +301,22 @@ class Segments:
         head, *buffers = self.pieces(where)
         return together(where.codec, head, buffers, safe_only=safe_only)
 
+    def adopt(self, home: "Segments", where: Where) -> Where | None:
+        """Have a segment of another Core as ours too, as it is; whoever asks keeps it from being made free there.
+
+        Returns:
+            Where it is for us; None where that cannot be: it is on another disk, or gone.
+        """
+        path = home.folders[where.folder] / where.name
+        _, size, ident, *_ = where.name.split(".")
+        for folder, at in enumerate(self.folders):
+            name = f"used.{size}.{ident}.{_LENT}.{secrets.token_hex(8)}"
+            with contextlib.suppress(OSError):
+                at.mkdir(mode=0o700, exist_ok=True)
+                os.link(path, at / name, follow_symlinks=False)
+                return Where(folder, name, where.codec, where.pieces)
+        return None
+
     # after use -----------------------------------------------------------------------------------------------------
 
     def release(self, folder: int, name: str) -> None:
@@ -306,8 +324,11 @@ class Segments:
         if os.getpid() != self._pid:
             return  # a forked child has copies of everything, and owns nothing
         at = self.folders[folder]
-        _, size, ident, *_ = name.split(".")
+        _, size, ident, owner, _ = name.split(".")
         with contextlib.suppress(OSError):  # its folder is gone
+            if owner == _LENT:
+                (at / name).unlink()
+                return
             os.rename(at / name, at / f"free.{size}.{ident}")  # noqa: PTH104  many of these, quickly
 
     def used(self) -> Iterator[tuple[int, str, str]]:
@@ -323,9 +344,9 @@ class Segments:
         found = {"used": 0, "free": 0}
         for at in self.folders:
             with contextlib.suppress(OSError):
-                for kind, _, rest in (name.partition(".") for name in os.listdir(at)):  # noqa: PTH208  as above
-                    if kind in found:
-                        found[kind] += int(rest.partition(".")[0], 16)
+                for kind, size, *rest in (name.split(".") for name in os.listdir(at)):  # noqa: PTH208  as above
+                    if kind in found and _LENT not in rest:
+                        found[kind] += int(size, 16)
         return found["used"], found["free"]
 
     def trim(self, folder: int, most_nbytes: int, idle_since: float | None = None) -> int:
@@ -360,6 +381,11 @@ class Segments:
         with self._lock:
             self._maps.pop(ident, None)
         return size
+
+
+def size_of(name: str) -> int:
+    """The size of a segment, by its name."""
+    return int(name.split(".")[1], 16)
 
 
 def _fits(nbytes: int, size: int) -> bool:

@@ -1,6 +1,7 @@
-"""A worker: ``python -m cerebelum_nb.worker LINE CONTROL GATE [NBYTES FOLDER ...]``. Started by Core only.
+"""A worker: ``python -m cerebelum_nb.worker LINE,CONTROL,GATE[,KERNEL] [NBYTES FOLDER ...]``. Started by Core only.
 
-The first three are file descriptors; in the folders are values of more than so many bytes, see wire/segments.py.
+The first are file descriptors, the last of them one that can be read when the kernel has ended; in the folders are
+values of more than so many bytes, see wire/segments.py.
 """
 
 import os
@@ -15,11 +16,11 @@ def main() -> None:
     from cerebelum_nb.worker.loop import Worker  # noqa: PLC0415  as above
     from cerebelum_nb.worker.shared import Shared  # noqa: PLC0415  as above
 
-    fds, (large, *folders) = [int(fd) for fd in sys.argv[1:4]], sys.argv[4:] or ["0"]
+    fds, (large, *folders) = [int(fd) for fd in sys.argv[1].split(",")], sys.argv[2:] or ["0"]
     for fd in fds:
         os.set_inheritable(fd, False)
     shared = Shared([Path(folder) for folder in folders], int(large))
-    Worker(socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1]), Gate(fds[2]), shared).run()
+    Worker(socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1]), Gate(fds[2]), shared, *fds[3:]).run()
 
 
 if __name__ == "__main__":

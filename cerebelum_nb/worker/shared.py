@@ -10,8 +10,9 @@ import msgspec
 
 from cerebelum_nb.codec import LARGE_NBYTES, Encoded, Parts, decode
 from cerebelum_nb.errors import NoRoom, WireError
-from cerebelum_nb.wire.lent import LENT, SHARED, Lent, where_of
+from cerebelum_nb.wire.lent import BASED, LENT, SHARED, Based, Lent, where_of
 from cerebelum_nb.wire.segments import Segments
+from cerebelum_nb.wire.storage import Storage
 
 _TRY_S: Final = 0.25  # how often it is looked for room
 
@@ -31,18 +32,24 @@ class Shared:
         self._large_nbytes = large_nbytes
         self.waits: Callable[[str], object] = len
         self._segments = Segments(folders, f"w{os.getpid()}", keeps=True) if folders else None
+        self._values: Segments | Storage | None = self._segments  # where those of the attempt that runs are
+        self._values_nbytes = large_nbytes
+        self._storage: Storage | None = None  # the last one
 
     def put(self, parts: Parts, what: str) -> Encoded | None:
         """A large value as its descriptor; None where it goes as it is.
 
         Where there is no room it waits for some, until the attempt is stopped: what has been computed is not lost.
+
+        Raises:
+            WireError: It cannot be written where it belongs.
         """
-        if self._segments is None or parts.nbytes <= self._large_nbytes:
+        if self._values is None or parts.nbytes <= self._values_nbytes:
             return None
         waits = False
         while True:
             try:
-                where = self._segments.put(parts, what)
+                where = self._values.put(parts, what)
             except NoRoom as exc:
                 if not waits:
                     self.waits(str(exc))
@@ -64,15 +71,29 @@ class Shared:
         Raises:
             WireError: Some of them are not there.
         """
+        if codec == BASED:
+            based = msgspec.msgpack.decode(data, type=Based)
+            self._values, self._values_nbytes = self._stored(based.url), based.large_nbytes
+            codec, data = based.codec, based.body
+        elif self._values is not self._segments:
+            self._values, self._values_nbytes = self._segments, self._large_nbytes
+        return self._decode(codec, data)
+
+    def _stored(self, url: str) -> Storage:
+        if self._storage is None or self._storage.url != url:
+            self._storage = Storage(url)
+        return self._storage
+
+    def _decode(self, codec: str, data: bytes | memoryview) -> Any:
         if codec not in (LENT, SHARED):
             return decode(codec, data)
-        if self._segments is None:
+        if self._values is None:
             raise WireError("arguments came by reference to a worker that shares no memory: use one version everywhere")
         if codec == SHARED:
-            return self._segments.value(where_of(data))
+            return self._values.value(where_of(data))
         lent = msgspec.msgpack.decode(data, type=Lent)
-        given = self.decode(lent.codec, lent.body)
+        given = self._decode(lent.codec, lent.body)
         groups = {"args": given[0], "kwargs": given[1], "fields": given[2]}
         for place, key, where in lent.places:
-            groups[place][key] = self._segments.value(where)
+            groups[place][key] = self._values.value(where)
         return given

@@ -65,6 +65,15 @@ export class Compared {
     return this.answer.seconds;
   }
 
+  /** What a step and the whole gained or lost: "this step −2.32 s, the run −2.34 s"; empty where neither is known. */
+  gained(row: Row): string {
+    const { difference, seconds } = this.answer;
+    const known = row.kind === "decision" ? "" : (this.beside(row)?.difference ?? "");
+    const step = known.startsWith("not in") ? "" : known;
+    const run = difference === null ? "" : signed(seconds + difference, seconds);
+    return [step && `this step ${step}`, run && `the run ${run}`].filter(Boolean).join(", ");
+  }
+
   beside(row: Row): BesideLine | null {
     const { name } = this.answer;
     const earlier = this.rows.get(row.step);

@@ -8,10 +8,10 @@ import type { ViewState } from "./viewstate";
 
 export class Comparing {
   readonly root = html("div", "cb-compare");
-  /** The last question about one run. */
-  request = 0;
-  private readonly label = html("label", "cb-mut", "compare with ");
+  private request = 0; // the last question about one run
+  private readonly label = html("label", "cb-mut");
   private readonly select = html("select", "cb-select");
+  private readonly no = html("option"); // another run: none
   private readonly key = html("span", "cb-earlierkey");
   private readonly figure = html("span", "cb-num cb-diff");
   private readonly words = html("span", "cb-said");
@@ -31,7 +31,7 @@ export class Comparing {
     private readonly say: (what: string) => void,
   ) {
     this.figure.setAttribute("aria-hidden", "true");
-    this.label.append(this.select);
+    this.label.append(html("span", "", "compare with "), this.select);
     this.key.setAttribute("aria-hidden", "true");
     this.root.append(this.label, this.key, this.figure, this.words, this.note);
     this.select.addEventListener("change", () => {
@@ -47,10 +47,17 @@ export class Comparing {
     this.leave();
   }
 
+  /** The question that a person waits for. */
+  get awaited(): number {
+    return this.picked ? this.request : 0;
+  }
+
   draw(): void {
     const { store, state, others } = this;
     show(this.root, (others?.runs.length ?? 0) > 0);
     const compared = state.compared;
+    this.root.toggleAttribute("data-with", compared !== null);
+    text(this.no, compared ? "none" : "Compare…");
     show(this.key, compared !== null);
     show(this.figure, typeof compared?.answer.difference === "number");
     show(this.note, (compared?.answer.note ?? "") !== "");
@@ -72,7 +79,10 @@ export class Comparing {
       if (change.newRun) this.adopt(this.from);
       else if (!this.others) this.askOthers();
     } else if (change.kind === "answer") this.hear(change.answer);
-    else if (change.kind === "silence" && change.request === this.request) this.none();
+    else if (change.kind === "silence" && change.request === this.request) {
+      // What comes late, as from a kernel that starts its workers, is shown all the same.
+      if (!this.state.compared) this.select.value = "";
+    }
   }
 
   /** Another run is shown, which may have been started from the one before it. */
@@ -101,11 +111,17 @@ export class Comparing {
   private list(others: Others): void {
     if (others.of !== this.store.header?.run) return;
     this.others = others;
+    const { beside } = this.state;
+    const chosen = this.picked ? this.wanted : beside; // now, or on an earlier visit
     // What somebody moved is compared with how it was, without being asked for.
-    const found = others.runs.find(({ run }) => run === this.wanted && (this.picked || run === others.parent));
+    const from = this.wanted === others.parent ? this.wanted : "";
+    const found = others.runs.find(({ run }) => run === (chosen ?? from));
     this.wanted = found?.run ?? "";
     this.fill();
-    if (found) this.ask(found.run);
+    if (found) {
+      this.state.beside = found.run;
+      this.ask(found.run);
+    }
     this.state.set({});
   }
 
@@ -115,14 +131,14 @@ export class Comparing {
       option.value = run;
       return option;
     });
-    const none = html("option", "", "none");
-    none.value = "";
-    this.select.replaceChildren(none, ...options);
+    this.no.value = "";
+    this.select.replaceChildren(this.no, ...options);
     this.select.value = this.wanted;
   }
 
   private choose(run: string): void {
     this.select.value = run;
+    this.state.beside = run;
     if (run === "") {
       this.none();
       this.say("Compared with no other run.");
@@ -148,7 +164,10 @@ export class Comparing {
   private show(answer: Beside): void {
     if (answer.of !== this.store.header?.run || answer.run !== this.wanted) return;
     const first = this.state.compared?.answer.run !== answer.run;
+    this.select.value = answer.run;
     this.state.set({ compared: new Compared(answer) });
+    const line = `runs[${this.store.header?.number}].compare(${answer.name.replace("run ", "")})`;
+    if (first && this.picked) this.state.set({ message: `In Python: ${line}` });
     if (first || answer.difference !== null) {
       this.say([`Compared with ${answer.name}: ${this.words.textContent}`, answer.note].filter(Boolean).join(". "));
     }

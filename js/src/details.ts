@@ -4,7 +4,7 @@ import { type AskActs, AskBox } from "./askbox";
 import { Attempts } from "./attempts";
 import { button, html, show, text } from "./dom";
 import { Failure } from "./failure";
-import { names, statusName, times, workerName } from "./format";
+import { duration, names, statusName, times, workerName } from "./format";
 import { KeepBox } from "./keepbox";
 import type { Details, Executor, Keep, Look, ReplayLine, Row, Scope } from "./model";
 import { PlanBox } from "./planbox";
@@ -32,9 +32,14 @@ export interface PanelView {
   run: number;
   /** The run goes on: steps move in it. */
   live: boolean;
+  /** The step is on the critical path, or could have ended so many seconds later. */
+  critical: boolean;
+  slack: number | null;
   /** Nothing runs behind the page: it can only be looked at. */
   still: boolean;
   now: number;
+  /** The run that this one is compared with, and what this step gained or lost. */
+  against: readonly [name: string, told: string] | null;
   executors: readonly Executor[];
   /** Executors that would be refused, with the reason. */
   refused: Readonly<Record<string, string>>;
@@ -136,7 +141,7 @@ export class DetailsPanel {
       this.failure.draw(view.details);
       this.tabs.draw(view);
     }
-    this.drawFacts(row, many ? rows : [], view.now);
+    this.drawFacts(view, many ? rows : []);
     show(this.tabs.root, !many && !view.still);
     // A decision is made where the notebook is: there is nothing to move.
     const movable = rows.filter((r) => r.kind === "step");
@@ -193,7 +198,7 @@ export class DetailsPanel {
     else this.does.close();
   }
 
-  private drawFacts(row: Row, many: readonly Row[], now: number): void {
+  private drawFacts({ row, now, critical, slack, against }: PanelView, many: readonly Row[]): void {
     const decision = row.kind === "decision";
     const one = many.length === 0;
     const begun = row.segments.length > 0;
@@ -202,6 +207,9 @@ export class DetailsPanel {
     this.fact("Why here", [one && !decision ? row.reason : ""]);
     this.fact("Attempt", [one && row.attempt > 1 && row.segments.length < 2 ? String(row.attempt) : ""]);
     this.fact("Time", [one && (begun || row.ms !== null) ? times(row, now) : ""]);
+    const over = row.status === "failed" || row.status === "cancelled";
+    this.fact("Holds up", [one && row.kind === "step" && begun && !over ? heldUp(critical, slack) : ""]);
+    this.fact("Against", [one ? (against?.[1] ?? "") : ""], `vs ${against?.[0] ?? ""}`);
     this.fact("Cache", [one ? row.cache : ""]);
     this.fact("Does", [one && doing ? row.doing : ""]);
     this.fact("Note", [one ? row.note : ""], decision ? "Way" : "Note");
@@ -264,4 +272,10 @@ export class DetailsPanel {
 function ranOn(status: string): string {
   if (status === "waiting" || status === "ready") return "Will run on";
   return ["submitted", "running", "sleeping", "approval"].includes(status) ? "Runs on" : "Ran on";
+}
+
+/** Whether it is worth making a step faster, as far as this run says. */
+function heldUp(critical: boolean, slack: number | null): string {
+  if (critical) return "the run: the faster this step, the sooner the run ends";
+  return slack !== null && slack >= 0.001 ? `nothing: it may take ${duration(slack * 1000)} longer` : "";
 }

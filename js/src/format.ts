@@ -7,8 +7,9 @@ function trimmed(value: number, digits: number): string {
   return value.toFixed(digits).replace(/\.0+$/, "");
 }
 
-/** A duration in two or three figures: "0.4 ms", "200 ms", "1.24 s", "2 min 5 s", "1 h 4 min". */
+/** A duration in two or three figures: "<0.1 ms", "0.4 ms", "200 ms", "1.24 s", "2 min 5 s", "1 h 4 min". */
 export function duration(ms: number): string {
+  if (ms > 0 && ms < 0.05) return "<0.1 ms"; // no time at all would look like a mistake
   if (ms < 9.95) return `${trimmed(ms, 1)} ms`;
   if (ms < 999.5) return `${Math.round(ms)} ms`;
   if (ms < 9995) return `${(ms / 1000).toFixed(2)} s`;

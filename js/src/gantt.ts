@@ -12,7 +12,7 @@ import type { Group, Row, Store } from "./model";
 import { Moves } from "./moves";
 import { widest } from "./names";
 import { groupPlace, isOpen, type Line, Outline } from "./outline";
-import { relatives } from "./relatives";
+import { Kin } from "./relatives";
 import { RowLayer } from "./rowlayer";
 import { type Frame, followed, isSameFrame, panned, type Squeeze, zoomed } from "./time";
 import { TimeLayer } from "./timelayer";
@@ -45,8 +45,7 @@ export class Gantt {
   private outline = new Outline([], [], new Map(), () => 0);
   private laidOut: readonly unknown[] = []; // what the outline was made of
   private longest: { of: unknown; count: number; px: number } = { of: null, count: 0, px: 0 };
-  private kin: { of: readonly unknown[]; ids: ReadonlySet<number> | null } = { of: [], ids: null };
-  private held: { of: unknown; ids: ReadonlySet<number> } = { of: null, ids: new Set() };
+  private readonly kin: Kin;
   private readonly gaps: Gaps;
   private wordy = false;
   private fresh = true; // the scroll of an earlier visit is to be taken up
@@ -68,9 +67,11 @@ export class Gantt {
   ) {
     this.rows = new RowLayer(store);
     this.gaps = new Gaps(store);
+    this.kin = new Kin(store);
     const { thin, near, critical, lit } = this.paths;
     const { grid, cuts: gaps, lines, axis } = this.time;
-    this.sheet.append(this.rows.hatches.defs, gaps, grid, this.rows.list, thin, near, critical, lit, lines);
+    // Lines of time behind the rows: words stand out from them.
+    this.sheet.append(this.rows.hatches.defs, gaps, grid, lines, this.rows.list, thin, near, critical, lit);
     this.space.append(this.sheet);
     this.box.append(axis, this.space);
     this.root.append(this.box, this.map.root);
@@ -202,7 +203,7 @@ export class Gantt {
     const total = store.rows.length + this.groups.length;
     const [high, slim] = [rowHeight(total), decisionHeight(total)];
     const height = (row: Row | null): number => (row?.kind === "decision" ? slim : high);
-    const match = wanted(filter, this.critical);
+    const match = wanted(filter, this.kin.critical);
     // Who is open in the panel, or has the focus, does not vanish under the hand.
     const here = this.rows.list.contains(focused(this.root)) ? state.active : null;
     const stays = match && ((row: Row) => match(row) || row.id === state.selected || row.id === here);
@@ -215,21 +216,6 @@ export class Gantt {
     if (outline.place(state.active) === undefined) {
       state.active = outline.lines[outline.shown(state.active) ?? 0]?.id ?? 0;
     }
-  }
-
-  private get critical(): ReadonlySet<number> {
-    const path = this.store.header?.critical;
-    if (this.held.of !== path) this.held = { of: path, ids: new Set(path) };
-    return this.held.ids;
-  }
-
-  private get relatives(): ReadonlySet<number> | null {
-    const { selected } = this.state;
-    const of = [selected, this.store.rows, this.store.rows.length];
-    if (of.some((what, i) => what !== this.kin.of[i])) {
-      this.kin = { of, ids: selected === null ? null : relatives(this.store.rows, selected) };
-    }
-    return this.kin.ids;
   }
 
   private squeezed(now: number): Squeeze | null {
@@ -258,7 +244,9 @@ export class Gantt {
     }
     const told = [state.matches, state.idle];
     this.layOut();
-    const { outline, relatives: kin, critical } = this;
+    const { outline } = this;
+    const { critical } = this.kin;
+    const kin = this.kin.relatives(state.selected);
     const [running, finish] = [store.running, store.header?.finish ?? null];
     const now = this.moment();
     if (running) state.zoom = followed(state.zoom, this.drawn.at, now);
@@ -401,12 +389,9 @@ export class Gantt {
   })();
 
   private reveal(id: number): void {
-    const place = this.outline.place(id);
-    if (place === undefined) return;
-    const seen = this.box.clientHeight - AXIS_HEIGHT;
-    if (seen <= 0) return;
-    const [begins, ends] = [this.outline.top(place), this.outline.top(place + 1)];
-    if (begins < this.box.scrollTop) this.box.scrollTop = begins;
-    else if (ends > this.box.scrollTop + seen) this.box.scrollTop = ends - seen;
+    const { box, outline } = this;
+    const place = outline.place(id);
+    const seen = box.clientHeight - AXIS_HEIGHT;
+    if (place !== undefined && seen > 0) box.scrollTop = outline.revealed(place, box.scrollTop, seen);
   }
 }

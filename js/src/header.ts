@@ -43,7 +43,7 @@ export class HeaderBar {
     const end = html("span", "cb-end");
     end.append(this.split, this.rerun, this.cancel);
     const words = [this.name, this.run, this.status, this.elapsed, this.ends, this.asks];
-    this.root.append(...words, end, this.note, this.comparing.root);
+    this.root.append(...words, this.comparing.root, end, this.note);
   }
 
   draw(): void {

@@ -12,6 +12,15 @@ import type { ViewState } from "./viewstate";
 const ORDER = ["failed", "approval", "running", "sleeping", "submitted", "waiting", "succeeded", "cached", "reused"];
 const SHORT: Readonly<Record<string, string>> = { approval: "to approve", submitted: "queued" };
 
+/** What is no place: the parts of an attempt beside its run. */
+type Part = "queue" | "way" | "pause";
+
+const MEANING: Readonly<Record<Part, string>> = {
+  queue: "Waited for a worker",
+  way: "Its values were on the way to the worker, and the result on the way back",
+  pause: "Slept, or waited for an answer",
+};
+
 export class Legend {
   readonly root = html("div", "cb-legend");
   private readonly keys = html("span", "cb-keys");
@@ -23,7 +32,7 @@ export class Legend {
   private readonly fit: HTMLButtonElement;
   private readonly hatches = new Hatches();
   private readonly critical: HTMLButtonElement;
-  private known = new Map<string, Paint | "queue" | "pause">();
+  private known = new Map<string, Paint | Part>();
   private drawn = "";
   private counted = "";
 
@@ -80,8 +89,10 @@ export class Legend {
       if (row.status === "sleeping" || row.status === "approval") this.known.set("paused", "pause");
       if (row.segments.some((s) => s.start === null || s.start - (s.send ?? 0) - s.queued > least))
         this.known.set("queue", "queue");
+      if (row.segments.some(({ send = 0, fetch = 0 }) => send > least || fetch > least))
+        this.known.set("send, fetch", "way");
     }
-    const rank = ["local", "dist", "pool", "undo", "queue", "pause"];
+    const rank = ["local", "dist", "pool", "undo", "queue", "way", "pause"];
     const place = (kind: string): number => rank.indexOf(kind.split("-")[0] ?? "");
     const list = [...this.known].sort((a, b) => place(a[1]) - place(b[1]) || (a[0] < b[0] ? -1 : 1));
     const now = JSON.stringify(list);
@@ -160,9 +171,10 @@ export class Legend {
     return chip;
   }
 
-  private placeKey(label: string, kind: Paint | "queue" | "pause"): HTMLElement {
-    if (kind === "queue" || kind === "pause" || kind === "undo") {
+  private placeKey(label: string, kind: Paint | Part): HTMLElement {
+    if (kind === "queue" || kind === "way" || kind === "pause" || kind === "undo") {
       const key = html("span", "cb-key");
+      key.title = kind === "undo" ? "" : MEANING[kind];
       key.append(kind === "undo" ? this.swatch(kind) : html("i", `cb-swatch cb-swatch-${kind}`), label);
       return key;
     }

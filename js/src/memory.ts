@@ -10,6 +10,8 @@ export interface Kept {
   filter: Filter;
   gaps: boolean;
   scroll: number;
+  /** The run that it was compared with; empty for none by choice, null where nobody chose. */
+  beside: string | null;
 }
 
 const PREFIX = "cerebelum_nb:view:";
@@ -23,10 +25,10 @@ function storage(): Storage | null {
   }
 }
 
-export function keep(run: string, { zoom, folds, filter, gaps, scroll }: Kept): void {
+export function keep(run: string, { zoom, folds, filter, gaps, scroll, beside }: Kept): void {
   const { text, statuses, places, critical } = filter;
   const sets = { text, statuses: [...statuses], places: [...places], critical };
-  const value = JSON.stringify({ zoom, folds: [...folds], filter: sets, gaps, scroll });
+  const value = JSON.stringify({ zoom, folds: [...folds], filter: sets, gaps, scroll, beside });
   try {
     if (value.length <= MOST) storage()?.setItem(PREFIX + run, value);
   } catch {
@@ -60,6 +62,7 @@ function read(value: Record<string, unknown>): Kept {
     },
     gaps: value.gaps === true,
     scroll: Number(scroll) || 0,
+    beside: typeof value.beside === "string" ? value.beside : null,
   };
 }
 

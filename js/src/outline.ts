@@ -122,6 +122,12 @@ export class Outline {
     return { first, end: Math.max(first, end) };
   }
 
+  /** From where to where one scrolls to have a line in sight: no further than needed. */
+  revealed(place: number, scrollTop: number, seen: number): number {
+    const [begins, ends] = [this.top(place), this.top(place + 1)];
+    return begins < scrollTop ? begins : Math.max(scrollTop, ends - seen);
+  }
+
   /** The place of the line at a height. */
   private at(y: number): number {
     let [low, high] = [0, this.lines.length];

@@ -43,8 +43,10 @@ export class Picking {
 
   private set(ids: ReadonlySet<number>): void {
     this.ids = ids;
-    const rows = [...ids].map((id) => `[data-picks="${this.name}"] .cb-row[data-id="${id}"] .cb-band`);
-    text(this.style, rows.length ? `${rows.join(",")}{fill:var(--cb-accent);fill-opacity:.14}` : "");
+    const rows = [...ids].map((id) => `[data-picks="${this.name}"] .cb-row[data-id="${id}"]`);
+    const bands = rows.map((row) => `${row} .cb-band`).join();
+    const ground = "--cb-ground:color-mix(in srgb,var(--cb-accent) 14%,var(--cb-bg))"; // behind the words
+    text(this.style, rows.length ? `${bands}{fill:var(--cb-accent);fill-opacity:.14}${rows.join()}{${ground}}` : "");
     this.root.classList.toggle("cb-picks", ids.size > 0);
   }
 

@@ -35,6 +35,8 @@ export class ViewState {
   plan: Plan | null = null;
   /** The run that is drawn behind this one. */
   compared: Compared | null = null;
+  /** Which run that is, for the next visit: empty for none by choice, null where nobody chose. */
+  beside: string | null = null;
   /** The last thing the kernel said, or did not say. */
   message = "";
   /** How many steps the filter lets through; null where there is none. The chart knows. */
@@ -58,11 +60,11 @@ export class ViewState {
 
   /** A run comes up: as it was looked at last in this tab, else whole. */
   recall(run: string): void {
-    Object.assign(this, kept(run) ?? { zoom: null, filter: NO_FILTER, scroll: 0 });
+    Object.assign(this, kept(run) ?? { zoom: null, filter: NO_FILTER, scroll: 0, beside: null });
   }
 
   keep(run: string, scroll: number): void {
-    const { zoom, folds, filter, gaps } = this;
-    keep(run, { zoom, folds, filter, gaps, scroll });
+    const { zoom, folds, filter, gaps, beside } = this;
+    keep(run, { zoom, folds, filter, gaps, scroll, beside });
   }
 }

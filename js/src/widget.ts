@@ -7,12 +7,15 @@ import { focused, html, show, text } from "./dom";
 import { duration } from "./format";
 import { Gantt } from "./gantt";
 import { HeaderBar, Legend } from "./header";
+import { Holding } from "./holding";
 import { Inquiry } from "./inquiry";
 import { type Choice, choices, Menu } from "./menu";
-import type { Answer, Change, Command, Row, Scope, Store } from "./model";
+import type { Answer, Change, Command, Row, Store } from "./model";
 import { Picking } from "./picking";
+import { Planning } from "./planning";
 import { keepKeys } from "./quiet";
 import { Saving } from "./saving";
+import { Tip } from "./tip";
 import { ViewState } from "./viewstate";
 
 export const SILENT = "The kernel does not answer: run the cell again.";
@@ -34,14 +37,15 @@ export class Widget {
   private readonly inquiry: Inquiry;
   private readonly saving: Saving;
   private readonly asking: Asking;
+  private readonly planning: Planning;
+  private readonly tip = new Tip();
   private readonly closers: (() => void)[] = [];
   private cancelRequest = 0;
-  private applyRequest = 0;
   private status = "";
 
   constructor(private readonly store: Store) {
     const acts = {
-      rerun: () => this.rerun(),
+      rerun: () => this.planning.rerun(),
       answer: () => this.answer(),
       cancel: () => this.cancel(),
       zoom: (factor: number) => this.gantt.zoom(factor),
@@ -52,39 +56,47 @@ export class Widget {
     this.live.setAttribute("role", "status");
     this.header = new HeaderBar(store, this.state, acts);
     this.legend = new Legend(store, this.state, acts);
-    this.gantt = new Gantt(
-      store,
-      this.state,
-      (row) => (row.status === "approval" ? this.openAsk(row) : this.openMenu(row)),
-      () => this.close(),
-    );
+    const open = (row: Row): void => (row.status === "approval" ? this.openAsk(row) : this.openMenu(row));
+    this.gantt = new Gantt(store, this.state, open, () => this.close());
     this.asking = new Asking(store);
     this.inquiry = new Inquiry(store, () => this.drawPanel());
     this.panel = new DetailsPanel({
-      choose: (executor, scope) => this.chooseHere(executor, scope),
+      choose: (executor, scope) => this.planning.chooseHere(executor, scope),
       tab: (tab) => this.inquiry.openTab(tab),
       preview: (of) => this.inquiry.togglePreview(of),
-      keep: (where, confirmed) => this.keep(where, confirmed),
+      keep: (where, confirmed) => this.planning.keep(where, confirmed),
       replay: () => this.inquiry.replay(),
       shutReplay: () => this.inquiry.shutReplay(),
-      apply: () => this.apply(),
-      drop: () => this.drop(),
+      apply: () => this.planning.apply(),
+      drop: () => this.planning.drop(),
       approve: (row) => this.decide(row, { kind: "approve", step: row.step, value: null }),
       reject: (row, reason) => this.decide(row, { kind: "reject", step: row.step, reason }),
       close: () => this.close(),
     });
     this.menu = new Menu(this.root);
+    const holding = new Holding(this.gantt.root, (id) => {
+      const row = store.row(id);
+      this.gantt.focus(id);
+      if (row) open(row);
+    });
+    this.closers.push(() => holding.end());
     this.picking = new Picking(this.root, this.gantt.root, {
       order: () => this.gantt.order(),
       selected: () => this.state.selected,
       picked: (ids, last) => this.pick(ids, last),
+    });
+    const { gantt, picking, inquiry } = this;
+    this.planning = new Planning(store, this.state, {
+      ...{ gantt, picking, inquiry },
+      selection: (row) => this.selection(row),
+      select: (row) => this.select(row),
     });
     const carrying = new Carrying(this.gantt.root, {
       row: (id) => store.row(id),
       carried: (row) => (this.picking.all.has(row.id) ? this.selection(row) : [row]),
       zoomed: () => this.state.zoom !== null,
       executors: () => (this.still ? [] : (store.snapshot?.executors ?? [])),
-      dropped: (rows, executor) => this.dropped(rows, executor),
+      dropped: (rows, executor) => this.planning.dropped(rows, executor),
     });
     this.saving = new Saving(store, this.menu, (told) => {
       this.state.set({ message: told });
@@ -93,6 +105,7 @@ export class Widget {
     this.header.root.querySelector(".cb-end")?.append(this.saving.root);
     this.body.append(this.gantt.root, this.panel.root);
     this.root.append(this.hideStatic, this.picking.style, this.header.root, this.legend.root, this.notice, this.body);
+    this.root.append(this.tip.root);
     this.root.append(this.empty, this.menu.root, carrying.root, this.live);
     this.state.subscribe(() => this.draw());
     this.closers.push(store.subscribe((change) => this.onChange(change)));
@@ -196,6 +209,8 @@ export class Widget {
     const { state, store } = this;
     const row = state.selected === null ? undefined : store.row(state.selected);
     show(this.panel.root, row !== undefined);
+    if (row) this.tip.done();
+    this.tip.draw(store.rows.length > 0, this.still);
     show(this.notice, row === undefined && state.message !== "");
     text(this.notice, state.message);
     if (!row) return;
@@ -207,6 +222,9 @@ export class Widget {
       rows,
       run: store.header?.number ?? 0,
       live: store.running,
+      critical: store.header?.critical.includes(row.id) ?? false,
+      slack: store.header?.slack[row.id] ?? null,
+      against: state.compared && [state.compared.answer.name, state.compared.gained(row)],
       still: this.still,
       now: store.now(),
       executors: store.snapshot?.executors ?? [],
@@ -240,7 +258,7 @@ export class Widget {
     const list = choices(row, this.store.snapshot?.executors ?? [], this.inquiry.refused);
     const back = (): void => this.gantt.focus(row.id);
     const at = (): DOMRect => this.gantt.anchor(row.id);
-    const chosen = ({ executor = null }: Choice): void => this.choose([row], executor);
+    const chosen = ({ executor = null }: Choice): void => this.planning.choose([row], executor);
     this.menu.show(row.step, list, at, chosen, back);
   }
 
@@ -252,20 +270,6 @@ export class Widget {
     this.state.set({ selected: ids.size ? last : null, active: last, plan: null, message: "" });
     this.gantt.focus(last);
     this.say(ids.size > 1 ? `${ids.size} steps selected` : ids.size ? `${row.step} selected` : "Nothing selected");
-  }
-
-  private dropped(rows: readonly Row[], executor: string): void {
-    const [row] = rows;
-    const elsewhere = rows.filter((r) => r.kind === "step" && r.where !== executor);
-    if (!row || !elsewhere.length) return;
-    if (!this.picking.all.has(row.id)) this.select(row);
-    this.choose(elsewhere, executor);
-  }
-
-  private keep(where: "cell" | "configuration", confirmed: boolean): void {
-    const plan = this.state.plan;
-    if (!plan?.executor) return;
-    this.inquiry.keep({ step: plan.step, steps: plan.steps ?? [plan.step], executor: plan.executor, where, confirmed });
   }
 
   /** Who is asked sees the question at once; a menu would lie over it. */
@@ -296,55 +300,6 @@ export class Widget {
     this.state.set({ selected: row.id, active: row.id, plan: null, message: "" });
   }
 
-  /** A choice in the panel: for all that is selected. */
-  private chooseHere(executor: string | null, scope: Scope): void {
-    const row = this.state.selected === null ? undefined : this.store.row(this.state.selected);
-    if (row) this.choose(this.selection(row), executor, scope);
-  }
-
-  private choose(chosen: readonly Row[], executor: string | null, scope: Scope = "from"): void {
-    const rows = executor === null ? chosen : chosen.filter((r) => r.kind === "step");
-    const [row] = rows;
-    if (!row) return;
-    if (rows.length === 1 && !this.picking.all.size) this.select(row);
-    const fresh = rows.map((r) => this.store.row(r.id)?.status ?? r.status);
-    // A step that has not started moves at once: nothing can be lost.
-    const atOnce = executor !== null && rows.length === 1 && fresh.every((s) => s === "waiting" || s === "ready");
-    const step = row.step;
-    const more = {
-      ...(rows.length > 1 ? { steps: rows.map((r) => r.step) } : {}),
-      ...(scope === "from" ? {} : { scope }),
-    };
-    const request = this.store.command({ kind: atOnce ? "apply" : "preview", step, executor, ...more });
-    const phase = atOnce ? "applying" : "asking";
-    if (atOnce) this.applyRequest = request;
-    this.inquiry.kept = null;
-    this.state.set({ plan: { phase, request, step, executor, preview: null, ...more }, message: "" });
-  }
-
-  private apply(): void {
-    const plan = this.state.plan;
-    if (plan?.phase !== "shown") return;
-    const { step, executor, steps, scope } = plan;
-    const more = { ...(steps ? { steps } : {}), ...(scope ? { scope } : {}) };
-    this.applyRequest = this.store.command({ kind: "apply", step, executor, ...more });
-    // Before the button is disabled, which would drop the focus to nowhere.
-    if (this.state.selected !== null) this.gantt.focus(this.state.selected);
-    this.state.set({ plan: { ...plan, phase: "applying", request: this.applyRequest }, message: "" });
-  }
-
-  private drop(): void {
-    this.state.set({ plan: null, message: "" });
-    if (this.state.selected !== null) this.gantt.focus(this.state.selected);
-  }
-
-  private rerun(): void {
-    const { rows } = this.store;
-    const selected = this.state.selected === null ? undefined : this.store.row(this.state.selected);
-    const row = selected ?? rows.find((r) => r.status === "failed") ?? rows[0];
-    if (row) this.choose([row], null);
-  }
-
   private cancel(): void {
     this.cancelRequest = this.store.command({ kind: "cancel" });
   }
@@ -367,7 +322,7 @@ export class Widget {
       // The new run may have been shown before the word about it comes: then there is no plan any more.
       const planned = plan?.request === answer.request;
       const refused = this.inquiry.asked(answer.request) && !answer.ok;
-      if (!planned && !refused && ![this.applyRequest, ...this.ours].includes(answer.request)) return;
+      if (!planned && !refused && ![this.planning.request, ...this.ours].includes(answer.request)) return;
       this.asking.heard(answer.request);
       state.set({ plan: planned ? null : plan, message: answer.text });
       this.say(answer.text);
@@ -390,7 +345,7 @@ export class Widget {
   }
 
   private get ours(): number[] {
-    return [this.cancelRequest, this.asking.request, this.saving.request, this.header.comparing.request];
+    return [this.cancelRequest, this.asking.request, this.saving.request, this.header.comparing.awaited];
   }
 
   private say(what: string): void {

@@ -5,7 +5,7 @@ import { areAlike, Compared, earlierMarks, inWords, secondsOf, signed } from "..
 import { frame, wholeOf } from "../src/layout";
 import type { Beside, Row, Snapshot } from "../src/model";
 import { type FakeModel, fixture, patch } from "./fake";
-import { fresh, one, row, type Shown, settle, shown } from "./host";
+import { click, fresh, one, row, type Shown, settle, shown } from "./host";
 
 beforeEach(() => fresh());
 
@@ -95,7 +95,11 @@ test("the control is there where there are earlier runs, and only there", () => 
   expect([alone, still, waiting].map((made) => one(made.cb, ".cb-compare").hidden)).toEqual([true, true, true]);
   expect(one(cb, ".cb-compare").hidden).toBe(false);
   const select = one(cb, ".cb-select") as HTMLSelectElement;
-  expect([...select.options].map((o) => o.textContent)).toEqual(["none", "run 6 · 1.02 s", "run 5 · 310 ms, failed"]);
+  expect([...select.options].map((o) => o.textContent)).toEqual([
+    "Compare…",
+    "run 6 · 1.02 s",
+    "run 5 · 310 ms, failed",
+  ]);
   expect([select.value, select.labels?.[0]?.firstChild?.textContent]).toEqual(["", "compare with "]);
 });
 
@@ -116,6 +120,23 @@ test("an earlier run stands behind this one: outlines, figures beside the bars, 
     "only in run 7: finalize_order",
   ]);
   expect(said(cb)).toBe("Compared with run 6: 325 ms faster than in run 6. only in run 7: finalize_order");
+});
+
+test("the panel says what a step and the run gained", () => {
+  const told = (cb: HTMLElement): (string | null)[] =>
+    [...cb.querySelectorAll<HTMLElement>(".cb-panel dt, .cb-panel dd")]
+      .filter((node, i, all) => !node.hidden && all[i - (i % 2)]?.textContent?.startsWith("vs "))
+      .map((node) => node.textContent);
+  const { cb } = compared(fixture("finished"));
+  click(row(cb, "check_inventory"));
+  const known = told(cb);
+  click(row(cb, "finalize_order"));
+  const unknown = told(cb);
+  choose(cb, "");
+
+  expect(known).toEqual(["vs run 6", "this step −305 ms, the run −325 ms"]);
+  expect(unknown).toEqual(["vs run 6", "the run −325 ms"]);
+  expect(told(cb)).toEqual([]);
 });
 
 test("none takes it away again", () => {
@@ -163,6 +184,23 @@ test("what somebody moved is compared with how it was, unless they chose otherwi
   expect(quiet.model.asked("compare").map((m) => m.with)).toEqual(["r6"]);
 });
 
+test("a comparison comes back with the run in this tab, and so does the choice of none", () => {
+  const asked = (snapshot: Snapshot): unknown[] => {
+    vi.advanceTimersByTime(400);
+    return listed(snapshot)
+      .model.asked("compare")
+      .map((m) => m.with);
+  };
+
+  compared(fixture("finished"));
+  const again = asked(fixture("finished"));
+  const other = asked({ ...fixture("finished"), header: { ...fixture("finished").header, run: "r8" } });
+  choose(compared(fixture("finished")).cb, "");
+  const none = asked(fixture("finished"));
+
+  expect([again, other, none]).toEqual([["r6"], [], []]);
+});
+
 test("an answer about another run, and one that nobody waits for any more, change nothing", () => {
   const made = fixture("finished");
   const { cb, model } = listed(made);
@@ -197,6 +235,21 @@ test("a kernel that does not answer is named once it was asked by hand, not for 
   choose(cb, "r6");
   vi.advanceTimersByTime(6000);
   expect([one(cb, ".cb-notice").hidden, (one(cb, ".cb-select") as HTMLSelectElement).value]).toEqual([false, ""]);
+});
+
+test("an answer that comes late is shown, and nobody is told of a silence that they did not ask into", () => {
+  const next = { ...fixture("finished"), header: { ...fixture("finished").header, run: "r9", number: 9 } };
+  const list = { ...others(next), runs: [{ run: "r7", name: "run 7", told: "521 ms" }], parent: "r7" };
+  const { cb, model } = listed(fixture("finished"));
+  model.sync(next);
+  hear(model, "others", (request) => ({ ...list, request }));
+  vi.advanceTimersByTime(6000);
+  const told = one(cb, ".cb-notice").hidden;
+  hear(model, "compare", (request) => ({ ...beside(next, request), run: "r7", name: "run 7" }));
+
+  expect([told, one(cb, ".cb-notice").hidden]).toEqual([true, true]);
+  expect(cb.querySelectorAll(".cb-earlier").length).toBeGreaterThan(0);
+  expect((one(cb, ".cb-select") as HTMLSelectElement).value).toBe("r7");
 });
 
 test("names from anywhere stay text", () => {

@@ -14,10 +14,11 @@ function said({ parts, told, extra }: Words): string {
 }
 
 test("a duration is read in two or three figures", () => {
-  const read = [0, 0.42, 5, 5.13, 200.1, 999.6, 1240, 12_400, 59_960, 125_000, 3_840_000].map(duration);
+  const read = [0, 0.01, 0.42, 5, 5.13, 200.1, 999.6, 1240, 12_400, 59_960, 125_000, 3_840_000].map(duration);
 
   expect(read).toEqual([
     "0 ms",
+    "<0.1 ms",
     "0.4 ms",
     "5 ms",
     "5.1 ms",

@@ -30,6 +30,7 @@ export function fresh(): () => void {
   HTMLCanvasElement.prototype.getContext = () => null; // jsdom has none, and says so
   Element.prototype.setPointerCapture = () => {};
   sessionStorage.clear();
+  localStorage.clear();
   return () => vi.useRealTimers();
 }
 

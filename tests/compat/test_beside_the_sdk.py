@@ -47,6 +47,7 @@ def test_a_program_of_the_list_of_what_fails_there_still_fails_there(program, py
 
 
 BUILT = """\
+elsewhere completed {'ok': {'left': [3, 3], 'right': 'there', 'load': 'there', 'join': 'there', 'step': 'join'}} 1
 DSLLocalExecutor completed {'ok': {'left': [3, 3], 'right': 'here', 'load': 'here', 'join': 'here', 'step': 'join'}}
 DistributedExecutor completed {'ok': {'left': [3, 3], 'right': 'there', 'load': 'there', 'join': 'there', 'step': 'join'}}
 HybridExecutor completed {'ok': {'left': [3, 3], 'right': 'here', 'load': 'here', 'join': 'here', 'step': 'join'}}

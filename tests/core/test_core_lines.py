@@ -1,4 +1,5 @@
-"""Core and its workers by dice: attempts that follow others, workers that die, stops, slow steps, results that fail.
+"""Core and its workers by dice: attempts that follow others, workers that die, stops, slow steps, results that fail,
+workers that are frozen for a while.
 
 Core's own service, queue and values run here, and the worker's own rule of what it keeps; processes and wires are played.
 """
@@ -70,6 +71,7 @@ class Worker:
         self.line, self.said, self.stopped = deque(), deque(), set()
         self.kept, self.runs, self.given, self.dead, self.retired = Kept(), None, None, False, False
         self.sent = self.came = self.shut = 0
+        self.asked, self.heard, self.patience, self.frozen = 0, 0, 1, False
         self.takes_back = bool(world.dice.randrange(4))  # else it is on another host
         self.own = worker_key(KEY, f"worker {number}")
         world.slots.append(self)
@@ -96,6 +98,12 @@ class Worker:
         before, self.shut = self.shut, self.sent
         return max(0, self.sent - max(self.came, before))
 
+    def unbegun(self):
+        return max(0, self.sent - max(self.came, self.shut))
+
+    def ask(self):
+        self.asked += 1
+
     def look(self):
         return False
 
@@ -108,6 +116,7 @@ class Worker:
     def dies(self):
         if not self.dead:
             self.dead = True
+            self.asked = 0
             self.hears_all()
             self.on_death(self, "was killed")
 
@@ -117,6 +126,7 @@ class Worker:
 
     def steps(self, dice):
         """One thing that the process does."""
+        self.heard, self.asked = self.heard + self.asked, 0
         if self.runs is not None:
             submit, self.runs = self.runs, None
             self.ends(submit, dice)
@@ -172,7 +182,8 @@ class Play(World):
         monkeypatch.setattr(service.asyncio, "get_running_loop", lambda: self)
         monkeypatch.setattr(service.asyncio, "Event", object)
         monkeypatch.setattr(service, "Watching", lambda *_: None)
-        monkeypatch.setattr(service.channel, "Outbox", lambda: SimpleNamespace(put=self.hear, hold=self.hear))
+        out = SimpleNamespace(put=self.hear, hold=self.hear, slow=False, drop=lambda _attempt: None)
+        monkeypatch.setattr(service.channel, "Outbox", lambda: out)
         nursery = SimpleNamespace(spawn=self.spawn, forget=lambda _pid: None)
         log = SimpleNamespace(read_text=lambda *_: "")
         settings = service.Settings("", KEY, Place((), b""), log, nursery, self.handed)
@@ -238,6 +249,9 @@ class Play(World):
                 self.pass_time(dice.choice([0.0001, TURN_S / 3, TURN_S * 2, KILL_AFTER_S]))
             case 6 if not dice.randrange(8) and (alive := self.alive()):
                 dice.choice(alive).dies()
+            case 7 if alive := self.alive():
+                frozen = dice.choice(alive)
+                frozen.frozen = not frozen.frozen
             case _:
                 self.move_on()
         self.core._hand_out()
@@ -247,7 +261,7 @@ class Play(World):
 
     def move_on(self):
         for worker in self.alive():
-            for _ in range(self.dice.randrange(4)):
+            for _ in range(self.dice.randrange(4) if not worker.frozen else 0):
                 worker.steps(self.dice)
             count = self.dice.randrange(len(worker.said) + 1)
             frames = [worker.said.popleft() for _ in range(count)]
@@ -258,6 +272,8 @@ class Play(World):
 
     def ends(self):
         """Left alone, everything comes to an end."""
+        for worker in self.slots:
+            worker.frozen = False
         for _ in range(3 * len(self.sent) + 100):
             self.move_on()
             self.pass_time(0.01)

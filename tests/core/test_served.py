@@ -152,7 +152,8 @@ async def test_workers_of_a_host_that_does_not_come_back_are_lost_in_time_and_en
     outcome = await running
 
     assert (outcome.kind, outcome.error.type, outcome.delivered) == ("lost", "WorkerLost", True)
-    assert "which could not be reached for 0.5 s" in outcome.error.message
+    assert "was lost with its `cerebelum worker` on host " in outcome.error.message
+    assert "whose connection broke and did not come back for 0.5 s, while running step" in outcome.error.message
     await until(lambda: is_gone(pid), 10)
     assert agent.process.poll() is None
 
@@ -217,7 +218,8 @@ async def test_nothing_outlives_a_served_core(serving, tmp_path, how):
     for running, _ in naps:
         outcome = await running
         assert (outcome.kind, outcome.error.type, outcome.delivered) == ("lost", "CoreLost", True)
-        assert f"Core {core.url} could not be reached any more while it had step 'nap'" in outcome.error.message
+        ended = "was ended where it is served" if how == signal.SIGTERM else "could not be reached any more for 0.5 s"
+        assert f"Core {core.url} {ended} while it had step 'nap'" in outcome.error.message
     await until(lambda: all(map(is_gone, pids)), 20)
     assert core.path.exists() == (how == signal.SIGKILL)
     assert agent.process.poll() is None

@@ -1,7 +1,9 @@
 """Values of a served Core that are too long for one message: they go in pieces, and hold nobody up."""
 
 import asyncio
+import re
 import time
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -49,6 +51,9 @@ async def test_values_of_more_than_a_message_holds_go_both_ways(serving, where):
 
     assert outcome.value == data[::-1]
     assert outcome.nbytes > len(data)
+    for program in core.programs:  # each holds it about twice at most: once it waits, once it is sent
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{program.pid}/status").read_text())[1]
+        assert int(peak) << 10 < 2.5 * len(data) + 120 * MIB
 
 
 async def test_what_is_too_long_is_refused_on_both_ends_with_what_lets_it_pass(serving):
@@ -85,6 +90,20 @@ async def test_while_a_long_value_is_on_its_way_short_ones_pass_it_and_a_cancel_
     assert on_its_way
     assert not kernel.link._outbox.slow
     assert time.monotonic() - began < 10
+
+
+async def test_what_is_taken_back_while_it_is_on_its_way_was_not_begun(serving):
+    core = serving()
+    kernel, tried = serving.kernel(core), attempt(cell(ECHO)["step"], bytes(300 * MIB))
+    await kernel.start()
+    running = asyncio.ensure_future(kernel.run(tried, Heard()))
+    await until(lambda: kernel.link._outbox.slow)
+
+    kernel.withdraw(tried.run, tried.task, tried.number)
+    outcome = await running
+
+    assert (outcome.kind, outcome.error.type, outcome.delivered) == ("lost", "NoWorker", False)
+    assert not kernel.link._outbox.slow
 
 
 async def test_a_long_argument_outlives_the_worker_that_did_not_begin_with_it(serving):

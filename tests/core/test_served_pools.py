@@ -1,13 +1,16 @@
 """Which pools the workers of a served Core are for, whose file a pass is in, and what a person is told."""
 
 import asyncio
+import os
 import signal
 import tomllib
 
 import pytest
 from served_kit import Program, ServedForTest
 
+from cerebelum_nb import DistributedExecutor, HybridExecutor, PlanError, Session
 from cerebelum_nb.config import Settings
+from cerebelum_nb.dsl.decorators import step, workflow
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.executors.crew import Crew
 from cerebelum_nb.model.pools import Pool
@@ -153,6 +156,9 @@ def test_what_is_said_of_a_core_of_somebody_else(serve, tmp_path, capsys):
         say(word)
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(" is not this kernel's: ")[0] for line in said] == [f"big: Core {core.url}"] * 3
+    for do in (crew.stop, crew.restart):
+        with pytest.raises(PlanError, match=f"^pool 'big': Core {core.url} is not this session's: end it"):
+            do("big")
     assert "served" in say("status")
     assert "not reached" not in say("status")
     core.program.end(signal.SIGKILL)
@@ -163,7 +169,7 @@ def test_what_is_said_of_a_core_of_somebody_else(serve, tmp_path, capsys):
 
 def test_a_core_that_is_silent_is_not_said_to_be_ended(serve, tmp_path):
     async def main():
-        core = serve(slots=1)
+        core = serve("--grace", "1", slots=1)
         kernel = core.kernel(silent_s=1.0)
         running, _ = await begin(kernel, sleeper(), str(tmp_path / "pid"))
         core.program.process.send_signal(signal.SIGSTOP)
@@ -172,6 +178,55 @@ def test_a_core_that_is_silent_is_not_said_to_be_ended(serve, tmp_path):
         finally:
             core.program.process.send_signal(signal.SIGCONT)
             await kernel.close()
-        assert "did not answer for 1 s, so its connection was given up, while it had step 'nap'" in message
+        assert "could not be reached any more for 1 s while it had step 'nap'" in message
 
     asyncio.run(main())
+
+
+def test_a_pass_for_the_workers_of_one_pool_lets_them_join_no_other(serve, tmp_path):
+    async def main():
+        path = tmp_path / "gpu.pass"
+        core = serve("--pool-pass", "gpu", path, "--pool-pass", "other", tmp_path / "other.pass")
+        for wanted in ("big", "distributed"):
+            refused = Program("worker", "--pass", path, "--pool", wanted)
+            assert refused.process.wait(20) == 2
+            said = f"this pass is for workers of pool 'gpu', not of pool '{wanted}': --pool gpu"
+            assert said in refused.said()
+        agent = core.worker(path=path)
+        assert "for pool 'gpu'" in agent.said()
+        kernel = core.kernel("gpu")
+        assert (await run(kernel, STEP)).value == agent.pid
+        await kernel.close()
+        stranger = CoreExecutor(served=(core.url, path))
+        assert "this pass is for workers only" in (await run(stranger, STEP)).error.message
+        await stranger.close()
+        core.program.end()
+        assert not path.exists()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["a b", "auto", ""])
+def test_a_pass_for_a_pool_that_cannot_be_is_refused(tmp_path, name):
+    core = Program("core", "serve", "--listen", "127.0.0.1:0", "--pool-pass", name, tmp_path / "p")
+
+    assert core.process.wait(20) == 2
+    assert core.said().startswith(f"Error: --pool-pass: a pool cannot be called {name!r}")
+
+
+def test_executor_objects_that_name_a_served_core_send_steps_to_its_workers_and_leave_the_others_here(serve, tmp_path):
+    core = serve(slots=1)
+    made = cell("import os\ndef here(): return os.getpid()\ndef there(here): return here, os.getppid()")
+    here, there = step(made["here"]), step(executor="distributed")(made["there"])
+    flow = workflow(name="flow")(lambda wf: wf.timeline(here >> there))
+    far = DistributedExecutor(core_url=core.url)  # the pass is where the project's are
+    session = Session(Settings(home=tmp_path))
+    try:
+        both = asyncio.run(session.execute(flow, executor=HybridExecutor(distributed_executor=far)))
+        all_there = asyncio.run(session.execute(flow, executor=far))
+    finally:
+        session.close()
+
+    assert both.output["ok"] == (os.getpid(), core.program.pid)
+    assert all_there.output["ok"][1] == core.program.pid
+    assert all_there.output["ok"][0] != os.getpid()

@@ -40,6 +40,16 @@ def test_a_pool_may_be_given_again_as_it_is():
     assert Settings(pools={"big": {"core": "tls://host:1", "pass": "p"}}).pools["big"] == pool
 
 
+def test_what_workers_of_others_would_not_get_is_refused_with_what_sets_it():
+    with pytest.raises(PlanError) as refused:
+        Settings(pools={"big": {"core": "tls://host:1", "env": {"OMP_NUM_THREADS": "1"}}})
+
+    assert str(refused.value) == (
+        "Settings(pools=...): env of pool 'big' does not reach its workers, which are started elsewhere: set it there, "
+        "like OMP_NUM_THREADS=... cerebelum worker --core host:1 --pool big"
+    )
+
+
 @pytest.mark.parametrize("key", ["pass", "core"])
 def test_what_is_no_text_is_refused(key):
     with pytest.raises(PlanError, match=f"{key} = 7 of pool 'big' is not the"):

@@ -5,9 +5,9 @@ import itertools
 import linecache
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import psutil
 
 from cerebelum_nb.codec import whole
@@ -82,7 +82,7 @@ def attempt(function: Callable[..., Any], *args: Any, step: str = "", **more: An
 async def run(executor: Any, function: Callable[..., Any], *args: Any, heard: Heard | None = None, **more: Any) -> Any:
     async with asyncio.timeout(DEADLINE_S):
         outcome = await executor.run(attempt(function, *args, **more), heard or Heard())
-    return replace(outcome, value=whole(outcome.value))
+    return msgspec.structs.replace(outcome, value=whole(outcome.value))
 
 
 async def until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> float:

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from cerebelum_nb.executors.core_process import CoreProcess, remove_orphans
+from cerebelum_nb.executors.core_process import CoreProcess
+from cerebelum_nb.executors.orphans import remove_orphans
 
 
 def directory(base, name, *files, age_s=60.0):

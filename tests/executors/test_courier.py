@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from itertools import groupby
 
 import pytest
 
@@ -213,3 +214,77 @@ def flow(wf): wf.timeline(start >> naps)
     result = session.run(flow(source)).result(DEADLINE)
 
     assert len(result.outputs) == 6  # none could end before all had begun
+
+
+@pytest.fixture
+def launches(session, monkeypatch):
+    """Steps that were sent without a round. Core runs already, and takes eight attempts at once."""
+    assert session.run(fan(1, "pass")).result(DEADLINE)
+    launched, launch = [], CoreExecutor.launch
+
+    def noted(self, attempt, signals, ended):
+        take_back = launch(self, attempt, signals, ended)
+        launched.extend([attempt.step] if take_back is not None else [])
+        return take_back
+
+    monkeypatch.setattr(CoreExecutor, "launch", noted)
+    session._remote["core"].capacity = 8
+    return launched
+
+
+def fan(steps, body):
+    """Remote steps side by side, after a local one."""
+    names = [f"s{n}" for n in range(steps)]
+    made = "".join(f'@step(executor="distributed")\nasync def {name}():\n    {body}\n' for name in names)
+    return flow(
+        f"{made}@step\ndef first(): pass\n@workflow\ndef flow(wf): wf.timeline(first >> [{', '.join(names)}])\n"
+    )
+
+
+def test_many_attempts_are_launched_no_more_at_once_than_fit_and_each_has_its_events_in_order(session, launches):
+    run = session.run(fan(60, "print('hello')"))
+    run.result(DEADLINE)
+
+    assert sorted(launches) == sorted(f"s{n}" for n in range(60))
+    out, most, told = set(), 0, {}
+    for event in run.events:
+        out |= {event.task} if isinstance(event, AttemptSubmitted) else set()
+        out -= {event.task} if isinstance(event, AttemptFinished) else set()
+        most = max(most, len(out))
+        told.setdefault(getattr(event, "task", None), []).append(type(event).__name__)
+    assert most == 8
+    order = ["AttemptSubmitted", "AttemptStarted", "AttemptOutput", "AttemptFinished", "TaskFinished"]
+    assert all([kind for kind, _ in groupby(told[task])] == order for task in range(1, 61))
+
+
+def test_launched_attempts_that_pause_lend_their_places(session, launches):
+    run = session.run(
+        fan(12, "return await wait_for_approval('go on?')"),
+    )
+
+    until(lambda: len(run.approvals) == 12)
+    for asked in run.approvals:
+        asked.reply(Answer(True, asked.step))
+
+    assert run.result(DEADLINE).outputs["s11"] == "s11"
+    assert len(launches) == 12
+
+
+@pytest.mark.parametrize("how", ["cancelled", "worker killed", "core killed"])
+def test_launched_attempts_end_with_the_run_with_their_worker_or_with_core(session, launches, how, tmp_path):
+    (ran := tmp_path / "ran").mkdir()
+    run = session.run(fan(20, f"open({str(ran)!r} + f'/{{os.getpid()}}', 'w').close()\n    await sleep(60_000)"))
+    until(lambda: len(list(ran.iterdir())) >= 2)
+    core, worker = session._remote["core"].pids[0], int(next(ran.iterdir()).name)
+
+    if how == "cancelled":
+        run.cancel()
+    else:
+        os.kill(core if how == "core killed" else worker, signal.SIGKILL)
+        until(lambda: any(row.status == "failed" for row in run.rows()))
+        run.cancel()
+
+    assert run.wait(DEADLINE)
+    assert {row.status for row in run.rows()} <= {"succeeded", "cancelled", "failed", "skipped"}
+    session._remote["core"].capacity = 8
+    assert session.run(fan(3, "return 1")).result(DEADLINE).outputs["s2"] == 1

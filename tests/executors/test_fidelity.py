@@ -95,6 +95,8 @@ def alike(one, other):
         assert one is other
     elif isinstance(one, Point):
         alike(vars(one), vars(other))
+    elif isinstance(one, memoryview):
+        assert (one, one.format, one.readonly) == (other, other.format, other.readonly)
     else:
         assert repr(one) == repr(other)
         if not isinstance(one, dt.datetime):
@@ -163,6 +165,7 @@ VALUES = st.recursive(
 @example(value={"$tuple": [1], "$set": {"$dict": {}}})
 @example(value={1: "a", "1": "b", (1,): "c", None: "d"})
 @example(value=[decimal.Decimal("sNaN"), decimal.Decimal("1E+3"), fractions.Fraction(1, 3), uuid.UUID(int=1)])
+@example(value=[memoryview(b"ab"), memoryview(bytearray(6)).cast("h")])
 @example(value="\ud800")
 @example(value=[Size.SMALL, np.array([], dtype=">M8[Y]"), np.arange(4, dtype=">i2")[::2]])
 @settings(

@@ -31,6 +31,11 @@ import os
 def make(n, value=1.0):
     import numpy as np
     return np.full(n, value)
+def both(a, b, c=1): return float(a.sum() + b["a"].sum()) + c
+def late(seconds, array):
+    import time
+    time.sleep(seconds)
+    return float(array.sum())
 def total(array): return float(array.sum()), os.getpid()
 def write(array):
     array[0] = 7
@@ -156,6 +161,111 @@ async def test_what_the_kernel_looks_at_stays_as_it_was(core):
 
     assert array.sum() == 12.0 * MIB
     assert not array.flags.writeable
+
+
+@pytest.mark.asyncio
+async def test_the_same_value_is_sent_by_reference_and_one_that_was_changed_in_place_is_not(core):
+    array = np.ones(4 * MIB)
+    for _ in range(3):
+        assert (await run(core, "total", array)).value[0] == 4.0 * MIB
+    assert (await run(core, "total", array.copy())).value[0] == 4.0 * MIB
+    assert len(used(core)) == 1
+
+    array[3 * MIB] = 8
+    assert (await run(core, "total", array)).value[0] == 4.0 * MIB + 7
+    assert len(used(core)) == 2
+
+    core.link.large.relieve()
+    await until(lambda: used(core) == [])
+
+
+@pytest.mark.asyncio
+async def test_each_large_argument_is_in_memory_once_wherever_it_stands(core):
+    array, table = np.ones(4 * MIB), {"a": np.full(4 * MIB, 2.0)}
+
+    assert (await run(core, "both", array, table)).value == 12.0 * MIB + 1
+    assert (await run(core, "both", array, b=table, c=2)).value == 12.0 * MIB + 2
+    assert len(used(core)) == 2
+    assert (await run(core, "total", array)).value[0] == 4.0 * MIB
+    assert len(used(core)) == 2
+
+
+@pytest.mark.asyncio
+async def test_what_was_looked_at_here_goes_back_by_reference(core):
+    made = (await run(core, "make", 4 * MIB)).value
+    array = made.open()
+
+    assert (await run(core, "total", array)).value[0] == 4.0 * MIB
+
+    assert len(used(core)) == 1
+
+
+@pytest.mark.asyncio
+async def test_when_a_large_value_was_seen_memory_is_made_ready_for_the_next_and_given_back_later(core, monkeypatch):
+    monkeypatch.setattr("cerebelum_nb.executors.large.LOOK_S", 0.2)
+    made = await run(core, "make", 4 * MIB)
+
+    def free():
+        return [path for path in segments(core).iterdir() if path.name.startswith("free.")]
+
+    await until(lambda: len(free()) == 1)
+    assert free()[0].stat().st_size >= made.value.nbytes
+    monkeypatch.setattr("cerebelum_nb.executors.large.IDLE_S", 0.0)
+    await until(lambda: not free())
+
+
+@pytest_asyncio.fixture
+async def other():
+    executor = CoreExecutor(slots=1, name="other", pool=Pool("other", 1))
+    yield executor
+    await executor.close()
+
+
+@pytest.mark.asyncio
+async def test_a_value_goes_to_the_workers_of_another_pool_as_it_is(core, other):
+    made = (await run(core, "make", 32 * MIB, 3.0)).value
+    await other.start()
+    before = psutil.Process().memory_info().rss
+
+    for _ in range(2):
+        assert (await run(other, "total", made)).value[0] == 96.0 * MIB
+
+    assert psutil.Process().memory_info().rss - before < 2 << 20
+    (theirs,) = [path for path in segments(core).iterdir() if path.name.startswith("used.")]
+    assert theirs.stat().st_nlink <= 2
+    assert other.link.large.segments.held()[0] == 0  # not taken twice
+    await until(lambda: used(other) == [])
+    assert made.open().sum() == 96.0 * MIB
+
+
+@pytest.mark.asyncio
+async def test_a_value_that_another_pool_has_is_not_filled_again_before_that_is_done_with_it(core, other, tmp_path):
+    made = (await run(core, "make", 4 * MIB, 3.0)).value
+    running, _ = await begin(other, STEPS["nap"], str(tmp_path / "pid"), made)
+    await pid_in(tmp_path / "pid")
+    del made
+    assert len(used(core)) == len(used(other)) == 1
+    for n in range(3):
+        await run(core, "make", 4 * MIB, float(n))
+    lent = other.link.large._remembered
+    assert [large.open()[0] for large in lent] == [3.0]
+
+    running.cancel()
+    await asyncio.wait([running])
+    del running
+
+    await until(lambda: used(core) == used(other) == [])
+
+
+@pytest.mark.asyncio
+async def test_a_value_that_another_pool_has_outlives_its_own_core(core, other):
+    made = (await run(core, "make", 4 * MIB, 3.0)).value
+    running = asyncio.create_task(run(other, "late", 0.5, made))
+    await until(lambda: other.link is not None and used(other) != [])
+    await core.close()
+
+    assert (await running).value == 12.0 * MIB
+    assert (await run(other, "total", made)).value[0] == 12.0 * MIB
 
 
 # deaths -------------------------------------------------------------------------------------------------------------

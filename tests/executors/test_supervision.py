@@ -3,15 +3,21 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import pytest_asyncio
 from remote_kit import begin, cell, is_gone, pid_in, run, sleeper, until
+from test_core_lifelines import kernel, wait_until
 
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.executors.core import CoreExecutor
+from cerebelum_nb.executors.orphans import remove_orphans
+from cerebelum_nb.notebook import workers
+from cerebelum_nb.notebook.arguments import Arguments
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -72,15 +78,16 @@ async def test_a_step_that_a_stopped_worker_was_given_is_done_by_a_free_one(two)
     assert {outcome.value for outcome in several} == {other}
     states = {seat.slot: seat.state for seat in (await two.seats()).seats}
     assert states == {1: "silent", 2: "idle"}
+    assert f"worker 1 (pid {stopped}) does not answer: what it was given waits for another one" in two.words
     assert not is_gone(stopped)
 
 
 @pytest.mark.asyncio
 async def test_a_worker_that_goes_on_does_not_begin_what_was_taken_from_it_and_gets_work_again(two, tmp_path):
     stopped, other = two.link.workers[1], two.link.workers[2]
-    mark = cell(
-        "import os\ndef mark(path):\n    with open(path, 'a') as file: file.write(f'{os.getpid()}\\n')\n"
-    )["mark"]
+    mark = cell("import os\ndef mark(path):\n    with open(path, 'a') as file: file.write(f'{os.getpid()}\\n')\n")[
+        "mark"
+    ]
     os.kill(stopped, signal.SIGSTOP)
     await run(two, mark, str(tmp_path / "marks"))
     os.kill(stopped, signal.SIGCONT)
@@ -154,3 +161,71 @@ def test_workers_start_while_a_resumed_run_reads_what_it_reuses(tmp_path):
     later.close()
 
     assert seen == [[True]]
+
+
+def test_a_kernel_that_is_killed_while_its_core_is_stopped_leaves_nothing():
+    process, pids, directory = kernel()
+    os.kill(pids[0], signal.SIGSTOP)
+
+    process.kill()
+    process.wait()
+
+    wait_until(lambda: all(map(is_gone, pids)) and not directory.exists(), 10)
+
+
+STOPPED_EARLY = """
+import os, signal, sys
+from pathlib import Path
+from cerebelum_nb.executors import core_process
+core_process.CoreProcess._say = lambda *_: None  # Core waits for its settings
+core = core_process.CoreProcess(1, Path(sys.argv[1]))
+os.kill(core.pid, signal.SIGSTOP)
+print(core.pid, core.directory, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_next_core_ends_a_stopped_one_whose_kernel_is_gone_and_no_other(tmp_path):
+    kernels = [
+        subprocess.Popen(
+            [sys.executable, "-c", STOPPED_EARLY, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    (orphan, its), (core, other) = (process.stdout.readline().split() for process in kernels)
+    kernels[0].kill()
+    kernels[0].wait()
+    for directory in (its, other):
+        os.utime(directory, (time.time() - 60,) * 2)
+    assert not is_gone(int(orphan))
+
+    remove_orphans(tmp_path)
+
+    wait_until(lambda: is_gone(int(orphan)), 10)
+    assert not os.path.exists(its)
+    assert not is_gone(int(core))
+    assert os.path.exists(other)
+    os.kill(int(core), signal.SIGKILL)
+    kernels[1].communicate()
+
+
+def test_processes_that_a_step_has_left_are_shown_beside_its_worker_and_end_with_it(tmp_path):
+    def leaves(context):
+        return [subprocess.Popen(["sleep", "600"]).pid for _ in range(2)]
+
+    session = Session(Settings(home=tmp_path, workers=1))
+    try:
+        flow = workflow(name="wf")(lambda wf: wf.timeline([step(name="leaves", executor="distributed")(leaves)]))
+        left = session.run(flow).result(30).outputs["leaves"]
+        (worker,) = session.pools.workers("distributed")
+        shown = str(workers.workers(Arguments(), session.pools))
+        session.pools.stop()
+        wait_until(lambda: all(map(is_gone, left)), 10)
+    finally:
+        session.close()
+
+    assert worker.others == 2
+    assert "2 processes of its steps, which end with it" in shown

@@ -195,6 +195,19 @@ def test_a_remote_bar_is_hatched_and_a_local_one_is_plain():
     ]
 
 
+def test_what_was_sent_and_fetched_is_thin_beside_the_bar_and_named():
+    header, rows = fixture("pools")
+    drawn = chart.svg(header, [row for row in rows if row.step == "aggregate"])
+    bar = re.search(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="15" rx="2.5" fill="url', drawn)
+    sent, fetched = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="4" fill="#9', drawn)
+    plain = [float(value) for value in (*sent, *bar.groups(), *fetched)]
+
+    assert texts(drawn)[2:5] == ["spark", "queue", "send, fetch"]
+    assert plain[0] + plain[1] == pytest.approx(plain[2], abs=0.2)
+    assert plain[2] + plain[3] == pytest.approx(plain[4], abs=0.2)
+    assert min(plain[1], plain[3], plain[5]) > 3
+
+
 def test_markup_in_a_name_is_escaped_everywhere():
     header, rows = fixture("finished")
     header = msgspec.structs.replace(header, workflow=EVIL)

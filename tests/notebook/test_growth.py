@@ -12,7 +12,7 @@ TIMES = int(os.environ.get("CEREBELUM_GROWTH_TIMES", "200"))  # `1000` prints th
 SIZES = """
 import gc, json, linecache, sys, tracemalloc, psutil
 from cerebelum_nb.dsl.registry import registry
-from cerebelum_nb.capture import names_used
+from cerebelum_nb.capture.reach import names_used
 
 def sizes():
     gc.collect()

@@ -1,5 +1,7 @@
 """Every example of the help texts is run, where somebody would run it."""
 
+import textwrap
+
 import pytest
 
 from cerebelum_nb.notebook import manual
@@ -80,7 +82,7 @@ def nb(kernel):
 
 
 def example(verb):
-    return manual.verb(verb).partition("Example:\n\n")[2].strip()
+    return textwrap.dedent(manual.verb(verb).partition("Example:\n\n")[2])
 
 
 @pytest.mark.parametrize("verb", manual.VERBS)

@@ -112,6 +112,20 @@ def test_a_figure_has_a_trace_for_each_executor_and_shows_names_as_text():
     assert "check_inventory" in made.to_json()
 
 
+def test_a_figure_shows_what_was_queued_sent_and_fetched_beside_what_ran():
+    header, rows = fixture("finished")
+    made = {trace.name: trace for trace in figure(header, rows).data}
+    (tried,) = next(row for row in rows if row.step == "check_inventory").segments
+
+    assert list(made) == ["local", "distributed", "queue", "send, fetch"]
+    assert made["distributed"].x[0] == pytest.approx(tried.end - tried.fetch - tried.start)
+    assert made["queue"].x[0] == pytest.approx(tried.start - tried.send - tried.queued)
+    assert made["send, fetch"].base[0] == pytest.approx(tried.start - tried.send)
+    assert sum(made["send, fetch"].x) == pytest.approx(
+        sum(s.send + s.fetch for row in rows for s in row.segments), abs=1e-9
+    )
+
+
 def test_a_figure_without_plotly_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "plotly.graph_objects", None)
     with pytest.raises(CerebelumError, match=r"cerebelum_nb\[figure\]"):

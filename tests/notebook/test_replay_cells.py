@@ -46,6 +46,16 @@ def test_a_failure_on_a_worker_names_the_line_that_replays_it_and_the_debugger_s
     assert nb(INNERMOST).value == "('score', 5, 0, [3, 4], 2)"
 
 
+def test_without_a_run_it_is_the_newest_that_has_the_step(nb):
+    number = int(nb.run("%cerebelum_run wf").traceback.partition("This is runs[")[2].partition("]")[0])
+    nb("%%cerebelum_step other\n1")
+    nb("%%cerebelum_workflow others\nother")
+    nb("%cerebelum_run others")
+
+    assert f"Replays attempt 1 of score (run {number}, distributed) here." in nb.run("%cerebelum replay score").out
+    assert nb.run("%cerebelum replay last score").evalue == f"run {number + 1} has no step 'score'."
+
+
 def test_debug_after_a_replay_is_in_the_steps_frame_also_after_an_earlier_error(nb):
     nb.run("1 / 0")
     nb.run("%cerebelum_run wf")
@@ -65,6 +75,42 @@ def test_debug_after_a_replay_is_in_the_steps_frame_also_after_an_earlier_error(
     assert "(0, [3, 4])" in asked, asked
     assert "sum(load) / share" in asked
     assert "cerebelum_nb" not in asked, "frames of ours are none of theirs"
+
+
+def test_debug_after_one_of_our_errors_is_in_the_persons_own_frame(nb):
+    nb("from cerebelum_nb import runs\nfrom cerebelum_nb.session import current")
+    nb("def mine(number):\n    held = 7\n    return current().pools.drain('nowhere')")
+    nb.run("1 / 0")
+    refused = nb.run("mine(1)")
+    asked = nb(
+        "class Said:\n"
+        "    def __init__(self): self.lines = ['p held', 'q']\n"
+        "    def __call__(self, prompt=''): return self.lines.pop(0)\n"
+        "import builtins\n"
+        "old, builtins.input = builtins.input, Said()\n"
+        "try:\n"
+        "    %debug\n"
+        "finally:\n"
+        "    builtins.input = old\n"
+    ).out
+
+    assert refused.ename == "PlanError"
+    assert "current().pools.drain(" in asked, asked
+    assert "7" in asked.splitlines(), asked
+    assert "crew.py" not in asked
+
+
+def test_an_enormous_message_is_shown_by_its_two_ends_also_in_a_replay(nb):
+    nb("%%cerebelum_step huge\nraise ValueError('head' + 'x' * 5_000_000 + 'tail')")
+    nb("%%cerebelum_workflow wf_huge\nhuge")
+    nb.run("%cerebelum_run wf_huge")
+
+    again = nb.run("%cerebelum replay huge").traceback
+
+    assert len(again) < 30_000
+    assert "ValueError: headxxx" in again
+    assert "xxxtail" in again
+    assert re.search(r"… \d{7} characters …", again)
 
 
 def test_a_replay_by_python_hides_our_frames_and_one_that_succeeds_is_the_cells_value(nb):

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import re
+import secrets
 import sys
 import threading
 import time
@@ -575,6 +577,8 @@ def test_what_is_other_on_the_worker_is_told_by_name_and_a_busy_pool_holds_nothi
     try:
         run = ended(session, one_step(quick, executor="gpu"))
         monkeypatch.setenv("ONLY_HERE", "1")
+        for name in ("MPLBACKEND", "JPY_PARENT_PID", "SERVER_PID", "TERM_PROGRAM"):
+            monkeypatch.setenv(name, secrets.token_hex(4))
         monkeypatch.syspath_prepend(str(tmp_path))
         told = run.replay("quick")
         monkeypatch.setattr(surroundings, "ASK_S", 0.2)
@@ -591,6 +595,7 @@ def test_what_is_other_on_the_worker_is_told_by_name_and_a_busy_pool_holds_nothi
     assert (found["variable ONLY_THERE"], found["variable ONLY_HERE"]) == (("-", "yes"), ("yes", "-"))
     assert found["variable OTHER_THERE"] == ("one value", "another")
     assert "variable PATH" not in found
+    assert not [what for what in found if re.search("MPLBACKEND|_PID|TERM", what)], "no result depends on these"
     assert any("a worker of gpu (pid " in line for line in told.lines)
     assert "secret-of-theirs" not in str(told)
     assert (busy.same, busy.environment) == (True, None)

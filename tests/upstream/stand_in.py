@@ -2,7 +2,8 @@
 
 It drops inputs, hands any task to any poll, also to one whose client is gone; starts to listen for an answer only after
 it has handed the task out; answers `ExecuteWorkflow` at the end; loses its patience with a step and begins the workflow
-again under another id; falls over SLEEP, TIMEOUT and CANCELLED the same way; cannot say how an execution is.
+again under another id; falls over SLEEP, TIMEOUT and CANCELLED the same way; loses what waits when its router falls;
+cannot say how an execution is.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ class StandIn:
         self.crashes: list[str] = []
         self.holds = False  # it hands nothing out
         self.robbed = False  # a stranger takes every task, and fails
+        self.disorderly = False  # what waited last is handed out first: across executions no order is kept
         self.forgets = 0  # so many times it is started anew between a blueprint and its execution
         self.queue: list[Any] = []
         self._parked: list[asyncio.Future[Any]] = []
@@ -92,7 +94,7 @@ class StandIn:
         if request.timeout_ms < 0:
             self.crashes.append("router")
         if self.queue and not self.holds:
-            return self._give(self.queue.pop(0))
+            return self._give(self.queue.pop(-1 if self.disorderly else 0))
         parked = asyncio.get_running_loop().create_future()
         self._parked.append(parked)
         with contextlib.suppress(TimeoutError):
@@ -112,6 +114,14 @@ class StandIn:
             self._parked.pop(0).set_result(task)
         else:
             self.queue.append(task)
+
+    def lose_all(self) -> None:
+        """Its router falls: what waited there, tasks and polls, is gone."""
+        self.crashes.append("router")
+        self.queue.clear()
+        for parked in self._parked:
+            if not parked.done():
+                parked.set_exception(RuntimeError("router"))
 
     def release(self) -> None:
         self.holds = False

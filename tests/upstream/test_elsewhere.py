@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -189,3 +191,48 @@ def test_a_way_without_encryption_to_another_host_is_warned_of_once_when_it_is_f
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         session.pools.executor("192.0.2.1-9090")
+
+
+LOUD = """\
+import asyncio, sys
+from cerebelum_nb import DistributedExecutor, step, workflow
+
+@step
+async def one(context):
+    return 1
+
+@workflow
+def flow(wf):
+    wf.timeline(one)
+
+try:
+    asyncio.run(flow.execute({}, executor=DistributedExecutor(sys.argv[1])))
+except Exception as exc:
+    print(exc)
+"""
+
+
+def test_a_way_that_is_none_is_told_once_and_not_by_grpc_too(core, tmp_path):
+    command = [sys.executable, "-c", LOUD, core.url.replace("grpc:", "grpcs:")]
+    env = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    ran = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=50, check=False)
+
+    assert (len(ran.stdout.splitlines()), "has no TLS: write grpc://" in ran.stdout, ran.stderr) == (1, True, "")
+
+
+def test_a_pool_behind_such_a_core_has_the_projects_settings_as_every_pool(start):
+    given = {"core_silent_s": 7.0, "worker_silent_s": 8.0, "large_kib": 9, "transfer_mib": 10}
+    session = start(pools={"theirs": Pool("theirs", 1, core="grpc://localhost:1"), "ours": Pool("ours", 1)}, **given)
+
+    kept = (
+        "_silent_s",
+        "_worker_silent_s",
+        "_large_nbytes",
+        "_limit_nbytes",
+        "_relieve",
+        "_values_url",
+        "slots",
+        "served",
+    )
+    theirs, ours = ({name: getattr(session.pools.executor(pool), name) for name in kept} for pool in ("theirs", "ours"))
+    assert theirs == ours

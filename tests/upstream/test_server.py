@@ -82,14 +82,14 @@ async def test_a_worker_gets_only_what_it_can_do():
     async with served() as server:
         client, other = server.client(), await server.worker("x")
         await client.submit("flow", "a")
-        waiting = asyncio.ensure_future(other.poll(800))
+        waiting = asyncio.ensure_future(other.poll(2_000))
         execution = await client.begin("flow")
+        await said(server, "step 'a' of workflow 'flow' waits: the worker here does not offer it")
         able = await server.worker("a")
         running = asyncio.ensure_future(able.work(adds))
 
         await client.ended(execution)
         assert (await waiting).task_id == ""
-        assert "step 'a' of workflow 'flow' waits: none of the 1 workers here offers it" in server.said
         running.cancel()
 
 
@@ -318,6 +318,27 @@ async def test_a_worker_that_is_silent_for_too_long_has_lost_its_step_and_one_th
         assert not waiting.done()
 
         assert (await waiting).step_name == "a"
+
+
+async def test_a_worker_that_died_while_it_had_nothing_to_do_is_no_worker(monkeypatch):
+    monkeypatch.setattr(dispatch, "AWAY_S", 0.3)
+    async with served() as server:
+        client, gone, here = server.client(), await server.worker("a"), await server.worker("b")
+        waiting, other = asyncio.ensure_future(gone.poll()), asyncio.ensure_future(here.poll(20_000))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await gone.close()
+        await client.submit("flow", "a")
+        await client.begin("flow")
+
+        await said(server, "step 'a' of workflow 'flow' waits: the worker here does not offer it")
+        other.cancel()
+
+
+async def said(server, line):
+    async with asyncio.timeout(DEADLINE_S):
+        while line not in server.said:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_step_that_three_workers_were_lost_with_has_failed():
@@ -680,8 +701,19 @@ async def test_what_is_over_long_ago_is_forgotten(monkeypatch):
 
 async def test_a_port_that_is_taken_is_told():
     async with served() as server:
-        with pytest.raises(ExecutorError, match=f"port {server.port} of 127.0.0.1 cannot be opened"):
+        with pytest.raises(
+            ExecutorError, match=f"port {server.port} of '127.0.0.1' cannot be opened: something else has"
+        ):
             await serve_upstream(port=server.port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no.such.host.invalid"])
+async def test_a_host_that_is_not_this_one_is_told(host):
+    with pytest.raises(
+        ExecutorError, match=rf"port 0 of '{host}' cannot be opened: (Cannot assign|Name or service|\w)"
+    ) as said:
+        await serve_upstream(host, 0, force=True, say=lambda line: None)
+    assert "something else has it" not in str(said.value)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])

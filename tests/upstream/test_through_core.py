@@ -93,6 +93,7 @@ async def test_steps_run_side_by_side(tmp_path):
 
 async def test_a_hundred_quick_steps_all_come_back_though_core_is_deaf_at_first():
     async with both(slots=2, deaf_s=0.004, patience_s=3) as (core, made):
+        core.disorderly = True
         one = cell("def one(n):\n    return n")["one"]
         outcomes = await asyncio.gather(*(run(made, one, n) for n in range(100)))
         assert [outcome.value for outcome in outcomes] == list(range(100))
@@ -179,6 +180,19 @@ async def test_a_task_that_a_dead_poll_swallowed_is_asked_for_again(monkeypatch)
         await gone.close()
 
         assert (await run(made, cell("def one():\n    return 1")["one"])).value == 1
+
+
+async def test_a_router_that_falls_with_all_that_waits_there_costs_time_only(monkeypatch):
+    monkeypatch.setattr(gate, "CLAIM_S", 0.3)
+    async with both() as (core, made):
+        core.holds = True
+        one = cell("def one(n):\n    return n")["one"]
+        running = asyncio.gather(*(run(made, one, n) for n in range(4)))
+        await until(lambda: len(core.queue) == 4 and core.polls)
+        core.lose_all()
+        core.holds = False
+
+        assert [outcome.value for outcome in await running] == list(range(4))
 
 
 async def test_a_blueprint_that_core_has_forgotten_is_sent_again():

@@ -72,9 +72,12 @@ def test_whatever_breaks_when_every_part_arrives_once_and_in_order(steps):
         else:
             again()
     again()
-    while ours._unacked or ours._long:
-        carry(1000)
+    for _ in range(100):
+        if ours._unacked or ours._long:
+            theirs.beat()
+            carry(1000)
 
+    assert not ours._unacked
     for worker in workers:
         numbers = [int(part.frames.rstrip(b"\0")) for part in got if part.worker == worker]
         assert numbers == [n for n in range(1, sent + 1) if n % 3 == worker]
@@ -89,7 +92,7 @@ def test_long_parts_take_turns_are_overtaken_and_few_are_on_their_way_at_once():
     ours.resume(theirs.got)
     quick = [part for message in written(ours) for part in theirs.receive(message)]
     ours.drop(2)
-    while ours._unacked or ours._long:
+    for _ in range(100):
         ours.resume(theirs.got)
         quick += [part for message in written(ours) for part in theirs.receive(message)]
 

@@ -15,6 +15,7 @@ import pytest
 
 from cerebelum_nb.codec import apart, together
 from cerebelum_nb.errors import WireError
+from cerebelum_nb.wire import memory
 from cerebelum_nb.wire.lent import Where
 from cerebelum_nb.wire.segments import Segments
 
@@ -301,3 +302,57 @@ def test_a_segment_whose_maker_was_killed_before_it_had_its_size_is_not_filled(f
 
     assert other.value(again) == bytes(2_000_000)
     assert not free.exists()
+
+
+def test_a_value_is_known_again_only_where_all_of_it_is_the_same(folder):
+    segments, other = Segments([folder], "k"), Segments([folder], "w1")
+    array = np.arange(200_000.0)
+    where = put(segments, {"a": array, "b": "x"})
+
+    for holder in (segments, other):  # who has filled it, and who only looks
+        assert holder.holds(where, apart({"a": array.copy(), "b": "x"}))
+        assert not holder.holds(where, apart({"a": array, "b": "y"}))
+        assert not holder.holds(where, apart({"a": array[:-1], "b": "x"}))
+        assert not holder.holds(where, apart({"a": array.astype("i8"), "b": "x"}))
+        for place in (0, 77_777, 199_999):
+            changed = array.copy()
+            changed[place] += 1
+            assert not holder.holds(where, apart({"a": changed, "b": "x"}))
+    assert segments.holds(where, apart({"a": array, "b": "x"}))
+
+
+def test_a_segment_is_made_ready_for_the_next_value_once(folder, monkeypatch):
+    monkeypatch.setattr("cerebelum_nb.wire.segments._is_memory", lambda _: True)
+    segments = Segments([folder], "k")
+
+    assert segments.prepare(2 << 20)
+    assert not segments.prepare(2 << 20)
+
+    used, free = segments.held()
+    assert (used, 2 << 20 <= free < 3 << 20) == (0, True)
+    (ready,) = folder.iterdir()
+    assert ident(put(segments, bytes((2 << 20) - 200))) == ready.name.split(".")[2]
+
+
+def test_none_is_made_ready_in_files_or_where_memory_is_short(folder, monkeypatch):
+    segments = Segments([folder], "k")
+    assert not segments.prepare(1 << 20)
+
+    monkeypatch.setattr("cerebelum_nb.wire.segments._is_memory", lambda _: True)
+    monkeypatch.setattr("cerebelum_nb.wire.memory.available", lambda: 300 << 20)
+
+    assert not segments.prepare(40 << 20)
+    assert not list(folder.iterdir())
+
+
+def test_a_container_has_no_more_memory_than_it_may_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    machine = memory.available()
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available() > machine // 2
+
+    (tmp_path / "memory.max").write_text(f"{100 << 20}\n")
+    (tmp_path / "memory.current").write_text(f"{70 << 20}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {20 << 20}\n")
+
+    assert memory.available() == 50 << 20

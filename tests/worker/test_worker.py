@@ -3,11 +3,13 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from cerebelum_nb.capture import ship
@@ -15,6 +17,7 @@ from cerebelum_nb.codec import decode, encode
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.seal import Address, new_key, seal, unseal
+from cerebelum_nb.wire import lifeline
 from cerebelum_nb.wire.frames import (
     Cancel,
     Code,
@@ -167,7 +170,7 @@ def test_it_ends_when_core_hangs_up_between_steps(line):
     line.process.control.close()
     line.process.line.close()
 
-    assert line.ended() == 0
+    assert line.ended() == -signal.SIGKILL  # its group, in which there may be what steps have left
 
 
 def test_a_stop_of_an_attempt_that_waits_skips_it_and_a_stop_of_one_that_ended_does_nothing(line):
@@ -264,3 +267,51 @@ def test_it_ends_cleanly_after_its_step_when_nothing_follows(line):
     assert said[:2] == [Paused(1, 1, "sleep", 0.1, ""), Resumed(1)]
     assert value(said[2]) is None
     assert line.ended() == 0
+
+
+LEAVES = "import subprocess\ndef step(): return subprocess.Popen(['sleep', '600']).pid"
+
+
+def test_what_a_step_has_left_running_ends_with_the_worker_when_core_hangs_up(line):
+    shipped = function(LEAVES)
+    line.send(code(shipped), submit(1, shipped))
+    left = value(line.hear())
+
+    line.process.control.close()
+
+    assert line.ended() == -signal.SIGKILL
+    until(lambda: is_gone(left))
+
+
+def test_it_ends_with_all_that_its_steps_left_when_the_kernel_ends_though_core_does_nothing():
+    kernel = subprocess.Popen(["sleep", "600"])
+    nursery = Nursery()
+    nursery.lifeline = lifeline.of(kernel.pid)
+    line = Line(nursery.spawn())
+    assert line.hear() == Ready()
+    shipped, held = function(LEAVES), function("import time\ndef step(): time.sleep(600)")
+    line.send(code(shipped), submit(1, shipped))
+    left = value(line.hear())
+    line.send(code(held), submit(2, held))
+
+    kernel.kill()
+    kernel.wait()
+
+    assert line.ended() == -signal.SIGKILL
+    until(lambda: is_gone(left))
+    for sock in (line.process.line, line.process.control):
+        sock.close()
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def is_gone(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from cerebelum_nb.executors.core_process import remove_orphans
+from cerebelum_nb.executors.orphans import remove_orphans
 from cerebelum_nb.testing.chaos.points import Point
 
 _GONE_DEADLINE_S: Final = 5.0

@@ -1,8 +1,12 @@
 """Built with the SDK, run by our executors: order, groups, places, errors."""
 
 import asyncio
+import contextlib
 import functools
 import os
+import re
+import subprocess
+import sys
 
 import cerebelum
 from cerebelum import poll, sleep, step, workflow
@@ -90,7 +94,21 @@ def chooses(wf):
     wf.branch(after=load, condition=lambda value: True, when_true=left, when_false=right)
 
 
+@contextlib.contextmanager
+def elsewhere():
+    """A Core that speaks the SDK's protocol."""
+    command = [sys.executable, "-m", "cerebelum_nb.cli", "core", "serve", "--upstream-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as core:
+        try:
+            yield re.search(r"127\.0\.0\.1:\d+", core.stdout.readline())[0]
+        finally:
+            core.kill()
+
+
 async def main():
+    with elsewhere() as core_url, DistributedExecutor(core_url=core_url) as executor:
+        result = await diamond.execute({"n": 3}, executor=executor)
+        print("elsewhere", result.status, result.output, len({place.label for place in result.run.plan.places}))
     for executor in (
         DSLLocalExecutor(),
         DistributedExecutor(),
