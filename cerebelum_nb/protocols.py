@@ -122,7 +122,7 @@ class Signals(Protocol):
         """It goes on."""
 
     def held(self, why: str) -> None:
-        """It waits for room for a large value, and nothing new of its run begins; or, without words, it has found it."""
+        """It waits for room for a large value, and nothing new of its run begins; or, without words, it has some."""
 
 
 @runtime_checkable

@@ -79,7 +79,8 @@ class Session(Engine):
         if wrong := bad_on_failure(on_failure):
             raise PlanError(wrong)
         asked = Asked(until=until, fresh=fresh, on_failure=on_failure or "")
-        wishes = self._wishes(workflow, {} if strategy is None else strategy, everywhere=everywhere, core=core)
+        said = Wishes(strategy={} if strategy is None else strategy, everywhere=everywhere, core=core)
+        wishes = self._wishes(workflow, said)
         if start_at is None:
             return self._start(workflow, checked(inputs), wishes, asked)
         parent = latest_ended(workflow.name, self.runs)
@@ -141,7 +142,7 @@ class Session(Engine):
             undone = self._lineage.undone_tasks(run)
             ran |= ran_before(run.plan, run.state, run.plan.steps, run.ran_before, (step.name,), undone=undone)
         asked = Asked(given=found, ran=ran, force=force, code="force=True")
-        return self._start(workflow, given, self._wishes(workflow, {}), asked)
+        return self._start(workflow, given, self._wishes(workflow, Wishes()), asked)
 
     def plan(self, workflow: Workflow, *, strategy: Mapping[str, str] | None = None) -> Plan:
         """Check a workflow and place its steps without running it.
@@ -149,7 +150,7 @@ class Session(Engine):
         Raises:
             PlanError: What is wrong with it.
         """
-        return planner.plan(workflow.define(), {}, self._wishes(workflow, strategy or {}), self.places)
+        return planner.plan(workflow.define(), {}, self._wishes(workflow, Wishes(strategy=strategy or {})), self.places)
 
     def placement(self, run: Run, step: str, executor: str) -> Placement:
         """Where a step of a run goes when a person says so."""
@@ -251,28 +252,17 @@ class Session(Engine):
 
     def _wishes_again(self, run: Run, step: Steps | None, executor: str | None) -> Wishes:
         person = run.moved if executor is None else {**run.moved, **dict.fromkeys(listed_steps(step), executor)}
-        asked = run.wishes
-        return self._wishes(run.definition, asked.strategy, person=person, everywhere=asked.everywhere, core=asked.core)
+        return self._wishes(run.definition, msgspec.structs.replace(run.wishes, person=person))
 
-    def _wishes(
-        self,
-        workflow: Workflow,
-        strategy: Mapping[str, str],
-        *,
-        person: Mapping[str, str] | None = None,
-        everywhere: str = "",
-        core: str = "",
-    ) -> Wishes:
-        self.pools.reach(core)
-        return Wishes(
-            person=person or {},
-            strategy=strategy,
+    def _wishes(self, workflow: Workflow, said: Wishes) -> Wishes:
+        """What is said of a run, with what its workflow and this session say."""
+        self.pools.reach(said.core)
+        return msgspec.structs.replace(
+            said,
             workflow_executor=workflow.executor,
             workflow_strategy=workflow.execution_strategy,
             configured=self.settings.strategy,
             session_default=self.settings.default_executor,
-            everywhere=everywhere,
-            core=core,
         )
 
     def _start(self, workflow: Workflow, inputs: Any, wishes: Wishes, asked: Asked = ORDINARY) -> Run:

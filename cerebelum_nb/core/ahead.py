@@ -24,6 +24,7 @@ class Ahead:
         slots: By number; shared with the service.
         stopped: Called with an attempt that was to be stopped, and has ended by being taken back.
         hand_out: Called when something waits again.
+        say: Told to whoever looks at an attempt.
 
     Attributes:
         pace: Says how many attempts a worker should hold.
@@ -35,13 +36,14 @@ class Ahead:
         slots: Mapping[int, Slot],
         stopped: Callable[[int], object],
         hand_out: Callable[[], object],
+        say: Callable[[int, str], object],
     ) -> None:
         self.pace = Pace()
         self._queue, self._slots = queue, slots
         self._stopped, self._hand_out = stopped, hand_out
         self._spins = Spins()
         self._loop = asyncio.get_running_loop()
-        self._unbegun = Unbegun(queue, slots, self.take_back, hand_out)
+        self._unbegun = Unbegun(queue, slots, self.take_back, hand_out, say)
         self._looks = False  # somebody will look soon
         self._ran: dict[int, int | None] = {}  # at the last look: slot -> what it ran
 

@@ -78,7 +78,7 @@ class Service:
         self._taken = False
         self._loop = asyncio.get_running_loop()
         self._slots: dict[int, Slot] = {}
-        self._ahead = Ahead(self._queue, self._slots, self._was_stopped, self._hand_out)
+        self._ahead = Ahead(self._queue, self._slots, self._was_stopped, self._hand_out, self._say)
         self._staff = Staff(self._queue, self._slots, self._out, settings.nursery, self._respawn)
         self.stream_ended = asyncio.Event()
         self._watching = Watching(self._started_workers, self._queue.begins, self._say, settings.silent_s)

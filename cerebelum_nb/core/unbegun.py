@@ -35,6 +35,7 @@ class Unbegun:
         slots: By number; shared with the service.
         take_back: Has all that a slot's worker has not begun wait again.
         hand_out: Called when something waits again, or a worker is heard of again.
+        say: Told to whoever looks at an attempt.
 
     Attributes:
         looks: Somebody will look soon.
@@ -46,9 +47,10 @@ class Unbegun:
         slots: Mapping[int, Slot],
         take_back: Callable[[int], object],
         hand_out: Callable[[], object],
+        say: Callable[[int, str], object],
     ) -> None:
         self._queue, self._slots = queue, slots
-        self._take_back, self._hand_out = take_back, hand_out
+        self._take_back, self._hand_out, self._say = take_back, hand_out, say
         self._asked: dict[int, _Asked] = {}
         self._loop = asyncio.get_running_loop()
         self.looks = False
@@ -101,5 +103,7 @@ class Unbegun:
         self._take_back(number)
         if not self._queue.held(number):  # else it stood in its gate just then
             self._queue.silence(number, silent=True)
-            note(f"worker {number} (pid {slot.pid}) does not answer: what it was given waits for another one")
+            who = f"worker {number} (pid {slot.pid}) does not answer"
+            note(f"{who}: what it was given goes to others")
+            self._say(attempt, f"{who}: the step goes to the next one that is free\n")
         return True

@@ -19,7 +19,7 @@ from cerebelum_nb.executors.core_process import CoreProcess, to_its_end
 from cerebelum_nb.executors.large import Waiting
 from cerebelum_nb.executors.reading import Following, Reading, Running, TakeBack, Told, core_lost, nobody_took_it
 from cerebelum_nb.executors.room import Room, tell
-from cerebelum_nb.executors.sending import Sending, encoded_call
+from cerebelum_nb.executors.sending import Sending, encoded_call, is_light
 from cerebelum_nb.executors.stored import large_values
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
@@ -184,7 +184,7 @@ class Link:
             CaptureError: As `run` does.
             WireError: As `run` does.
         """
-        number = self._at_once(attempt, signals, Told(ended)) if self.alive else 0
+        number = self._at_once(attempt, signals, Told(ended)) if self.alive and is_light(attempt) else 0
         return functools.partial(self._take_back, number) if number else None
 
     def _at_once(
@@ -317,9 +317,11 @@ class Link:
         leaving, self._leaving = self._leaving, {}
         for number, running in [*self._running.items(), *leaving.items()]:
             if not running.outcome.done():
-                delivered = self.process.had(number) or running.attempt.once
+                sent = number not in self._outbox.slow  # all of it
+                delivered = (sent and self.process.had(number)) or running.attempt.once
                 lost = outcome or core_lost(self.process, how, running.attempt, delivered=delivered)
                 running.outcome.set_result(lost)
+                self._passed(number, running)
 
     # receiving -----------------------------------------------------------------------------------------------------
 

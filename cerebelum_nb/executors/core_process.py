@@ -383,6 +383,7 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
     threading.Thread(target=main, name="cerebelum-core-process", daemon=True).start()
     return await answer
 
+
 async def to_its_end(function: Callable[[], str]) -> str:
     """Run in a thread to the end even if we are cancelled meanwhile: processes must not be left half buried."""
     task = asyncio.ensure_future(in_thread(function))

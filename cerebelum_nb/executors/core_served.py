@@ -82,8 +82,17 @@ class ServedCore:
         from cerebelum_nb.executors.lasting import LastingChannel  # noqa: PLC0415  as below
 
         greeting = Greeting(self._environment.packages["cerebelum-nb"], self._pool)
-        self._channel = LastingChannel(lambda: secure_channel(self.url, self._pass), greeting, self._grace_s)
+        self._channel = LastingChannel(
+            lambda: secure_channel(self.url, self._pass), greeting, self._grace_s, self._renewed
+        )
         return self._channel
+
+    def _renewed(self) -> bool:
+        """Whether the pass is another one now, which is written where Core is served again."""
+        try:
+            return read_pass(self._path) != self._pass
+        except WireError:
+            return False
 
     def notices(self, say: Callable[[str], object]) -> None:
         """Say from now on when the line breaks, and when it is back."""
@@ -131,9 +140,9 @@ class ServedCore:
             except msgspec.DecodeError:
                 raise WireError(f"{self} is of another version: use one version everywhere") from None
 
-    def had(self, _attempt: int) -> bool:
-        """After a broken connection nobody can say that no worker has begun it."""
-        return True
+    def had(self, attempt: int) -> bool:
+        """Whether a worker may have begun it: nobody can say more of what has left us before the connection broke."""
+        return attempt not in self._channel.never_left
 
     def how_it_ended(self, _wait_s: float = 0.0) -> str:
         """As a process says it."""

@@ -270,7 +270,11 @@ class Crew:
         return getattr(self.made.get(self._named(pool)), "words", "")
 
     def unreachable(self, pool: Pool) -> str:
-        """Why the Core that somebody serves for a pool cannot be reached now; empty where it can. May take seconds."""
+        """Why a pool's Core that somebody else serves cannot be reached now; empty where it can. May take seconds."""
+        if pool.is_upstream:
+            from cerebelum_nb.executors.upstream import unreachable  # noqa: PLC0415  only for whoever asks
+
+            return unreachable(pool.core)
         from cerebelum_nb.wire.credentials import read_pass  # noqa: PLC0415  only for whoever asks
         from cerebelum_nb.wire.probe import probe  # noqa: PLC0415  as above
 

@@ -12,6 +12,7 @@ import msgspec
 
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire import channel
+from cerebelum_nb.wire.frames import Submit, frames_of
 from cerebelum_nb.wire.relay import BEAT_S, SILENT_S, Bye, Greeting, Lasting, Line, Reception
 
 ANSWER_S: Final = 5.0  # a Core that is there answers within this time
@@ -31,16 +32,23 @@ class LastingStream:
         metadata: What is said before anything else.
         greeting: How we introduce ourselves.
         grace_s: So long the connection may be gone.
+        renewed: Whether there is another Core at this address, as far as one can see here.
 
     Attributes:
         changed: Called with False when the connection is gone, and with True when it is back.
         how: What became of Core, as a sentence goes on: ``was ended where it is served``.
+        never_left: Once that is known, the attempts that Core cannot have got.
     """
 
     def __init__(
-        self, dial: Callable[[], Any], metadata: tuple[tuple[str, str], ...], greeting: Greeting, grace_s: float
+        self,
+        dial: Callable[[], Any],
+        metadata: tuple[tuple[str, str], ...],
+        greeting: Greeting,
+        grace_s: float,
+        renewed: Callable[[], bool],
     ) -> None:
-        self._dial, self._metadata, self._grace_s = dial, metadata, grace_s
+        self._dial, self._metadata, self._grace_s, self._renewed = dial, metadata, grace_s, renewed
         self._greeting = msgspec.structs.replace(greeting, agent=secrets.token_hex(16))
         self._line = Lasting(in_order=True)
         self._came: deque[Any] = deque()
@@ -50,6 +58,7 @@ class LastingStream:
         self._closing = self._there = False
         self.changed: Callable[[bool], object] = lambda _there: None
         self.how = "could not be reached any more"
+        self.never_left: frozenset[int] = frozenset()
         self._task = asyncio.create_task(self._live(), name="cerebelum core line")
 
     async def read(self) -> Any:
@@ -99,14 +108,19 @@ class LastingStream:
                     self.changed(False)
                 await asyncio.sleep(min(pause_s, max(0.0, self._grace_s - (loop.time() - since))))
                 pause_s = min(2 * pause_s, PAUSE_CAP_S)
+                if self._renewed():
+                    raise Refused("was ended, and served again,")  # noqa: TRY301  as where Core says no
             self.how = f"could not be reached any more for {self._grace_s:g} s"
         except Refused as exc:
             self.how = str(exc)
         finally:
-            self.cancel()
             if self._connection is not None:
                 self._connection.cancel()
                 await asyncio.wait({self._connection})
+            messages = [part.frames for part in self._line.never_left() if isinstance(part, Line)]
+            frames = [frame for message in messages for frame in frames_of(message)]
+            self.never_left = frozenset(frame.id for frame in frames if isinstance(frame, Submit))
+            self.cancel()
 
     async def _connect(self) -> bool:
         """Live through one connection; whether it was one.
@@ -175,17 +189,20 @@ class LastingChannel:
         dial: Makes a channel.
         greeting: How we introduce ourselves.
         grace_s: So long the connection may be gone.
+        renewed: Whether there is another Core at this address, as far as one can see here.
     """
 
-    def __init__(self, dial: Callable[[], Any], greeting: Greeting, grace_s: float) -> None:
-        self._dial, self._greeting, self._grace_s = dial, greeting, grace_s
+    def __init__(
+        self, dial: Callable[[], Any], greeting: Greeting, grace_s: float, renewed: Callable[[], bool]
+    ) -> None:
+        self._dial, self._greeting, self._grace_s, self._renewed = dial, greeting, grace_s, renewed
         self._stream: LastingStream | None = None
 
     def stream_stream(self, _method: str) -> "Callable[[tuple[tuple[str, str], ...]], LastingStream]":
         """As the channel's: what opens the stream."""
 
         def opened(metadata: tuple[tuple[str, str], ...]) -> LastingStream:
-            self._stream = LastingStream(self._dial, metadata, self._greeting, self._grace_s)
+            self._stream = LastingStream(self._dial, metadata, self._greeting, self._grace_s, self._renewed)
             return self._stream
 
         return opened
@@ -194,6 +211,11 @@ class LastingChannel:
         """Call this when the connection of the stream is gone or back."""
         if self._stream is not None:
             self._stream.changed = changed
+
+    @property
+    def never_left(self) -> frozenset[int]:
+        """Attempts that Core cannot have got."""
+        return self._stream.never_left if self._stream is not None else frozenset()
 
     @property
     def how(self) -> str:

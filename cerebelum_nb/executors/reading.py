@@ -1,6 +1,7 @@
 """What an attempt gave back: opened, read, and how long its ways took."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # most have a Core of their own, and trust its workers
     from cerebelum_nb.executors.core_process import CoreProcess
     from cerebelum_nb.executors.core_served import ServedCore
     from cerebelum_nb.executors.distrust import Distrust
+
+logger = logging.getLogger(__name__)
 
 TakeBack = Callable[[], "asyncio.Future[Outcome] | None"]  # stops an attempt; done when its code does not run
 
@@ -54,7 +57,10 @@ class Told:
     def set_result(self, outcome: Outcome) -> None:
         """Tell it."""
         self._over = True
-        self._tell(outcome)
+        try:
+            self._tell(outcome)
+        except Exception:  # the listener's bug must not cost every other attempt its connection
+            logger.exception("outcome.failed")
 
 
 class Running(msgspec.Struct, weakref=True):

@@ -21,6 +21,9 @@ CODES_NBYTES = 64 << 20  # of functions that Core keeps for us; the oldest are f
 CODES_COUNT = 512
 REASON_LIMIT = 4_000  # characters of why somebody said no
 FOLLOWED_COUNT = 1_024  # attempts that are known as such; what follows an older one waits for its end
+LIGHT = 1_000  # items or characters
+_ATOMS = frozenset({type(None), bool, int, float})
+_SIZED = frozenset({str, bytes, list, tuple, dict, set})
 _NOTHING = encode([[], {}, None, None])
 
 
@@ -125,6 +128,14 @@ class Sending:
             oldest = next(iter(self._codes))
             del self._codes[oldest]
             self._outbox.put(Forget(oldest))
+
+
+def is_light(attempt: Attempt) -> bool:
+    """Whether what a step is called with is made ready in no time, as far as one sees without doing it."""
+    given = [*attempt.args, *attempt.kwargs.values()]
+    if attempt.fields:
+        given.append(attempt.fields.get("inputs"))
+    return all(type(value) in _ATOMS or (type(value) in _SIZED and len(value) <= LIGHT) for value in given)
 
 
 def encoded_call(attempt: Attempt, large: LargeValues | None, limit: int = LIMIT_NBYTES) -> Encoded | Waiting:

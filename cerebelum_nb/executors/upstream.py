@@ -9,15 +9,19 @@ have workers on other machines, serve a Core of ours: `cerebelum core serve`.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import socket
+from typing import TYPE_CHECKING, Any, Final
 
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.executors.core import CoreExecutor, _without_fork_handlers
 from cerebelum_nb.model.events import ErrorInfo
+from cerebelum_nb.model.pools import upstream_at
 from cerebelum_nb.protocols import Attempt, Outcome, Signals
 
 if TYPE_CHECKING:  # it loads gRPC, which must not happen before our own Core has been started
     from cerebelum_nb.upstream.gate import Gate
+
+KNOCK_S: Final = 3.0
 
 
 class UpstreamExecutor(CoreExecutor):
@@ -120,6 +124,16 @@ class UpstreamExecutor(CoreExecutor):
             return gate
         finally:
             self._opening = None
+
+
+def unreachable(url: str) -> str:
+    """Why nobody answers there; empty where somebody does, whoever that is. May take seconds."""
+    host, port = upstream_at(url, "core")
+    try:
+        socket.create_connection((host, int(port)), KNOCK_S).close()
+    except OSError as exc:
+        return f"there is no Core at {url}: {exc.strerror or exc}"
+    return ""
 
 
 def _give_back(admitted: "asyncio.Task[Any]") -> None:

@@ -94,8 +94,8 @@ def pool_of(name: str, value: Any, where: str) -> Pool:
         )
     if found.get("env") and (made := Pool(name, **{"slots": 0, **found})).is_served:
         raise PlanError(
-            f"{where}: env of pool {name!r} does not reach its workers, which are started elsewhere: set it there, like "
-            f"{next(iter(made.env))}=... {made.joined_by}"
+            f"{where}: env of pool {name!r} does not reach its workers, which are started elsewhere: set it there, "
+            f"like {next(iter(made.env))}=... {made.joined_by}"
         )
     return Pool(name, **{"slots": 0, **found})
 
@@ -138,7 +138,7 @@ def plain_to(url: str) -> str:
     """
     if not url.startswith(UPSTREAM[0]):
         return ""
-    host, _ = _upstream(url, "core")
+    host, _ = upstream_at(url, "core")
     if host == "localhost":
         return ""
     try:
@@ -224,11 +224,16 @@ def _core(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise PlanError(f"{where} is not the address of a Core")
     if value.startswith(UPSTREAM):
-        _upstream(value, where)
+        upstream_at(value, where)
     return value
 
 
-def _upstream(url: str, where: str) -> tuple[str, str]:
+def upstream_at(url: str, where: str) -> tuple[str, str]:
+    """Host and port of a Core of Cerebelum's makers.
+
+    Raises:
+        PlanError: It is no such address.
+    """
     found = _UPSTREAM_URL.fullmatch(url)
     if found is None or not 0 < int(found[4]) < 1 << 16:
         raise PlanError(f"{where}: a Core of Cerebelum's makers is written grpc://host:port, or grpcs:// with TLS")

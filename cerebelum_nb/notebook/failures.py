@@ -10,6 +10,7 @@ import linecache
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ _FRAME: Final = re.compile(r'^(\s*)File "(?P<file>[^"]+)", line (?P<line>\d+)', 
 SOON_S: Final = 0.3  # a step that has not stopped by then is left to itself
 _LINES: Final = 40  # of a step's traceback
 _PACKAGES: Final = Path(cerebelum_nb.__file__).parent, Path(IPython.__file__).parent
+_STANDARD: Final = sysconfig.get_path("stdlib") + os.sep
 _NOT_THEIRS: Final = tuple(f"{path}{os.sep}" for path in _PACKAGES)
 _NO_MAGIC: Final = re.compile(r"magic(?: function)? `(?P<sign>%%?)(?P<name>\w+)")
 _OURS: Final = ("cerebelum", "cerebelum_step", "cerebelum_workflow", "cerebelum_run")
@@ -144,12 +146,17 @@ def _debug_theirs(error: CerebelumError, ip: Any) -> None:
     last: TracebackType | None = None
     tb = error.__traceback__
     while tb is not None:
-        if not tb.tb_frame.f_code.co_filename.startswith(_NOT_THEIRS):
+        if _is_theirs(tb.tb_frame.f_code.co_filename):
             last = tb
         tb = tb.tb_next
     if last is not None:
         last.tb_next = None
         ip.InteractiveTB.tb = error.__traceback__  # else an older error's, as some versions have it
+
+
+def _is_theirs(filename: str) -> bool:
+    own = not filename.startswith(_STANDARD) or "site-packages" in filename
+    return own and not filename.startswith((*_NOT_THEIRS, "<frozen"))
 
 
 def _of_its_cause(cause: BaseException | None, ip: Any) -> list[str]:

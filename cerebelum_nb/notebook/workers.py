@@ -108,8 +108,8 @@ def core(args: Arguments, crew: Crew) -> Table | None:
 
 def _status(args: Arguments, crew: Crew) -> Table:
     cores = crew.cores(args.text.get("--pool"))
-    why = {core.pool.name: crew.unreachable(core.pool) for core in cores if core.pool.is_served}
-    rows = [_core_row(core, "not reached" if why.get(core.pool.name) else "") for core in cores]
+    why = {core.pool.name: crew.unreachable(core.pool) for core in cores if core.pool.core}
+    rows = [_core_row(core, "not reached" if core.pool.is_served and why[core.pool.name] else "") for core in cores]
     notes = [f"{name}: {text}" for name, text in why.items() if text]
     return Table(_CORE_HEAD, rows, [*_troubles(cores), *notes, *memory.held(crew)])
 

@@ -70,6 +70,8 @@ class Breaker:
         Args:
             began: When it was sent, on the breaker's clock. All that one Core's death takes with it counts once.
         """
+        if outcome.kind == "ok" and not self._failures and not self._open_s:
+            return  # the usual case, without the lock
         with self._lock:
             core_lost = outcome.error is not None and outcome.error.type == "CoreLost"
             if core_lost and began < self._core_lost_at:

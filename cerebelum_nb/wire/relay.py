@@ -141,6 +141,7 @@ class Lasting:
         self._unacked: deque[Part] = deque()  # sent or not, the other end may lack them
         self._first = 1  # the number of the oldest of them
         self._next = 1  # the number of the first that this connection has not been given
+        self._left_us = 0  # the number of the last that any connection was given
         self._got = 0
         self._unconfirmed = 0  # bytes
         self._some = asyncio.Event()
@@ -173,6 +174,10 @@ class Lasting:
             await self._confirms.wait()
         self._carried_nbytes += len(message)
         self.send((Line(0, message),))
+
+    def never_left(self) -> list[Part]:
+        """What the other end cannot have got."""
+        return [part for number, part in enumerate(self._unacked, self._first) if number > self._left_us]
 
     def drop(self, worker: int) -> None:
         """What has waited for its turn to a worker is not wanted any more."""
@@ -262,6 +267,7 @@ class Lasting:
                 self._beat, self._unconfirmed = False, 0
                 first, parts = self._next, self._some_parts()
                 self._next += len(parts)
+                self._left_us = max(self._left_us, self._next - 1)
                 await write(_encode((first, self._got, parts)))
 
     def _some_parts(self) -> list[Part]:

@@ -311,7 +311,7 @@ class Segments:
         _, size, ident, *_ = where.name.split(".")
         for folder, at in enumerate(self.folders):
             name = f"used.{size}.{ident}.{_LENT}.{secrets.token_hex(8)}"
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NotImplementedError):
                 at.mkdir(mode=0o700, exist_ok=True)
                 os.link(path, at / name, follow_symlinks=False)
                 return Where(folder, name, where.codec, where.pieces)

@@ -15,6 +15,8 @@ export class Holding {
     chart.addEventListener("pointermove", (e) => this.onMove(e));
     for (const end of ["pointerup", "pointercancel"] as const) chart.addEventListener(end, () => this.end());
     chart.addEventListener("click", (e) => this.swallow(e), true);
+    // Else the browser makes a mouse of the finger that leaves, which takes the focus from what was opened.
+    chart.addEventListener("touchend", (e) => this.opened && e.preventDefault());
     // The browser's own menu for a long press would lie over what it opens.
     chart.addEventListener("contextmenu", (e) => (this.held || this.opened) && e.preventDefault());
   }

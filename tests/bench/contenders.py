@@ -7,6 +7,7 @@ there, which the caller times from the process's start; and then what it takes w
 # ruff: noqa: PLC0415  each imports what it measures, and nothing before that
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -34,6 +35,24 @@ def summed_up(calls: list[float], fans: list[float]) -> dict[str, Any]:
     calls.sort()
     p50, p95 = calls[len(calls) // 2], calls[int(len(calls) * 0.95)]
     return {"p50": p50 * 1e3, "p95": p95 * 1e3, "fan": FAN / statistics.median(fans)}
+
+
+def cpu_s() -> float:
+    """Processor seconds of this process and all that it has started, so far."""
+    import psutil
+
+    me, total = psutil.Process(), 0.0
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            total += sum(process.cpu_times()[:2])
+    return total
+
+
+def fanned_out(fan: Callable[[], float]) -> tuple[list[float], float]:
+    """How long each fan-out took; and the processor's microseconds for each of its calls, in all processes."""
+    began = cpu_s()
+    fans = [fan() for _ in range(FANS)]
+    return fans, (cpu_s() - began) / FAN / FANS * 1e6
 
 
 def taken(call: Callable[[], object]) -> float:
@@ -73,11 +92,11 @@ def cerebelum_nb() -> Measures:
     run(chain)
     for _ in range(CALLS // LINKS + 1):
         calls += [row.segments[0].end - row.segments[0].queued for row in run(chain).rows()]
-    states = [run(fan).state for _ in range(FANS + 1)]
-    fans = [state.ended_at - state.started_at for state in states]
+    run(fan)
+    fans, cpu = fanned_out(lambda: (state := run(fan).state).ended_at - state.started_at)
     whole = [taken(lambda: run(once)) for _ in range(CALLS // 2)]
     session.close()
-    yield {**summed_up(calls, fans[1:]), "whole": statistics.median(whole) * 1e3}
+    yield {**summed_up(calls, fans), "cpu": cpu, "whole": statistics.median(whole) * 1e3}
 
 
 def grpc_echo() -> Measures:
@@ -163,8 +182,8 @@ def pool() -> Measures:
         executor.submit(nothing).result()
         yield None
         calls = [taken(lambda: executor.submit(nothing).result()) for _ in range(CALLS)]
-        fans = [taken(lambda: wait([executor.submit(nothing) for _ in range(FAN)])) for _ in range(FANS)]
-        yield summed_up(calls, fans)
+        fans, cpu = fanned_out(lambda: taken(lambda: wait([executor.submit(nothing) for _ in range(FAN)])))
+        yield {**summed_up(calls, fans), "cpu": cpu}
 
 
 def dask() -> Measures:
@@ -179,8 +198,10 @@ def dask() -> Measures:
         client.submit(nothing, pure=False).result()
         yield None
         calls = [taken(lambda: client.submit(nothing, pure=False).result()) for _ in range(CALLS // 4)]
-        fans = [taken(lambda: wait([client.submit(nothing, pure=False) for _ in range(FAN)])) for _ in range(FANS)]
-        yield summed_up(calls, fans)
+        fans, cpu = fanned_out(
+            lambda: taken(lambda: wait([client.submit(nothing, pure=False) for _ in range(FAN)])),
+        )
+        yield {**summed_up(calls, fans), "cpu": cpu}
 
 
 def ray() -> Measures:
@@ -195,9 +216,11 @@ def ray() -> Measures:
     yield None
     framework.get(actors[1].nothing.remote())
     calls = [taken(lambda: framework.get(actors[0].nothing.remote())) for _ in range(CALLS)]
-    fans = [taken(lambda: framework.get([actors[i % 2].nothing.remote() for i in range(FAN)])) for _ in range(FANS)]
+    fans, cpu = fanned_out(
+        lambda: taken(lambda: framework.get([actors[i % 2].nothing.remote() for i in range(FAN)])),
+    )
     framework.shutdown()
-    yield summed_up(calls, fans)
+    yield {**summed_up(calls, fans), "cpu": cpu}
 
 
 ALL: dict[str, tuple[Callable[[], Measures], str]] = {

@@ -137,6 +137,7 @@ def remote_rows() -> None:
         ("  p95, ms", "p95", min),
         ("  as a run of its own, journal on disk, ms", "whole", min),
         ("fan-out of 2,000, steps a second", "fan", max),
+        ("  processor time in all processes, us a step", "cpu", min),
         ("fresh process to its first result, ms", "first", min),
         ("import, ms", "import", min),
     ):

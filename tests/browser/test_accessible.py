@@ -92,3 +92,19 @@ def test_zoomed_nothing_is_cut_off_and_nothing_scrolls_sideways(base, case, step
 
     assert (wide, inside, out) == (0, 0, [])
     assert tall < 30  # px, one line: no heading breaks within its word
+
+
+def test_a_finger_that_rests_on_a_row_opens_it(base):
+    with browser() as page:
+        page.goto(f"{base}?case=finished&theme=light")
+        name = page.wait_for_selector('.cb-row[data-step="check_inventory"] .cb-name').bounding_box()
+        touch = page.context.new_cdp_session(page)
+        touch.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+        at = {"x": name["x"] + 20, "y": name["y"] + name["height"] / 2}
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [at]})
+        page.wait_for_selector('.cb-panel[data-step="check_inventory"]:visible')
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_selector(".cb-menu [role=menuitem]:visible")
+        tip = page.locator(".cb-tip").is_visible()
+
+    assert not tip  # who has opened one knows

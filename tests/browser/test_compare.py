@@ -92,7 +92,7 @@ def test_an_earlier_run_is_picked_and_its_outlines_and_differences_are_seen(tmp_
     assert "cb-earlier" not in json.dumps(book)
 
 
-def test_a_step_that_is_moved_by_a_click_shows_at_once_how_it_was_before(tmp_path):
+def test_a_step_that_is_moved_by_a_click_shows_at_once_and_after_a_reload_how_it_was_before(tmp_path):
     write_notebook(tmp_path / "moved.ipynb", "%load_ext cerebelum_nb", STEPS, "%cerebelum_run flow {'wait': 0.3}")
     with server(tmp_path, "lab") as url, browser() as page:
         open_notebook(page, url, "moved.ipynb", "lab")
@@ -106,9 +106,16 @@ def test_a_step_that_is_moved_by_a_click_shows_at_once_how_it_was_before(tmp_pat
         )
         page.wait_for_selector(".cb-diff:not([hidden])")
         told, note = label(page, ".cb", "train"), page.inner_text(".cb-unlike")
+        gained = page.inner_text(".cb-panel dl")
+        saved(page, tmp_path / "moved.ipynb", lambda b: any("reused" in chart for chart in static_charts(b)))
+        page.reload()
+        page.wait_for_selector(f"{row('train')} .cb-earlier", state="attached")  # as this tab knows it
+        again = page.inner_text(".cb-unlike")
         errors = list(page.errors)
 
     assert "ms" in told
     assert "same" in told or "+" in told or MINUS in told
-    assert note == "run 2 reuses 1 step"
+    assert [note, again] == ["run 2 reuses 1 step"] * 2
+    assert "vs run 1" in gained
+    assert "the run " in gained
     assert errors == []

@@ -24,6 +24,7 @@ from cerebelum_nb.wire.frames import (
     Lost,
     Ping,
     Place,
+    Printed,
     Ready,
     Started,
     Submit,
@@ -222,7 +223,7 @@ class Play(World):
                 assert frame.id not in self.over
                 assert frame.id in self.sent
             else:
-                assert isinstance(frame, Joined | Left | Ping)
+                assert isinstance(frame, Joined | Left | Ping | Printed)
 
     def submit(self, after=0):
         number = len(self.sent) + 1

@@ -1,6 +1,7 @@
 """A kernel whose connection to a served Core breaks: it comes back to its steps, or they are lost in time."""
 
 import asyncio
+import signal
 
 import pytest
 import pytest_asyncio
@@ -121,3 +122,31 @@ async def test_a_kernel_that_closes_is_gone_at_once_for_core(behind, tmp_path):
 
     assert (await running).kind == "cancelled"
     await until(lambda: is_gone(pid), 10)
+
+
+async def test_what_cannot_have_reached_a_core_that_is_gone_was_not_delivered(behind):
+    core, _, kernel = behind("--grace", "0.5")
+    assert (await run(kernel, cell(ONE)["step"], 0)).value == 0
+
+    core.program.end(signal.SIGKILL)
+    await until(lambda: kernel.link is None or not kernel.link._stream._there)
+    outcomes = await asyncio.gather(run(kernel, cell(ONE)["step"], 1), run(kernel, cell(ONE)["step"], bytes(9 << 20)))
+
+    for outcome in outcomes:
+        assert (outcome.kind, outcome.error.type, outcome.delivered) == ("error", "ExecutorError", False)
+        assert "Steps can run locally meanwhile." in outcome.error.message
+
+
+async def test_a_kernel_goes_to_the_core_that_is_served_again_at_the_same_address(tmp_path):
+    core = ServedForTest(tmp_path, slots=1)
+    kernel = core.kernel()
+    assert (await run(kernel, cell(ONE)["step"], 0)).value == 0
+    core.program.end(signal.SIGKILL)
+    await until(lambda: not kernel.link._stream._there)
+    again = ServedForTest(tmp_path, "--listen", f"127.0.0.1:{core.port}", slots=1)
+    try:
+        assert (await run(kernel, cell(ONE)["step"], 1)).value == 1
+    finally:
+        await kernel.close()
+        again.close()
+        core.close()

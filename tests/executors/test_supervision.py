@@ -9,7 +9,7 @@ import time
 
 import pytest
 import pytest_asyncio
-from remote_kit import begin, cell, is_gone, pid_in, run, sleeper, until
+from remote_kit import Heard, begin, cell, is_gone, pid_in, run, sleeper, until
 from test_core_lifelines import kernel, wait_until
 
 from cerebelum_nb import Session, step, workflow
@@ -71,14 +71,19 @@ async def test_a_step_that_a_stopped_worker_was_given_is_done_by_a_free_one(two)
     stopped, other = two.link.workers[1], two.link.workers[2]
     os.kill(stopped, signal.SIGSTOP)
 
-    alone = (await run(two, WHO)).value
+    heard = Heard()
+    alone = (await run(two, WHO, heard=heard)).value
     several = await asyncio.gather(*(run(two, WHO) for _ in range(20)))
 
     assert alone == other
+    assert (
+        heard.text("notice")
+        == f"worker 1 (pid {stopped}) does not answer: the step goes to the next one that is free\n"
+    )
     assert {outcome.value for outcome in several} == {other}
     states = {seat.slot: seat.state for seat in (await two.seats()).seats}
     assert states == {1: "silent", 2: "idle"}
-    assert f"worker 1 (pid {stopped}) does not answer: what it was given waits for another one" in two.words
+    assert f"worker 1 (pid {stopped}) does not answer: what it was given goes to others" in two.words
     assert not is_gone(stopped)
 
 

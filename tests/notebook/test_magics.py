@@ -502,9 +502,9 @@ def test_loading_imports_nothing_heavy_and_is_quick():
 import sys, time
 import IPython.core.magic, IPython.core.interactiveshell
 ip = IPython.core.interactiveshell.InteractiveShell.instance()
-began = time.perf_counter()
+began = time.process_time()
 ip.extension_manager.load_extension("cerebelum_nb")
-took = time.perf_counter() - began
+took = time.process_time() - began
 heavy = [m for m in ("grpc", "anywidget", "ipywidgets", "cloudpickle", "numpy", "cerebelum_nb.session") if m in sys.modules]
 print(heavy, round(took * 1000))
 """
@@ -512,4 +512,4 @@ print(heavy, round(took * 1000))
     heavy, took_ms = done.stdout.rsplit(maxsplit=1)
 
     assert heavy == "[]"
-    assert int(took_ms) < 500  # 50 on a quiet machine
+    assert int(took_ms) < 500  # of the processor; 50 on a quiet machine

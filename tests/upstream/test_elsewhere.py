@@ -15,6 +15,8 @@ from cerebelum_nb.config import Settings, from_environment
 from cerebelum_nb.dsl.decorators import step, workflow
 from cerebelum_nb.errors import ExecutionError
 from cerebelum_nb.model.pools import Pool, pool_at
+from cerebelum_nb.notebook import workers
+from cerebelum_nb.notebook.arguments import Arguments
 from tests.executors.remote_kit import cell
 from tests.upstream.stand_in import StandIn
 
@@ -139,6 +141,20 @@ def test_the_sessions_own_core_is_used_where_it_is_the_same(core, start):
 def test_without_that_core_the_run_fails_and_says_where_it_looked(start):
     with pytest.raises(ExecutionError, match="there is no Core at grpc://127.0.0.1:1, or it does not answer"):
         execute(start(), DistributedExecutor("127.0.0.1:1"))
+
+
+def test_whether_such_a_core_is_there_can_be_asked_without_a_step(core, start):
+    crew = start(
+        pools={"there": Pool("there", 1, core=core.url), "gone": Pool("gone", 1, core="grpcs://[::1]:1")}
+    ).pools
+    assert crew.unreachable(crew.known("there")) == ""
+    assert crew.unreachable(crew.known("gone")).startswith("there is no Core at grpcs://[::1]:1: ")
+
+    table = workers.core(Arguments(("status",)), crew)
+    assert next(row for row in table.rows if row[0] == "there")[1] == "-"  # ours, which no step has needed yet
+    assert next(note for note in table.notes if "gone" in note).startswith(
+        "gone: there is no Core at grpcs://[::1]:1: "
+    )
 
 
 WRONG = {
