@@ -46,6 +46,11 @@ class Sender:
                 self._loop.add_writer(self._sock, self._writable)
                 return
 
+    @property
+    def sends(self) -> bool:
+        """Whether the other end has not taken all that was sent."""
+        return self._unsent is not None
+
     def finish(self) -> None:
         """Nothing follows: the other end reads the end."""
         with contextlib.suppress(OSError):  # it is gone
@@ -141,8 +146,8 @@ class Slot:
         self._control.send([Ping()])
 
     def unbegun(self) -> int:
-        """How many attempts it was sent and has not come to yet."""
-        return self._process.gate.waiting(self._sent)
+        """How many attempts it was sent and has not come to yet; 0 while something long is on its way to it."""
+        return 0 if self._line.sends else self._process.gate.waiting(self._sent)
 
     def _answers(self) -> None:
         try:

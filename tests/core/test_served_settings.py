@@ -1,9 +1,12 @@
 """How a project says that its steps go to a served Core."""
 
+import asyncio
+
 import pytest
 
 from cerebelum_nb import PlanError
 from cerebelum_nb.config import Settings, from_environment
+from cerebelum_nb.executors.crew import Crew
 from cerebelum_nb.model.pools import Pool
 
 TABLE = """
@@ -54,3 +57,12 @@ def test_what_workers_of_others_would_not_get_is_refused_with_what_sets_it():
 def test_what_is_no_text_is_refused(key):
     with pytest.raises(PlanError, match=f"{key} = 7 of pool 'big' is not the"):
         Settings(pools={"big": {"core": "tls://host:1", key: 7}})
+
+
+def test_the_limit_of_what_is_sent_is_a_setting(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(TABLE.replace("core_url", "transfer_mib = 7\ncore_url"))
+    crew = Crew(from_environment(tmp_path), asyncio.new_event_loop(), lambda: None)
+
+    assert [crew.executor(name)._limit_nbytes for name in ("core", "gpu-worker-pool", "processes")] == [7 << 20] * 3
+    assert Settings().transfer_mib == 1024
+    crew._loop.close()
