@@ -36,6 +36,10 @@ def flow(wf):
 MINUS = "\N{MINUS SIGN}"
 SECOND = '.cb:has-text("run 2,")'
 DIFFERENCE = "print(runs[2].compare(1)['train'].difference_s)"
+TIMES = """
+before, after = (runs[n].rows()[1].segments[-1] for n in (1, 2))
+print(before.start, before.end, after.start)
+"""
 
 
 def label(page, of, step):
@@ -64,6 +68,7 @@ def test_an_earlier_run_is_picked_and_its_outlines_and_differences_are_seen(tmp_
             page.locator(f"{SECOND} {row('train')} .{kind}").bounding_box() for kind in ("cb-bar", "cb-earlier")
         )
         known = float(ask_kernel(page, DIFFERENCE))
+        began, ended, begins = map(float, ask_kernel(page, TIMES).split())
         light = faults(page)
         page.locator(SECOND).screenshot(path=SCREENS / "compare-light.png")
         dark(page)
@@ -87,7 +92,8 @@ def test_an_earlier_run_is_picked_and_its_outlines_and_differences_are_seen(tmp_
     assert spoken.endswith("s faster than in run 1")
     assert heard.startswith("Compared with run 1: ")
     assert ghost["width"] > 2 * bar["width"]
-    assert abs(ghost["x"] - bar["x"]) < 8
+    pixels = ghost["width"] / (ended - began)  # of a second
+    assert ghost["x"] - bar["x"] == pytest.approx((began - begins) * pixels, abs=4)
     assert (light, night, errors) == ([], [], [])
     assert "cb-earlier" not in json.dumps(book)
 
