@@ -12,7 +12,6 @@ SERVICE = "cerebelum_nb.Dispatch"
 METHOD = "Open"
 JOIN = "Join"
 HELLO = "Hello"
-POOL = "cerebelum-pool"  # the metadata key: whose workers a kernel wants
 TOKEN = "cerebelum-token"  # noqa: S105  the metadata key, not a token
 
 HOLD_S = 0.001  # "started" waits this long for a quick step's "finished": one message instead of two
