@@ -66,9 +66,9 @@ async def test_a_worker_that_breaks_outside_the_step_ends_although_the_step_left
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("room_mib", "trust"), [(10, "trusted"), (1, "untrusted"), (20, "untrusted")])
+@pytest.mark.parametrize(("room_mib", "trust"), [(10, "trusted"), (1, "untrusted")])
 async def test_a_result_for_which_there_is_no_memory_is_an_error_although_the_step_left_a_thread(room_mib, trust):
-    core = CoreExecutor(slots=2, pool=Pool("small", 2, trust=trust))  # shared memory; the result, its envelope
+    core = CoreExecutor(slots=2, pool=Pool("small", 2, trust=trust))  # in shared memory, or in pieces
     source = (
         f"import resource\ndef step():\n{THREAD}    value = b'x' * (15 << 20)\n"
         "    used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"

@@ -71,7 +71,7 @@ async def test_a_sleeping_step_holds_no_slot_and_goes_on_where_it_stopped(one, t
 
 async def test_a_worker_whose_place_was_taken_is_retired_after_its_step(one):
     step = cell(
-        "import os\nfrom cerebelum_nb.helpers import sleep\nasync def step(): await sleep(500); return os.getpid()"
+        "import os\nfrom cerebelum_nb.helpers import sleep\nasync def step(): await sleep(3000); return os.getpid()"
     )["step"]
     who = cell("import os\ndef who(): return os.getpid()")["who"]
     running, _, _ = await paused(one, step)
@@ -91,7 +91,7 @@ async def test_a_worker_that_does_not_end_when_it_is_retired_is_killed(one):
     source = (
         "import asyncio, os, time\nfrom cerebelum_nb.helpers import sleep\n"
         "async def stubborn():\n    try: await asyncio.sleep(600)\n    finally: time.sleep(600)\n"
-        "async def step():\n    asyncio.create_task(stubborn())\n    await sleep(500)\n    return os.getpid()\n"
+        "async def step():\n    asyncio.create_task(stubborn())\n    await sleep(3000)\n    return os.getpid()\n"
     )
     running, _, _ = await paused(one, cell(source)["step"])
     await run(one, cell("def quick(): return 1")["quick"])

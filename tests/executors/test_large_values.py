@@ -376,10 +376,10 @@ def test_no_shared_memory_outlives_a_killed_kernel():
 
 def test_what_a_kernel_left_that_was_killed_with_its_core_is_removed_by_the_next_one():
     process, pids, _, folder = kernel()
-    os.kill(pids[0], signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGSTOP)  # neither of them can tidy up after the other
+    os.kill(pids[0], signal.SIGKILL)
     process.kill()
     process.wait()
-    os.kill(pids[0], signal.SIGKILL)
     gone(pids[1:])
     os.utime(folder, (0, 0))
 
