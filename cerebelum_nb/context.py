@@ -1,6 +1,7 @@
 """What a step knows about the run it is part of, and its own copy of what it is given."""
 
 import hashlib
+import sys
 from typing import Any, Final
 
 from cerebelum_nb.codec import LARGE_NBYTES, Large
@@ -12,8 +13,10 @@ def own_copy(value: Any) -> Any:
     """A copy of plain containers, so that nobody sees what a step does to its input.
 
     Dicts, lists, sets, bytearrays and tuples that hold them are made anew, all the way down. Arrays are copied up to
-    the size from which workers share them too; larger ones cannot be written to. Everything else (tables, the person's
-    own objects) is passed as it is, and so is what is nested too deeply to copy.
+    the size from which workers share them too; larger ones cannot be written to. Of pandas' tables and columns a step
+    gets its own, which pandas copies once it is written to; those before pandas 3 copy at once, so of large ones only
+    the columns are the step's own. Everything else (the person's own objects, also in a table's cells) is passed as it
+    is, and so is what is nested too deeply to copy.
     """
     if type(value) in _SHARED:
         return value
@@ -28,9 +31,10 @@ def _copy(value: Any, seen: dict[int, Any]) -> Any:
     if kind in _SHARED:
         return value
     if kind not in _COPIES:
-        if kind.__name__ != "ndarray" or kind.__module__ != "numpy":
+        copy = _LEARNED.get((kind.__name__, kind.__module__.partition(".")[0]))
+        if copy is None:
             return value
-        _COPIES[kind] = _array  # learned here, since numpy is not imported for those who have no arrays
+        _COPIES[kind] = copy  # learned here, since numpy is not imported for those who have no arrays
     known = seen.get(id(value))
     if known is not None:
         return known
@@ -65,6 +69,18 @@ def _array(value: Any, _: dict[int, Any]) -> Any:
     return shared
 
 
+def _table(value: Any, _: dict[int, Any]) -> Any:
+    copies_on_write = int(sys.modules["pandas"].__version__.partition(".")[0]) >= _COPY_ON_WRITE
+    return value.copy(deep=not copies_on_write and value.size * _CELL_NBYTES <= LARGE_NBYTES)
+
+
+_COPY_ON_WRITE: Final = 3  # the first pandas in which a copy costs nothing until it is written to
+_CELL_NBYTES: Final = 8
+_LEARNED: Final[dict[tuple[str, str], Any]] = {
+    ("ndarray", "numpy"): _array,
+    ("DataFrame", "pandas"): _table,
+    ("Series", "pandas"): _table,
+}
 _COPIES: Final[dict[type, Any]] = {
     dict: _dict,
     list: _list,

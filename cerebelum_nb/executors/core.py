@@ -5,7 +5,6 @@ import contextlib
 import functools
 import importlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
@@ -21,7 +20,7 @@ from cerebelum_nb.rules.elsewhere import add_one
 from cerebelum_nb.wire.frames import Drain, Look, Resize, Seats
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES
 
-TWICE_S = 60.0  # a second Core that ends within this time is followed by a third only when somebody asks
+TWICE_S = 60.0  # an attempt that waits while two Cores end within this time is not sent to a third
 
 if TYPE_CHECKING:  # it loads gRPC, which must not happen before Core has been started
     from cerebelum_nb.executors.core_link import Link
@@ -79,8 +78,9 @@ class CoreExecutor:
         self._large_nbytes, self._limit_nbytes, self._relieve = large_nbytes, limit_nbytes, relieve
         self._values_url = values_url
         self._storage: Storage | None = None
-        self._deaths: deque[float] = deque(maxlen=2)  # when Core ended against our wish
-        self._given_up: set[str] = set()  # runs that have seen two of them in short order
+        self._died_at = 0.0  # when Core last ended against our wish
+        self._saw: dict[tuple[str, int, int], float] = {}  # attempts that no worker had got, and which end they saw
+        self._given_up: set[tuple[str, int, int]] = set()  # those that have seen two in short order
         self._taken_back: set[tuple[str, int, int]] = set()
         self._link: Link | None = None
         self._last_words = ""
@@ -114,11 +114,11 @@ class CoreExecutor:
         """Run one attempt in a worker process; see `protocols.Executor.run`.
 
         Where Core ends and no worker had got the attempt, it goes to the next Core by itself; but not when two have
-        ended in short order.
+        ended in short order while it waited.
         """
         key = (attempt.run, attempt.task, attempt.number)
         try:
-            while attempt.run not in self._given_up:
+            while key not in self._given_up:
                 link = self._link if self._link is not None and self._link.alive else await self._started()
                 if not self.slots and self.served is None and attempt.run not in self._told:
                     self._told.add(attempt.run)
@@ -137,6 +137,8 @@ class CoreExecutor:
             return Outcome("error", error=ErrorInfo(type(exc).__name__, str(exc)))
         finally:
             self._taken_back.discard(key)
+            self._given_up.discard(key)
+            self._saw.pop(key, None)
 
     def follow(self, attempt: Attempt, signals: Signals) -> "Following | None":
         """Send an attempt before what it follows has ended, so that the same worker goes on with it at once.
@@ -144,7 +146,7 @@ class CoreExecutor:
         Returns:
             How it ends, and how to take it back; None where it must wait for its turn.
         """
-        if self._link is None or not self._link.alive or attempt.run in self._given_up:
+        if self._link is None or not self._link.alive:
             return None
         try:
             return self._link.follow(attempt, signals)
@@ -160,7 +162,7 @@ class CoreExecutor:
         Returns:
             What stops it; None where it was not sent, and `run` is to do it.
         """
-        if (link := self.link) is None or attempt.run in self._given_up or self._taken_back:
+        if (link := self.link) is None or self._taken_back:
             return None
         if not self.slots and self.served is None:
             return None  # `run` says so
@@ -178,13 +180,13 @@ class CoreExecutor:
 
     def _goes_on(self, attempt: Attempt, signals: Signals, outcome: Outcome) -> bool:
         """Whether an attempt has ended with its Core only, and goes to the next one."""
-        if outcome.error is None or outcome.error.type != "CoreLost":
+        if outcome.error is None or outcome.error.type != "CoreLost" or outcome.delivered:
             return False
-        if self._has_died_twice():
-            self._given_up.add(attempt.run)
-        if outcome.delivered:
-            return False
-        if attempt.run not in self._given_up:
+        key = (attempt.run, attempt.task, attempt.number)
+        before, self._saw[key] = self._saw.get(key), self._died_at
+        if before and 0 < self._died_at - before < TWICE_S:  # what others have seen says nothing of this one
+            self._given_up.add(key)
+        else:
             signals.output("notice", f"{outcome.error.message} It is sent to a new one.\n")
         return True
 
@@ -194,11 +196,8 @@ class CoreExecutor:
         if self._link is not None and self._link.alive:
             self._link.withdraw(run, task, number)
 
-    def _has_died_twice(self) -> bool:
-        return len(self._deaths) == 2 and self._deaths[1] - self._deaths[0] < TWICE_S
-
     def _died(self) -> None:
-        self._deaths.append(monotonic())
+        self._died_at = monotonic()
 
     async def gone(self, run: str, task: int, number: int) -> Outcome | None:
         """Return when the code of an attempt that was cancelled no longer runs: how it ended, if it has said so."""
@@ -263,6 +262,7 @@ class CoreExecutor:
     async def give_up(self) -> None:
         """End a Core that does not answer. What no worker had begun there goes to the next one."""
         if (link := self.link) is not None:
+            self._died_at = 0.0  # nobody has seen it end by itself
             await link.give_up()
 
     async def close(self, *, at_once: bool = False) -> None:
@@ -366,7 +366,8 @@ def _storage(url: str) -> "Storage":
 
 
 def _twice(attempt: Attempt) -> str:
-    return f"Core ended twice within {TWICE_S:.0f} s, so step {attempt.step!r} was not sent to a third one."
+    how = f"Core ended twice within {TWICE_S:.0f} s while step {attempt.step!r} waited for a worker"
+    return f"{how}, so it was not sent to a third one."
 
 
 def _load_link() -> Any:

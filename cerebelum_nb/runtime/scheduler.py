@@ -51,6 +51,7 @@ from cerebelum_nb.runtime.steering import Poke, call_all
 Ticket = AttemptSubmitted | AttemptStarted
 NOT_ASKED: Final = "not needed for what was asked"
 MISSING: Final = object()  # the value of a task that a route passed by
+WORTH_S: Final = 0.05  # the end of a step that took longer is written at once: nobody wants to wait for it again
 UNDO_GRACE_S: Final = 5.0  # how long a run that is to be undone waits for its steps to stop
 
 
@@ -72,7 +73,7 @@ class Scheduler(Following):
         Args:
             poke: Lane -> tell it that work waits. Called from any thread, must return at once.
             stop: Called with lane, task and attempt when a running attempt is no longer wanted.
-            urgent: Called when the run has ended, to hurry the log along.
+            urgent: Called when the run has ended, or a step that took long, to hurry the log along.
             later: Called with seconds and what to call after them: for timeouts, and pauses between attempts.
             reach: What may be asked of the places where tasks go; None for nothing.
         """
@@ -144,6 +145,8 @@ class Scheduler(Following):
                 self._coming[lane] = False
             else:
                 self._settle(ticket.task, ticket.attempt, value, outcome, now)
+                if outcome is None and now - ticket.at > WORTH_S:
+                    self._outside.append(self._urgent)
             queue, ticket = state.ready.get(lane), None
             if self._fallbacks and queue and not self.held:
                 self._divert(queue, lane, now)
@@ -246,7 +249,7 @@ class Scheduler(Following):
                 last -= 1
             return last
 
-    def _settle(  # noqa: C901  all that becomes of one attempt
+    def _settle(  # noqa: C901, PLR0912  all that becomes of one attempt
         self, task: int, number: int, value: Any, outcome: Outcome | None, now: float
     ) -> None:
         state = self.state
@@ -259,6 +262,8 @@ class Scheduler(Following):
             run_s, transfer_s, error = 0.0, None, None
             if outcome is not None:
                 value, run_s, transfer_s = outcome.value, outcome.run_s, outcome.transfer_s
+                if run_s > WORTH_S:
+                    self._outside.append(self._urgent)
             if type(value) in LOOK_AT:
                 value, error = self._looked_at(task, number, value, now)
             ways = self._ways.get(task) if self._ways else None

@@ -17,6 +17,7 @@ from cerebelum_nb.config import Settings
 from cerebelum_nb.executors import core_link
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.model.events import AttemptOutput
+from cerebelum_nb.model.pools import Pool
 from cerebelum_nb.protocols import Outcome
 
 pytestmark = pytest.mark.timeout(120)
@@ -222,6 +223,48 @@ def test_a_second_death_in_short_order_ends_the_run_which_can_be_resumed(remote,
     again = run.resume()
     assert len(again.result(DEADLINE).outputs) == 21
     assert set(written(path)) == {f"s{n}" for n in range(20)}
+
+
+@pytest.mark.asyncio
+async def test_what_waits_goes_to_a_new_core_whatever_cores_before_its_time_have_done(core, tmp_path):
+    one = cell("def one(): return 1")["one"]
+    await run(core, one)
+    idle = core.pids[0]
+    os.kill(idle, signal.SIGKILL)
+    await until(lambda: core.link is None)
+
+    for death in range(2):
+        held = [(await begin(core, sleeper(), str(tmp_path / f"pid{death}{n}")))[0] for n in range(2)]
+        heard = Heard()
+        waits = asyncio.ensure_future(core.run(attempt(one), heard))
+        await asyncio.sleep(0)
+        os.kill(core.pids[0], signal.SIGKILL)
+
+        assert (await asyncio.wait_for(waits, DEADLINE)).value == 1
+        assert "It is sent to a new one." in heard.text("notice")
+        assert [(await task).error.type for task in held] == ["CoreLost"] * 2
+
+
+@pytest.mark.asyncio
+async def test_an_attempt_that_sees_two_cores_die_is_not_sent_to_a_third_and_the_next_one_is():
+    empty = CoreExecutor(slots=0, pool=Pool("empty", 0))
+    one = cell("def one(): return 1")["one"]
+    waits = asyncio.ensure_future(empty.run(attempt(one), Heard()))
+    first = None
+    for _ in range(2):
+        await until(lambda: empty.pids and empty.pids[0] != first and empty.link.sent)
+        first = empty.pids[0]
+        os.kill(first, signal.SIGKILL)
+
+    ended = await asyncio.wait_for(waits, DEADLINE)
+
+    assert (ended.kind, ended.error.type, ended.delivered) == ("lost", "CoreLost", False)
+    how = "Core ended twice within 60 s while step 'one' waited for a worker, so it was not sent to a third one."
+    assert ended.error.message == how
+    assert empty.link is None
+    await empty.resize(1)
+    assert (await run(empty, one)).value == 1
+    await empty.close()
 
 
 def test_a_step_that_runs_once_is_not_sent_again_although_no_worker_had_it(remote, tmp_path):

@@ -47,7 +47,7 @@ async def test_a_core_that_is_given_up_loses_what_had_begun_and_what_had_not_run
     assert (await waits).value == 1
     assert is_gone(stopped)
     assert is_gone(worker)
-    assert not core._deaths  # a person's wish says nothing against the next one
+    assert not core._died_at  # a person's wish says nothing against the next one
 
 
 @pytest_asyncio.fixture

@@ -447,3 +447,19 @@ def test_a_submitted_step_is_on_disk_before_it_is_sent(tmp_path, monkeypatch):
     assert run.result(DEADLINE).output == {"ok": 5}
     assert [type(e) for e in run.events[1:3]] == [AttemptSubmitted, AttemptStarted]
     session.close()
+
+
+@pytest.mark.parametrize("executor", ["local", "distributed"])
+def test_the_end_of_a_step_that_took_long_is_written_at_once(tmp_path, monkeypatch, executor):
+    monkeypatch.setattr(pump, "TICK_S", 3600.0)
+    session = Session(Settings(home=tmp_path, workers=1))
+    path = session.journal_path
+
+    def slow(context):
+        time.sleep(0.1)
+
+    def after(context, slow):
+        until(lambda: any(type(e) is TaskFinished for e in read(path, context.execution_id)), "its end on disk")
+
+    both = [step(name="slow", executor=executor)(slow), step(name="after")(after)]
+    assert session.run(workflow(name="slow_u")(lambda wf: wf.timeline(*both))).wait(DEADLINE)
