@@ -277,6 +277,10 @@ class Engine:
     def _open_journal(self) -> Journal:
         journal, said = open_or_set_aside(self._home / "journal.db")
         if said:
+            if not self._home.is_dir() or not os.access(self._home, os.W_OK | os.X_OK):  # so that it is said once
+                said += ", results in memory only"
+                self._archive.keep_nothing(f"{self._home} cannot be written")
+                self.cache.keep_nothing()
             warnings.warn_explicit(said, UserWarning, "cerebelum_nb", 1)  # no line of ours is of use to anybody
         self.history.tidy(self.settings.keep_days, self.settings.keep_mib << 20)
         return journal

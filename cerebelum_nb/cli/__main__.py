@@ -15,7 +15,9 @@ from cerebelum_nb.cli.load import choose, module, workflows
 from cerebelum_nb.cli.project import Project, value
 from cerebelum_nb.cli.replay import replay
 from cerebelum_nb.cli.target import Refused, Request, Target, inputs, strategy, target
+from cerebelum_nb.cli.warned import in_one_line
 from cerebelum_nb.cli.workers import add_to, workers
+from cerebelum_nb.errors import CerebelumError, InternalError
 from cerebelum_nb.model import lines
 from cerebelum_nb.protocols import Answer
 
@@ -26,7 +28,19 @@ are left out. Exit codes: 0 the run succeeded, 1 it failed or was cancelled, 2 i
 """
 
 
-@click.group(epilog="Steps and workflows can also be run from Python and in notebooks; see the README.")
+class _Verbs(click.Group):
+    """Our own errors are told in one line, like a wrong pyproject.toml; a bug of ours keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InternalError:
+            raise
+        except CerebelumError as exc:
+            raise Refused(str(exc)) from None
+
+
+@click.group(cls=_Verbs, epilog="Steps and workflows can also be run from Python and in notebooks; see the README.")
 @click.version_option(__version__, prog_name="cerebelum")
 def cerebelum() -> None:
     """Run hybrid workflows: each step here or on a worker, as it says."""
@@ -258,6 +272,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a step may print what this terminal cannot show
+    in_one_line()
     cerebelum(prog_name="cerebelum")
 
 

@@ -4,9 +4,12 @@ A composition is a tuple of stages; a stage is a tuple of members that run side 
 composition again. Everything is frozen: `chain >> c` leaves `chain` as it was.
 """
 
-from typing import Self
+import sys
+from typing import Final, Self
 
 from cerebelum_nb.errors import DefinitionError
+
+_OWN: Final = __name__.partition(".")[0]
 
 
 class Chainable:
@@ -61,7 +64,8 @@ def stages_of(item: object) -> tuple[Stage, ...]:
         raise DefinitionError(f"{name!r} is a workflow: to run it as a part of another, write {name}.as_step()")
     raise DefinitionError(
         f"{_name_it(item)} is not a step. A timeline holds steps, lists of steps and chains of them; "
-        "decorate the function with @step, or start its cell with %%cerebelum_step."
+        "decorate the function with @step, or start its cell with %%cerebelum_step; where a variable took a step's "
+        "name, run that step's cell again."
     )
 
 
@@ -72,7 +76,23 @@ def _member(item: object) -> Chainable:
 
 def _name_it(item: object) -> str:
     name = getattr(item, "__name__", None)
-    return f"{type(item).__name__} {name!r}" if isinstance(name, str) else f"{item!r:.60}"
+    if isinstance(name, str):
+        return f"{type(item).__name__} {name!r}"
+    variable = _variable_of(item)
+    return f"{variable!r}, which is {item!r:.60} here," if variable else f"{item!r:.60}"
+
+
+def _variable_of(item: object) -> str:
+    """The name by which the nearest code that is not ours has it; empty where there is none."""
+    frame = sys._getframe()  # noqa: SLF001  of this thread, and only on the way to an error
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == _OWN:
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return ""
+    there = {**frame.f_globals, **frame.f_locals}
+    code = frame.f_code
+    used = (*code.co_varnames, *code.co_freevars, *code.co_cellvars, *code.co_names)
+    return next((name for name in used if name in there and there[name] is item), "")
 
 
 class Order:

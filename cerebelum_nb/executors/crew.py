@@ -53,7 +53,7 @@ class Crew:
             self._put(name, pool)
         if idle := [f"{pool.name} ({', '.join(words)})" for pool in self.all if (words := does_nothing(pool))]:
             text = f"pools keep and show what does nothing in this version: {'; '.join(idle)}"
-            warnings.warn(text, NotActiveYet, stacklevel=4)
+            warnings.warn_explicit(text, NotActiveYet, "cerebelum_nb", 1)  # no line of code says so
 
     def _put(self, name: str, pool: Pool) -> None:
         self._pools[name] = pool

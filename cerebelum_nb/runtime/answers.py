@@ -11,6 +11,7 @@ from cerebelum_nb.errors import (
     ExecutionError,
     InvalidReturnValueError,
     Leftover,
+    ResultLost,
     RunCancelled,
     StepExecutionError,
     StepTimeoutError,
@@ -42,6 +43,28 @@ class ExecutionResult:
     completed_at: str
     outputs: dict[str, Any] = field(repr=False)
     run: Any = field(repr=False)
+
+
+class Outputs(dict[str, Any]):
+    """Results by step name, where some are not there any more: who asks for one of these is told why.
+
+    Args:
+        found: Those that are there.
+        lost: Why the others are not, by step name, in one sentence.
+    """
+
+    def __init__(self, found: Mapping[str, Any], lost: Mapping[str, str]) -> None:
+        super().__init__(found)
+        self._lost = lost
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._lost:
+            raise ResultLost(self._lost[name])
+        raise KeyError(name)
+
+    def __repr__(self) -> str:
+        shown = [f"{name!r}: {value!r}" for name, value in self.items()]
+        return f"{{{', '.join([*shown, *(f'{name!r}: <{why}>' for name, why in self._lost.items())])}}}"
 
 
 @dataclass(frozen=True)
@@ -162,8 +185,11 @@ def _why_not(state: RunState, called: str, tracebacks: Mapping[int, TracebackTyp
     failed = [t for t in steps if state.phase[t] == FAILED]
     if failed and state.status != "cancelled" and state.why_undone != WAS_CANCELLED:
         return _step_failed(state, min(failed, key=lambda t: state.ended[t]), tracebacks)
-    stopped = [state.names[t] for t in steps if state.phase[t] == CANCELLED and state.attempt[t]]
-    text = f" while {listed(stopped)} ran" if stopped else ""
+    stopped = [t for t in steps if state.phase[t] == CANCELLED and state.attempt[t]]
+    ran = [state.names[t] for t in stopped if state.started[t]]
+    waited = [state.names[t] for t in stopped if not state.started[t]]  # no worker had begun it
+    did = [f"{listed(names)} {what}" for names, what in ((ran, "ran"), (waited, "waited to run")) if names]
+    text = f" while {' and '.join(did)}" if did else ""
     done = sum(state.phase[t] == SUCCEEDED for t in steps)
     return RunCancelled(f"{called} was cancelled{text}; {done} of {len(steps)} steps had finished")
 

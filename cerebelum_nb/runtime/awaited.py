@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cerebelum_nb.capture.kept import Codes
 from cerebelum_nb.context import Context
-from cerebelum_nb.errors import ExecutionError, Leftover
+from cerebelum_nb.errors import ExecutionError, Leftover, ResultLost
 from cerebelum_nb.model.events import AnyEvent, TaskResumed
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
@@ -21,7 +21,7 @@ from cerebelum_nb.model.typed import listed
 from cerebelum_nb.rules.once import Ran
 from cerebelum_nb.rules.placement import Wishes
 from cerebelum_nb.rules.undoing import is_done, is_on_request, no_return
-from cerebelum_nb.runtime.answers import ExecutionResult, iso, leftovers, undone, why_not
+from cerebelum_nb.runtime.answers import ExecutionResult, Outputs, iso, leftovers, undone, why_not
 from cerebelum_nb.runtime.approvals import Approvals
 from cerebelum_nb.runtime.host import Host
 from cerebelum_nb.runtime.job import Before
@@ -84,9 +84,15 @@ class Awaited(Looks):
 
     @property
     def status(self) -> str:
-        """``running``, ``succeeded``, ``failed``, ``cancelled``, ``compensated`` or ``compensation_failed``."""
+        """How it stands, or how it ended.
+
+        ``running``, ``succeeded``, ``failed``, ``cancelled``, ``compensated``, ``compensation_failed``; or, of an
+        earlier kernel that ended in the middle of it, ``interrupted``.
+        """
         if self._crashed is not None:
             return "failed"
+        if self.is_cut_off and self.state.status == "cancelled":
+            return "interrupted"
         return self.state.status if self._done.is_set() else "running"
 
     @property
@@ -194,7 +200,7 @@ class Awaited(Looks):
         return ExecutionResult(
             execution_id=self.id,
             status="compensated" if undid else "completed",
-            output=None if undid else self.scheduler.envelopes.get(answer) or {"ok": self.results[answer]},
+            output=None if undid else self.scheduler.envelopes.get(answer) or {"ok": self._value(answer)},
             error=None,
             started_at=iso(state.started_at),
             completed_at=iso(state.ended_at),
@@ -204,10 +210,31 @@ class Awaited(Looks):
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """Results so far, by step name; a nested workflow's under its own name too."""
+        """Results so far, by step name; a nested workflow's under its own name too.
+
+        One that is not there any more, since it was too large to be kept, is left out; asked for by name it raises
+        `ResultLost`, which says which line makes it again.
+        """
         phase, ways = self.state.phase, self.plan.ways
-        there = [(n, t) for n, t in self.plan.results() if phase[t] == SUCCEEDED and t not in ways]
-        return {n: self.results[t] for n, t in there if self.results.has(t)}
+        ended = [(n, t) for n, t in self.plan.results() if phase[t] == SUCCEEDED and t not in ways]
+        found = {n: self.results[t] for n, t in ended if self.results.has(t)}
+        return (
+            found
+            if len(found) == len(ended)
+            else Outputs(found, {n: self._why_lost(t) for n, t in ended if n not in found})
+        )
+
+    def _value(self, task: int) -> Any:
+        if not self.results.has(task):
+            raise ResultLost(self._why_lost(task))
+        return self.results[task]
+
+    def _why_lost(self, task: int) -> str:
+        name = self.plan.names[task]
+        again = f"runs[{self.number}].rerun({name!r}) makes it again"
+        return (
+            f"the result of {name!r} of run {self.number} is not there any more: {self.results.why_lost(task)}; {again}"
+        )
 
     @property
     def lost(self) -> frozenset[int]:

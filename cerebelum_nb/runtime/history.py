@@ -113,6 +113,7 @@ class History:
             root=about.root,
         )
         made.ran_before, made.files = about.ran, Folder(self._archive.folder, run, 0)
+        made.is_cut_off = found.interrupted
         made.recall(found.events, self.pauses(found), found.without_inputs)
         return made
 

@@ -44,6 +44,7 @@ class Looks:
         self._crashed: BaseException | None = None
         self.files: Folder | None = None  # where long outputs are
         self.is_recalled = False  # from the journal of an earlier kernel
+        self.is_cut_off = False  # that kernel's end was its end
         self.note = ""  # what holds it up, in words
         self.left_over = ""  # what it does again though an earlier run could not undo it, in words
         self.outlooks = Outlooks()  # who starts a run may know an earlier one

@@ -204,6 +204,10 @@ class Cache:
         self.memory.clear()
         purge(self._folder)
 
+    def keep_nothing(self) -> None:
+        """Nothing can be written, which has been told: from here on it is in memory only."""
+        self._keep = False
+
     def _try(self, write: Callable[[], None]) -> None:
         if not self._keep:
             return

@@ -72,11 +72,16 @@ class Archive:
         self.folder, self.in_memory, self._keep = folder, ended, keep
         self._db: sqlite3.Connection | None = None
         self._key: bytes | None = None
+        self._why_not = "results are not kept (keep_results = false)"
         self._warned = False
         self._others: dict[str, dict[int, Stored]] = {}  # what is kept of runs that others refer to, for a while
         self._digests: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
 
     # -- writing; called by the pump's thread alone
+
+    def keep_nothing(self, why: str) -> None:
+        """There is no folder to write to, which has been told."""
+        self._keep, self._why_not = False, why
 
     def stored(self, run: str, task: int, value: Any, function: Callable[..., Any] | None) -> Stored:
         """A result as it is kept. What cannot be kept says why.
@@ -86,7 +91,7 @@ class Archive:
         """
         code = self.digest(function) if function is not None else b""
         if not self._keep:
-            return Stored(task, "", b"", code, "results are not kept (keep_results = false)")
+            return Stored(task, "", b"", code, self._why_not)
         if value is None:
             return Stored(task, NONE, b"", code)
         encoded = None

@@ -156,6 +156,11 @@ class Results:
         value = self._values[task]
         return not isinstance(value, ResultRef) or self._archive.has(value)
 
+    def why_lost(self, task: int) -> str:
+        """Why a value that `has` says no of is not there."""
+        value = self._values[task]
+        return (isinstance(value, ResultRef) and not value.stored.codec and value.stored.why) or "its file is gone"
+
     def large(self) -> dict[int, Large]:
         """Values in shared memory, by task."""
         return {task: value for task, value in enumerate(self._values) if type(value) is Large}

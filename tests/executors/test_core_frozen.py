@@ -206,7 +206,7 @@ def test_what_a_dead_core_had_not_handed_out_runs_on_the_next_and_the_rest_is_lo
 
 def test_a_second_death_in_short_order_ends_the_run_which_can_be_resumed(remote, tmp_path):
     path = tmp_path / "ledger"
-    run = remote.run(many(path, idempotent=True))
+    run = remote.run(many(path))
     core = remote._executor("core")
     soon(lambda: len(written(path)) >= 2)
     first = core.pids[0]
@@ -250,11 +250,11 @@ async def test_an_attempt_that_sees_two_cores_die_is_not_sent_to_a_third_and_the
     empty = CoreExecutor(slots=0, pool=Pool("empty", 0))
     one = cell("def one(): return 1")["one"]
     waits = asyncio.ensure_future(empty.run(attempt(one), Heard()))
-    first = None
-    for _ in range(2):
-        await until(lambda: empty.pids and empty.pids[0] != first and empty.link.sent)
-        first = empty.pids[0]
-        os.kill(first, signal.SIGKILL)
+    await until(lambda: empty.link and empty.link.sent)
+    first = empty.pids[0]
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: empty.pids and empty.pids[0] != first and empty.link.sent)
+    os.kill(empty.pids[0], signal.SIGKILL)
 
     ended = await asyncio.wait_for(waits, DEADLINE)
 
