@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cerebelum_nb.cli.__main__ import cerebelum
+from cerebelum_nb.config import Settings, from_environment
 from cerebelum_nb.notebook.arguments import read_line
 from cerebelum_nb.notebook.magics import RUN_OPTIONS, STEP_OPTIONS, WORKFLOW_OPTIONS
 from cerebelum_nb.notebook.verbs import _DO
@@ -81,6 +82,14 @@ def test_a_command_in_the_readme_is_one_and_takes_what_stands_there(line):
 
     if words:  # a name alone in a sentence is that
         command.make_context("cerebelum", words)
+
+
+@pytest.mark.parametrize("table", [text for found, text in FENCE.findall(README) if found == "toml"])
+def test_a_table_of_the_readme_is_understood(table, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text(table, "utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    assert from_environment() != Settings()
 
 
 def test_there_are_commands_to_look_at():

@@ -107,15 +107,16 @@ def test_no_value_is_in_the_journal(session):
     assert secret.encode() not in session.journal_path.read_bytes()
 
 
-def test_a_journal_that_cannot_be_written_does_not_hang_the_run(tmp_path):
+def test_a_journal_that_cannot_be_written_does_not_hang_the_run_and_is_told_once(tmp_path, caplog):
     (tmp_path / "home").write_text("a file stands where the folder should be")
     session = Session(Settings(home=tmp_path / "home"))
 
-    with pytest.warns(UserWarning, match="cannot be used .*runs are kept in"):
+    with pytest.warns(UserWarning, match="cannot be used .*runs are kept in .*, results in memory only") as told:
         result = session.run(sums, {"n": 2}).result(DEADLINE)
 
     assert result.output == {"ok": 10}
     session.close()
+    assert (sum(w.category is UserWarning for w in told), caplog.messages) == (1, [])
 
 
 def test_a_corrupt_journal_is_set_aside_and_work_goes_on(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -14,7 +15,7 @@ import pytest
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.codec import Large
 from cerebelum_nb.config import Settings
-from cerebelum_nb.errors import ExecutorError, PlanError
+from cerebelum_nb.errors import ExecutorError, PlanError, ResultLost
 
 pytestmark = pytest.mark.timeout(120)
 DEADLINE = 60
@@ -91,6 +92,13 @@ def test_memory_of_ended_runs_is_freed_and_what_is_kept_is_read_from_disk(sessio
     with pytest.raises(ExecutorError, match=r"was not kept: it is 32 MiB, .* and somebody wanted its memory"):
         _ = large.results[0]
     assert ran(kept.rerun("far")).outputs["far"] == kept.outputs["far"]
+    assert list(large.outputs) == ["far", "also", "near"], "the others are there"
+    why = r"the result of 'make' of run 2 is not there any more: it is 32 MiB, .*; runs\[2\]\.rerun\('make'\) makes it"
+    with pytest.raises(ResultLost, match=why):
+        _ = large.outputs["make"]
+    assert re.search(why, repr(large.outputs))
+    with pytest.raises(KeyError, match="mkae"):
+        _ = large.outputs["mkae"]
 
 
 def test_removing_a_run_frees_its_memory_and_no_other_run_s(session):

@@ -8,6 +8,7 @@ from typing import Any, Final
 from cerebelum_nb.cli import follow
 from cerebelum_nb.cli.load import choose
 from cerebelum_nb.cli.target import Refused, Request
+from cerebelum_nb.cli.warned import in_one_line
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.model import lines
@@ -39,6 +40,7 @@ def answer(said: str, names: dict[str, Any]) -> int:
         said: The request as JSON.
         names: The notebook's own names.
     """
+    in_one_line()
     asked = json.loads(said)
     request = Request(*(asked[name] for name in Request._fields))
     marks = lines.ASCII if asked["ascii"] else lines.Marks()

@@ -30,6 +30,7 @@ class _Found:
     """A Core, and a row for each of its workers."""
 
     kernel: int
+    pool: str
     pid: int
     since: str
     directory: Path
@@ -47,17 +48,18 @@ def workers(action: str | None, rest: tuple[str, ...]) -> None:
     if action is not None:
         raise Refused(_ITS_WORKERS.format(action=action, rest=_as_typed(rest)))
     rows = [row for found in _cores() for row in found.workers]
-    _table(("kernel", "worker", "since", "memory"), rows, "No kernel of yours has workers on this machine.")
+    _table(("kernel", "pool", "worker", "since", "memory"), rows, "No kernel of yours has workers on this machine.")
 
 
 @click.command(short_help="List the Cores of your kernels here.")
 def status() -> None:
     """List the Cores of this user's kernels on this machine."""
     rows = [
-        (str(found.kernel), str(found.pid), found.since, str(len(found.workers)), str(found.directory))
+        (str(found.kernel), found.pool, str(found.pid), found.since, str(len(found.workers)), str(found.directory))
         for found in _cores()
     ]
-    _table(("kernel", "Core", "since", "workers", "directory"), rows, "No kernel of yours has a Core on this machine.")
+    head = ("kernel", "pool", "Core", "since", "workers", "directory")
+    _table(head, rows, "No kernel of yours has a Core on this machine.")
 
 
 @click.command(short_help="Show what a kernel's Core has said last.")
@@ -66,7 +68,7 @@ def logs(pid: int | None) -> None:
     """Show the end of what a kernel's Core and its workers have said; PID is the Core's, where there are several."""
     cores = [found for found in _cores() if pid in (None, found.pid)]
     if len(cores) != 1:
-        known = ", ".join(str(found.pid) for found in _cores()) or "none"
+        known = ", ".join(f"{found.pid} ({found.pool})" for found in _cores()) or "none"
         what = "which Core?" if pid is None else f"there is no Core {pid}."
         raise Refused(f"{what} Those of your kernels on this machine: {known}")
     try:
@@ -102,16 +104,16 @@ def _cores() -> Iterator[_Found]:
         with suppress(psutil.Error):  # it ends just now, or is somebody else's
             line = process.cmdline()
             if line[2:4] == ["-m", "cerebelum_nb.core"] and len(line) > 4 and process.uids().real == os.getuid():
-                kernel = process.ppid()
-                workers = [_row(kernel, worker) for worker in process.children()]
-                yield _Found(kernel, process.pid, _since(process), Path(line[4]), tuple(filter(None, workers)))
+                kernel, pool = process.ppid(), line[5] if len(line) > 5 else "-"
+                workers = tuple(filter(None, [_row(kernel, pool, worker) for worker in process.children()]))
+                yield _Found(kernel, pool, process.pid, _since(process), Path(line[4]), workers)
 
 
-def _row(kernel: int, worker: Any) -> tuple[str, ...]:
+def _row(kernel: int, pool: str, worker: Any) -> tuple[str, ...]:
     import psutil  # noqa: PLC0415  as above
 
     with suppress(psutil.Error):
-        return str(kernel), str(worker.pid), _since(worker), f"{worker.memory_info().rss / 2**20:.0f} MiB"
+        return str(kernel), pool, str(worker.pid), _since(worker), f"{worker.memory_info().rss / 2**20:.0f} MiB"
     return ()
 
 

@@ -1,7 +1,6 @@
 """Workers on other hosts, as Core sees them: an agent stands for a host, a `RemoteSlot` for each worker there."""
 
 import itertools
-import logging
 import signal
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -9,6 +8,7 @@ from typing import Final
 from cerebelum_nb.attempt import printable
 from cerebelum_nb.core.guests import Guest
 from cerebelum_nb.core.slots import OnDeath, OnFrames, Slot
+from cerebelum_nb.core.staff import note
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire.frames import AnyFrame, Cancel, Reply, frames_of, messages
 from cerebelum_nb.wire.relay import (
@@ -27,8 +27,6 @@ from cerebelum_nb.wire.relay import (
 )
 
 NOTICE_LIMIT: Final = 1_000  # characters
-
-logger = logging.getLogger(__name__)
 
 
 class RemoteSlot(Slot):
@@ -117,6 +115,7 @@ class Agent(Guest):
         self, name: str, slots: int, grace_s: float, lost: Callable[["Agent"], object], pool: str = ""
     ) -> None:
         super().__init__(name, grace_s, Lasting())
+        self.who = f"`cerebelum worker` on host {name!r}"
         self.slots, self.pool = slots, pool
         self._lost: Callable[[Agent], object] | None = lost
         self._numbers = itertools.count(1)
@@ -136,7 +135,7 @@ class Agent(Guest):
 
     def _take(self, part: Part) -> None:
         if isinstance(part, Bye):
-            self.end(f"ended with the agent of host {self.name!r}")
+            self.end(f"ended with its {self.who}")
             return
         slot = self._workers.get(part.worker)
         if slot is None:
@@ -153,13 +152,13 @@ class Agent(Guest):
                 self.line.drop(part.worker)
                 slot.is_gone(part.how)
             case _:
-                logger.warning("agent.unexpected", extra={"part": type(part).__name__})
+                note(f"{self.who} says what only Core can say: {type(part).__name__}")
 
     def _talks_nonsense(self, _exc: WireError) -> None:
         self.end("said something that is not ours")
 
     def _stays_away(self, silent: bool) -> None:  # noqa: FBT001  as in `Guest`
-        its, back = f"its `cerebelum worker` on host {self.name!r}", f"for {self._grace_s:g} s"
+        its, back = f"its {self.who}", f"for {self._grace_s:g} s"
         if silent:
             self.end(f"was lost with {its}, of which nothing was heard for {SILENT_S:g} s, nor {back} after that,")
         else:
@@ -174,6 +173,7 @@ class Agent(Guest):
         lost(self)
         workers, self._workers = self._workers, {}
         for slot in workers.values():
+            slot.heir = f"No worker takes its place there before {self.who} is back."
             slot.is_gone(how)
 
     @property

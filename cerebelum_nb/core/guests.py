@@ -1,26 +1,29 @@
 """Whoever comes to a served Core for longer: a line that breaks and comes back, and so much time for that."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 import grpc
 import grpc.aio
 
+from cerebelum_nb.core.staff import note
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire.relay import BEAT_S, SILENT_S, Lasting, Line, Part
-
-logger = logging.getLogger(__name__)
 
 
 class Guest:
     """Somebody who is known while the connection is gone.
 
+    Attributes:
+        who: It, for a log.
+
     Args:
-        name: Who it is, for a log.
+        name: Where it is.
         grace_s: While it cannot be reached it has so long to come back.
         line: What is said to it, and heard of it.
     """
+
+    who = "a kernel"
 
     def __init__(self, name: str, grace_s: float, line: Lasting) -> None:
         self.name, self.line = name, line
@@ -58,7 +61,7 @@ class Guest:
                     return
         except TimeoutError:
             silent = True
-            logger.warning("guest.silent", extra={"guest": self.name})
+            note(f"nothing was heard of {self.who} for {SILENT_S:g} s: it has {self._grace_s:g} s to come back")
         except WireError as exc:
             self._talks_nonsense(exc)
             raise

@@ -71,10 +71,11 @@ def worker_lost(slot: Slot, how: str, submit: Submit, *, closed: bool) -> ErrorI
     """A worker died with an attempt.
 
     Args:
-        closed: Nobody takes its place.
+        closed: Nobody takes its place, as somebody wished.
     """
+    heir = "" if closed and slot.heir == Slot.heir else f" {slot.heir}"
     return ErrorInfo(
         "WorkerLost",
         f"worker {slot.number} (pid {slot.pid}) {how} while running step {submit.step!r} (attempt {submit.number})."
-        + ("" if closed else " A new worker has taken its place."),
+        + heir,
     )

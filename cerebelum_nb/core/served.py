@@ -249,7 +249,7 @@ class Served:
         except msgspec.ValidationError as exc:
             return Reception(f"the environment cannot be read: {exc}")
         if not 1 <= greeting.slots <= 256 or not 16 <= len(greeting.agent) <= 64:
-            return Reception("an agent has 1 to 256 workers, and a name")
+            return Reception("`cerebelum worker` has 1 to 256 workers, and a name")
         found = environment.differences(self._environment, theirs)
         if wrong := [d for d in found if d.matters]:
             said = "; ".join(f"{d.what} {d.theirs}, Core has {d.ours}" for d in wrong)

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import logging
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from cerebelum_nb.core.held import NOTHING_TO_FOLLOW, STOPPED, Coming, Held, Set
 from cerebelum_nb.core.queue import ASIDE_MOST, KILL_AFTER_S, TERMINATE_AFTER_S, Queue
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Process
-from cerebelum_nb.core.staff import Staff, note
+from cerebelum_nb.core.staff import Staff, not_started, note
 from cerebelum_nb.core.values import Value, Values
 from cerebelum_nb.core.watching import Watching
 from cerebelum_nb.model.events import ErrorInfo
@@ -55,8 +54,6 @@ RESPAWN_S, RESPAWN_CAP_S = 0.1, 5.0  # the wait after a worker that ended before
 LOG_TAIL = 2_000
 SLOW_S = 0.001  # what follows a slower step goes to a worker alone, so that others get their turn
 _SAID_BY_WORKERS = frozenset({Finished, Printed, Displayed, Progress, Paused, Resumed, Piece, Waits})
-
-logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -349,7 +346,7 @@ class Service:
         try:
             process = self._settings.nursery.spawn()
         except OSError as exc:  # no more processes or memory: it may get better
-            logger.warning("worker.spawn.failed", extra={"slot": number, "error": str(exc)})
+            not_started(number, exc, RESPAWN_CAP_S)
             self._loop.call_later(RESPAWN_CAP_S, self._respawn, number)
             return
         self._queue.joined(number)

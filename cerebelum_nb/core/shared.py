@@ -5,7 +5,6 @@ goes to another kernel is a worker that ends after its attempt, and a new one th
 """
 
 import asyncio
-import logging
 import shlex
 import signal
 from collections import Counter
@@ -19,13 +18,12 @@ from cerebelum_nb.core.pace import Pace
 from cerebelum_nb.core.service import RESPAWN_CAP_S, Service
 from cerebelum_nb.core.slots import OnDeath, OnFrames, Slot
 from cerebelum_nb.core.spawn import Nursery
+from cerebelum_nb.core.staff import not_started, seats
 from cerebelum_nb.wire.credentials import SCHEME
-from cerebelum_nb.wire.frames import AnyFrame, Drain, Joined, Left, Printed, Resize, Submit
+from cerebelum_nb.wire.frames import AnyFrame, Drain, Joined, Left, Look, Printed, Resize, Seats, Submit
 
 TURN_S: Final = 1.0  # where kernels are more than workers, each has one for so long at least
 _SOON_S: Final = 0.02
-
-logger = logging.getLogger(__name__)
 
 
 class Host(Protocol):
@@ -91,7 +89,11 @@ class Workers:
 
     def serves(self, pool: str) -> bool:
         """Whether there are workers for it."""
-        return any(host.slots and host.pool in ("", pool) for host in self.hosts)
+        return self.count(pool) > 0
+
+    def count(self, pool: str) -> int:
+        """How many workers take its steps, whoever has them now."""
+        return sum(host.slots for host in self.hosts if host.pool in ("", pool))
 
     def add(self, host: Host) -> None:
         """A host has joined."""
@@ -319,6 +321,9 @@ class SharedService(Service):
     def _from_kernel(self, frame: AnyFrame) -> None:
         if isinstance(frame, Resize) or (isinstance(frame, Drain) and not frame.again):
             return  # how many there are is said where they are started
+        if isinstance(frame, Look):
+            self._out.put(Seats(seats(self._queue), self._queue.waiting, self._workers.count(self.pool)))
+            return
         super()._from_kernel(frame)
         if isinstance(frame, Submit) and not self._workers.serves(self.pool):
             there = ", ".join(map(repr, self._workers.pools)) or "none"
@@ -337,7 +342,7 @@ class SharedService(Service):
         try:
             slot = self._workers.open(number, self)
         except OSError as exc:
-            logger.warning("worker.spawn.failed", extra={"slot": number, "error": str(exc)})
+            not_started(number, exc, RESPAWN_CAP_S)
             self._loop.call_later(RESPAWN_CAP_S, self._respawn, number)
             return
         if slot is None:

@@ -94,6 +94,7 @@ class Slot:
     takes_back = True  # what its worker has not begun can be had back
     answered = True  # since it was asked last whether it lives
     why = ""  # we have ended it
+    heir = "A new worker has taken its place."  # what to say when it has ended
     heard = 0  # so often it has answered
     patience = 1  # with it, see `Unbegun`
     _sent = 0  # attempts

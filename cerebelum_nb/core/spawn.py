@@ -36,6 +36,10 @@ class Process:
         return self.popen.pid
 
 
+class Ending(OSError):
+    """No worker is started any more: all are being ended."""
+
+
 class Nursery:
     """All worker processes that are alive: who ends Core ends them with it. Used from any thread.
 
@@ -61,7 +65,7 @@ class Nursery:
         """Start a worker in a process group of its own, so that it can be killed with all its children.
 
         Raises:
-            OSError: The system refuses another process, or all are being ended.
+            OSError: The system refuses another process; `Ending` where all are being ended.
         """
         line, their_line = socket.socketpair()
         control, their_control = socket.socketpair()
@@ -70,7 +74,7 @@ class Nursery:
         said = [*fds, *([] if self.lifeline is None else [self.lifeline])]
         with their_line, their_control, self._lock:
             if self.ending:
-                raise OSError("Core ends")
+                raise Ending("Core ends")
             popen = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-P", "-m", "cerebelum_nb.worker", ",".join(map(str, said)), *self._shares()],
                 stdin=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from cerebelum_nb.core.lines import SlotState
 from cerebelum_nb.core.queue import Queue
 from cerebelum_nb.core.slots import Slot
-from cerebelum_nb.core.spawn import Nursery
+from cerebelum_nb.core.spawn import Ending, Nursery
 from cerebelum_nb.wire.channel import Outbox
 from cerebelum_nb.wire.frames import AnyFrame, Drain, Left, Look, Ping, Resize, Seat, Seats
 
@@ -103,3 +103,9 @@ def note(text: str) -> None:
     """A line in Core's log, for a person who looks there."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
     sys.stderr.flush()
+
+
+def not_started(number: int, exc: OSError, again_s: float) -> None:
+    """A line for a worker that could not be started; none where Core ends and takes no new ones."""
+    if not isinstance(exc, Ending):
+        note(f"worker {number} could not be started ({exc}); this is tried again in {again_s:g} s")

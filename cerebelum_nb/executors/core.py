@@ -296,6 +296,7 @@ class CoreExecutor:
                 large_nbytes=self._large(),
                 limit_nbytes=self._limit_nbytes,
                 worker_silent_s=self._worker_silent_s,
+                pool=self.pool.name if self.pool is not None else self.name,
             )
             try:
                 module, _ = await asyncio.gather(

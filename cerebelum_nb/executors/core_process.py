@@ -57,6 +57,7 @@ class CoreProcess:
         large_nbytes: int | None = LARGE_NBYTES,
         limit_nbytes: int = LIMIT_NBYTES,
         worker_silent_s: float = 60.0,
+        pool: str = "distributed",
     ) -> None:
         """Start Core.
 
@@ -65,6 +66,7 @@ class CoreProcess:
             large_nbytes: A larger value is in memory that its workers share with us; None for none.
             limit_nbytes: Of a value that does not go by shared memory.
             worker_silent_s: A worker that neither answers nor does anything for so long is ended.
+            pool: Whose it is, for who looks at the system's processes.
 
         Raises:
             ExecutorError: No usable place for its socket, or the system refuses another process.
@@ -82,7 +84,7 @@ class CoreProcess:
         try:
             self._handed: FileIO | None = _zeros(self.directory / HANDED)
             say_whose(self.directory)
-            self._popen = self._start()
+            self._popen = self._start(pool)
             self._words = (self.directory / LOG).open("rb")  # it can be read although Core has removed it
         except OSError as exc:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -123,11 +125,11 @@ class CoreProcess:
 
         return grpc.aio.insecure_channel(f"unix:{self.socket}", options=channel.OPTIONS)
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self, pool: str) -> "subprocess.Popen[bytes]":
         with self._log.open("wb") as log:
             fcntl.flock(log, fcntl.LOCK_EX)  # Core and workers write there: it stays locked for as long as one lives
             return subprocess.Popen(  # noqa: S603  our own module; -P: a random.py beside the notebook is not
-                [sys.executable, "-P", "-m", "cerebelum_nb.core", str(self.directory)],
+                [sys.executable, "-P", "-m", "cerebelum_nb.core", str(self.directory), pool],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

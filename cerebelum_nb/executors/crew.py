@@ -368,7 +368,8 @@ class Crew:
         core, link = self._nothing(name), getattr(executor, "link", None)
         if link is None:
             return replace(core, sent=getattr(executor, "sent", 0))
-        seats = await executor.seats() if not core.pool.is_served else None  # others ask there too
+        asked = await executor.seats()
+        seats = asked if not core.pool.is_served else None  # its workers are here today and others' tomorrow
         at_work, label, workers, now = link.at_work(), core.pool.name, [], time()
         for seat in seats.seats if seats is not None else ():
             attempt, for_s = at_work.get(seat.attempt, (None, 0.0))
@@ -388,6 +389,7 @@ class Crew:
             directory=link.process.where,
             waiting=seats.waiting if seats is not None else 0,
             sent=executor.sent,
+            could=asked.could if asked is not None else 0,
             workers=tuple(workers),
             steps=tuple(attempt.step for attempt, _ in at_work.values()),
         )

@@ -98,7 +98,7 @@ def _ours(directory: Path) -> Iterator[tuple[psutil.Process, bool]]:
             line = process.cmdline()
             if line[2:3] != ["-m"] or process.uids().real != os.getuid():
                 continue
-            if line[3:] == [_CORE, str(directory)]:
+            if line[3:5] == [_CORE, str(directory)]:
                 yield process, True
             elif line[3] == _WORKER and str(directory / "segments") in line[4:]:
                 yield process, False

@@ -51,6 +51,7 @@ class Core:
         waiting: Steps that no worker has, of those that were sent.
         sent: Attempts that were sent to it, and to those before it.
         steps: Those that run or wait there.
+        could: Where it is served: how many workers take its steps, whoever has them now.
         trouble: Why nothing is known of what its workers do; empty where it answers.
     """
 
@@ -64,6 +65,7 @@ class Core:
     workers: tuple[Worker, ...] = ()
     steps: tuple[str, ...] = ()
     trouble: str = ""
+    could: int = 0
 
 
 def check_idle(cores: list[Core], *, force: bool) -> None:

@@ -179,6 +179,9 @@ def _troubles(cores: Sequence[Core]) -> list[str]:
 def _without(core: Core) -> str:
     slots = core.pool.slots
     if core.pool.is_served:
+        if core.could:
+            has = f"Core {core.pool.core} has {_count(core.could)} for its steps"
+            return f"{core.pool.name}: no worker now, and {has}; for more, in a terminal: {core.pool.joined_by}"
         if core.directory:
             return f"{core.pool.name}: no worker; to add one, in a terminal: {core.pool.joined_by}"
         return f"{core.pool.name}: not connected to {core.pool.core}; %cerebelum core says whether it can be reached"

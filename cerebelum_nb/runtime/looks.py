@@ -73,6 +73,8 @@ class Looks:
                 outlook=self.outlooks.at(s, self.scheduler.now()),
             )
         )
+        if self.is_cut_off and made.status == "cancelled":
+            return msgspec.structs.replace(made, status="interrupted")
         return made if self._crashed is None else view.failed(made)
 
     def rows(self, tasks: Sequence[int] | None = None) -> list[view.Row]:

@@ -242,6 +242,7 @@ class Seats(Frame, frozen=True, tag=33, array_like=True, gc=False):
 
     seats: tuple[Seat, ...]
     waiting: int
+    could: int = 0  # where Core is served: workers that take the kernel's steps, whoever has them now
 
 
 _ToWorker = Place | Code | Forget | Submit | Cancel | Welcome | Reply | Withdraw | Ping | Resize | Drain | Look

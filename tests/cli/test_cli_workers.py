@@ -29,12 +29,15 @@ def test_the_cores_and_workers_of_kernels_are_listed_and_their_log_can_be_read(t
     listed = said("core", "status")[1].splitlines()
     workers = said("workers")[1].splitlines()
     code, log = said("core", "logs", str(core.pid))
+    which = said("core", "logs", "1")[1]
     session.close()
 
-    assert listed[0].split() == ["kernel", "Core", "since", "workers", "directory"]
-    assert [re.split(r"\s{2,}", line)[3:] for line in listed if f" {core.pid} " in line] == [["1", core.directory]]
+    assert listed[0].split() == ["kernel", "pool", "Core", "since", "workers", "directory"]
+    assert [re.split(r"\s{2,}", line)[4:] for line in listed if f" {core.pid} " in line] == [["1", core.directory]]
+    assert [line.split()[:2] for line in listed if f" {core.pid} " in line] == [[str(os.getpid()), "one"]]
     (mine,) = [line.split() for line in workers if f" {worker} " in line]
-    assert mine[0] == str(os.getpid())
+    assert mine[:2] == [str(os.getpid()), "one"]
+    assert f" {core.pid} (one)" in which
     assert code == 0
     assert f"worker 1 (pid {worker}) is ready" in log
     assert f" {core.pid} " not in said("core", "status")[1]

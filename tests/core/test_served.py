@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 
 import psutil
 import pytest
@@ -161,7 +162,7 @@ async def test_workers_of_a_host_that_does_not_come_back_are_lost_in_time_and_en
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 async def test_an_agent_that_ends_takes_its_workers_with_it_and_their_steps_are_lost(serving, tmp_path, how):
     core = serving("--grace", "0.5")
-    agent = core.worker()
+    agent, its = core.worker(), f"`cerebelum worker` on host {socket.gethostname()!r}"
     kernel = serving.kernel(core)
     running, _ = await begin(kernel, sleeper(), str(tmp_path / "pid"))
     pid = await pid_in(tmp_path / "pid")
@@ -171,6 +172,8 @@ async def test_an_agent_that_ends_takes_its_workers_with_it_and_their_steps_are_
 
     assert code == (-9 if how == signal.SIGKILL else 0)
     assert (outcome.kind, outcome.error.type) == ("lost", "WorkerLost")
+    assert f" with its {its}" in outcome.error.message
+    assert outcome.error.message.endswith(f"(attempt 1). No worker takes its place there before {its} is back.")
     await until(lambda: is_gone(pid), 2)
     core.worker()
     assert (await run(kernel, cell(STEP)["step"], 1)).kind == "ok"
@@ -187,6 +190,7 @@ async def test_a_worker_that_dies_on_another_host_is_told_and_replaced(serving, 
 
     assert (outcome.kind, outcome.error.type) == ("lost", "WorkerLost")
     assert "was killed by SIGKILL while running step 'nap'" in outcome.error.message
+    assert outcome.error.message.endswith("A new worker has taken its place.")
     assert (await run(kernel, cell(STEP)["step"], 1)).kind == "ok"
 
 
@@ -215,6 +219,8 @@ async def test_nothing_outlives_a_served_core(serving, tmp_path, how):
 
     core.program.end(how)
 
+    assert "spawn" not in core.program.said()
+    assert "could not be started" not in core.program.said()
     for running, _ in naps:
         outcome = await running
         assert (outcome.kind, outcome.error.type, outcome.delivered) == ("lost", "CoreLost", True)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 
 import pytest
 import pytest_asyncio
@@ -46,7 +47,7 @@ async def test_a_worker_that_is_stopped_on_another_host_is_told_of_and_lost_as_t
 
 
 async def test_an_agent_that_is_stopped_is_lost_with_its_steps_and_joins_again_when_it_goes_on(serving, tmp_path):
-    _, kernel, agent = serving("--grace", "0.5")
+    core, kernel, agent = serving("--grace", "0.5")
     running, _ = await begin(kernel, sleeper(), str(tmp_path / "pid"))
     pid = await pid_in(tmp_path / "pid")
 
@@ -60,3 +61,5 @@ async def test_an_agent_that_is_stopped_is_lost_with_its_steps_and_joins_again_w
     assert "of which nothing was heard for 12 s, nor for 0.5 s after that, while running" in outcome.error.message
     await until(lambda: is_gone(pid), 20)
     assert (await run(kernel, cell(ONE)["step"])).value == 1
+    its = f"`cerebelum worker` on host {socket.gethostname()!r}"
+    assert f" nothing was heard of {its} for 12 s: it has 0.5 s to come back\n" in core.program.said()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 import tomllib
 
 import pytest
@@ -165,6 +166,33 @@ def test_what_is_said_of_a_core_of_somebody_else(serve, tmp_path, capsys):
     assert "not reached" in say("status")
     assert f"big: nothing listens at {core.url}" in say("status")
     loop.close()
+
+
+def test_workers_that_others_have_now_are_told_of_before_how_to_add_some(serve, tmp_path):
+    core = serve("--pool", "first", slots=1)
+    table = {"core": core.url, "pass": str(core.path)}
+    session = Session(Settings(home=tmp_path, pools=dict.fromkeys(("first", "second"), table)))
+
+    def say(pool):
+        return str(verbs.workers(Arguments(text={"--pool": pool}), session.pools)).splitlines()
+
+    for name in ("first", "second"):
+        session.pools.start(name)
+    nobody = say("second")
+    core.worker()  # for every pool
+    session.pools.start("first")
+    end = time.monotonic() + 30
+    while not any(" there " in line for line in say("second")):
+        assert time.monotonic() < end
+    third = Session(Settings(home=tmp_path / "third", pools={"second": table}))
+    third.pools.start("second")
+    told = verbs.workers(Arguments(text={"--pool": "second"}), third.pools)
+    third.close()
+    session.close()
+
+    add = f"in a terminal: cerebelum worker --core {core.url[6:]} --pass {core.path} --pool second"
+    assert nobody == [f"second: no worker; to add one, {add}"]
+    assert str(told) == f"second: no worker now, and Core {core.url} has 1 worker for its steps; for more, {add}"
 
 
 def test_a_core_that_is_silent_is_not_said_to_be_ended(serve, tmp_path):

@@ -53,6 +53,17 @@ def test_a_chain_that_is_used_again_stays_as_it_was():
     assert repr(chain >> [c, d >> e]) == "a >> b >> [c, d >> e]"
 
 
+def test_a_variable_that_took_a_step_s_name_is_named():
+    f = make("f")
+    for f in ({"x": 1}, {"x": 2}):  # noqa: B007  as it happens
+        pass
+
+    with pytest.raises(DefinitionError, match=r"^'f', which is \{'x': 2\} here, is not a step.*run that step's cell"):
+        order_of((a >> [b, f],))
+    with pytest.raises(DefinitionError, match=r"^'f', which is \{'x': 2\} here, is not a step"):
+        workflow(name="w")(lambda wf: wf.timeline(a, f)).define()
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

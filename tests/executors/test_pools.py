@@ -253,6 +253,16 @@ def test_what_cannot_be_meant_is_refused_and_nothing_changes(tmp_path, doing, me
     session.close()
 
 
+def test_a_step_that_no_worker_had_begun_is_not_said_to_have_run(pools):
+    run = pools.run(flow(step(name="lone", executor="empty")(who)))
+    until(lambda: run.rows()[0].status == "submitted")
+
+    run.cancel()
+
+    with pytest.raises(RunCancelled, match="was cancelled while lone waited to run; 0 of 1 steps had finished"):
+        run.result(DEADLINE_S)
+
+
 def test_a_closed_session_starts_no_workers(tmp_path):
     session = Session(Settings(home=tmp_path, pools={"one": 1}))
     session.close()

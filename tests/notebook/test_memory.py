@@ -39,5 +39,10 @@ def test_shared_memory_is_told_of_and_freed(nb):
     assert re.fullmatch(r"\d+\.\d MiB of shared memory freed\.\n", freed)
     assert float(freed.split()[0]) >= 36
     assert nb("len(runs[-2].outputs['block']), runs[-1].lost").value == f"({4 << 20}, frozenset({{0}}))"
+    why = r"the result of 'block' of run 2 is not there any more: it is 32 MiB, .*; runs\[2\]\.rerun\('block'\) makes it again"
+    for asked in ("runs[-1].outputs['block']", "runs[-1].result()"):
+        lost = nb.run(asked)
+        assert (lost.ename, bool(re.fullmatch(why, lost.evalue))) == ("ResultLost", True)
+    assert re.search(why, nb("runs[-1].outputs").value)
     assert nb.run("%cerebelum purge --memory --all").ename == "UsageError"
     assert nb("%cerebelum purge 1 --yes").out == "1 run removed.\n"

@@ -390,6 +390,7 @@ def test_a_run_that_was_cut_off_ends_where_its_journal_does(tmp_path):
     loaded = session.load(run_id)
 
     assert loaded.header().now == pytest.approx(loaded.events[-1].at - loaded.events[0].at, abs=0.01)
+    assert {loaded.status, loaded.header().status} == {e.status for e in session.history.entries()} == {"interrupted"}
     session.close()
 
 
