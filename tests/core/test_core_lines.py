@@ -13,6 +13,7 @@ import pytest
 from cerebelum_nb.codec import Encoded
 from cerebelum_nb.core import service
 from cerebelum_nb.core.queue import KILL_AFTER_S
+from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.seal import Address, seal, unseal, worker_key
 from cerebelum_nb.wire.frames import (
     Cancel,
@@ -87,6 +88,7 @@ class Worker:
         self.dies()
 
     answered = True
+    heir = Slot.heir
 
     def give(self, frames, attempts):
         self.sent += attempts
