@@ -155,14 +155,16 @@ class Segments:
             return None
         return folder, name, fd
 
-    def _new(self, folder: int, nbytes: int) -> tuple[int, str, int]:
+    def _new(self, folder: int, nbytes: int, *, is_free: bool = False) -> tuple[int, str, int]:
         at = self.folders[folder]
         at.mkdir(mode=0o700, exist_ok=True)
         grain = max(_GRAIN, 1 << max(0, nbytes.bit_length() - 4))
         size = -(-nbytes // grain) * grain
         if _is_memory(at) and size > memory.available() - _SPARE_NBYTES:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        name = f"used.{size:x}.{secrets.token_hex(8)}.{self._owner}.{secrets.token_hex(8)}"
+        ident = secrets.token_hex(8)
+        whose = "" if is_free else f".{self._owner}.{secrets.token_hex(8)}"
+        name = f"{'free' if is_free else 'used'}.{size:x}.{ident}{whose}"
         fd = os.open(at / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,11 +186,10 @@ class Segments:
         if memory.available() < _SPARE_NBYTES + _PLENTY * nbytes:
             return False
         try:
-            folder, name, fd = self._new(0, nbytes)
+            _, _, fd = self._new(0, nbytes, is_free=True)  # nobody takes it before it is unlocked
         except OSError:  # it was nothing but a favour
             return False
         os.close(fd)
-        self.release(folder, name)
         return True
 
     # reading -------------------------------------------------------------------------------------------------------

@@ -70,12 +70,15 @@ async def test_the_ways_there_and_back_are_measured_and_fit_into_the_time_that_p
         assert send + outcome.run_s + fetch <= passed
         return send, fetch
 
+    async def best(function, *args):  # each way's: whatever else the machine does only adds to it
+        return [min(ways) for ways in zip(*[await timed(function, *args) for _ in range(5)], strict=True)]
+
     await timed(names["nap"])
-    large_result, large_input = await timed(names["make"], 20_000_000), await timed(names["take"], bytes(20_000_000))
+    large_result, large_input = await best(names["make"], 20_000_000), await best(names["take"], bytes(20_000_000))
 
     assert large_result[0] < large_result[1]
     assert large_input[0] > large_input[1]
-    assert sum(await timed(names["nap"])) < 0.5
+    assert sum(await best(names["nap"])) < 0.5
 
 
 async def test_waiting_for_a_worker_is_neither_a_way_there_nor_back(core):

@@ -125,10 +125,12 @@ class Cut:
         self.silent = asyncio.Event()
         self._behind = path.with_name("behind.sock")
         path.rename(self._behind)
-        self._path = path
+        self._listening = socket.socket(socket.AF_UNIX)  # from now on: whoever connects meanwhile waits
+        self._listening.bind(str(path))
+        self._listening.listen()
 
     async def serve(self):
-        self._server = await asyncio.start_unix_server(self._joined, str(self._path))
+        self._server = await asyncio.start_unix_server(self._joined, sock=self._listening)
 
     async def _joined(self, reader, writer):
         there, back = await asyncio.open_unix_connection(str(self._behind))
