@@ -1,7 +1,7 @@
 """Sealed envelopes: bytes bound to one attempt and one direction, checked before anything in them is read.
 
-HMAC-SHA256 under a key that is made when Core starts and never leaves the pipes between the processes.
-It says who made the bytes; it does not hide them: they never leave this machine.
+HMAC-SHA256 under a key that the kernel makes for one Core, and that goes only there: by pipes, and between machines by
+TLS. Workers get keys that are made from it. It says who made the bytes; it does not hide them.
 """
 
 import hashlib
@@ -33,6 +33,12 @@ class Address(NamedTuple):
 def new_key() -> bytes:
     """A fresh key for one Core and its workers."""
     return os.urandom(KEY_NBYTES)
+
+
+@lru_cache(maxsize=512)
+def key_to_workers(key: bytes) -> bytes:
+    """The key of all that is said to workers: they open that, and cannot tell from it what others seal with."""
+    return hmac.digest(key, b"cerebelum key to workers", "sha256")
 
 
 @lru_cache(maxsize=512)

@@ -1,7 +1,7 @@
 import pytest
 
 from cerebelum_nb.errors import PayloadRejected
-from cerebelum_nb.seal import TAG_NBYTES, Address, new_key, seal, unseal
+from cerebelum_nb.seal import TAG_NBYTES, Address, key_to_workers, new_key, seal, unseal, worker_key
 
 KEY = new_key()
 ADDRESS = Address("run", 3, 1, "to worker", "json")
@@ -50,3 +50,12 @@ def test_another_key_and_too_short_envelopes_are_refused():
     for envelope in (seal(new_key(), ADDRESS, b"body"), b"", b"short", seal(KEY, ADDRESS, b"body")[: TAG_NBYTES - 1]):
         with pytest.raises(PayloadRejected):
             unseal(KEY, ADDRESS, envelope)
+
+
+def test_what_opens_what_is_said_to_workers_does_not_seal_what_one_of_them_says():
+    to_workers, said = key_to_workers(KEY), ADDRESS._replace(direction="to kernel")
+
+    assert len({KEY, to_workers, worker_key(KEY, "worker 1"), worker_key(KEY, "worker 2")}) == 4
+    for forged in (to_workers, worker_key(to_workers, "worker 1"), worker_key(KEY, "worker 2")):
+        with pytest.raises(PayloadRejected):
+            unseal(worker_key(KEY, "worker 1"), said, seal(forged, said, b"some body"))

@@ -4,6 +4,7 @@ Nothing here imports numpy or Arrow to write: a value of theirs is only met wher
 """
 
 import base64
+import math
 import pickle
 import sys
 from collections.abc import Callable
@@ -133,6 +134,8 @@ def _read_array(item: Any, of: Reading) -> Any:
     descr, shape, order, number = item
     np, dtype = _dtype(descr)
     if number < 0:
+        if math.prod(shape) * dtype.itemsize:  # it would show what lay in memory
+            raise PayloadRejected("an array came without its bytes")
         return np.empty(shape, dtype, order)
     return np.ndarray(shape, dtype, np.frombuffer(of.buffers[number], np.uint8), order=order)
 
@@ -217,6 +220,8 @@ def _read_arrow(item: Any, of: Reading) -> Any:
     with pa.ipc.open_stream(pa.py_buffer(of.buffers[number])) as stream:
         if name in ("RecordBatch", "Array"):
             batch = stream.read_next_batch()
+            if of.safe_only:
+                batch.validate(full=True)
             return batch if name == "RecordBatch" else batch.column(0)
         table = stream.read_all()
     if of.safe_only:

@@ -15,6 +15,7 @@ import sys
 import uuid
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -86,7 +87,7 @@ def _tagged(value: Any, to: Writing, depth: int) -> Any:  # noqa: PLR0911  one c
     if issubclass(kind, enum.Enum):
         return _enum(value, to)
     if kind is getattr(sys.modules.get("fractions"), "Fraction", None):
-        return to.tag("fraction", str(value))
+        return _fraction(value, to)
     return arrays.written(value, to, depth)
 
 
@@ -97,6 +98,13 @@ def _tagged_dict(value: dict[Any, Any], to: Writing, depth: int) -> Any:
     if len(items) == 1 and next(iter(items)).startswith("$"):  # somebody's own key that looks like a tag
         return to.tag("dict", list(items.items()))
     return items
+
+
+def _fraction(value: Any, to: Writing) -> Any:
+    try:
+        return to.tag("fraction", str(value))
+    except ValueError:  # it has more digits than Python writes
+        raise NotPlain from None
 
 
 def _two(pair: tuple[Any, Any], to: Writing, depth: int) -> list[Any]:
@@ -218,8 +226,9 @@ def _enum(value: enum.Enum, to: Writing) -> Any:
 
 
 def _found(module: Any, path: str) -> Any:
+    """What a module has under this path of classes; no property and no `__getattr__` is asked for it."""
     for name in path.split("."):
-        module = getattr(module, name, None)
+        module = vars(module).get(name) if isinstance(module, ModuleType | type) else None
     return module
 
 
@@ -324,7 +333,7 @@ _READ: Final[dict[str, Callable[[Any, Reading], Any]]] = {
     "$date": lambda item, _: dt.date.fromisoformat(item),
     "$timedelta": lambda item, _: dt.timedelta(*item),
     "$decimal": lambda item, _: decimal.Decimal(item),
-    "$fraction": lambda item, _: importlib.import_module("fractions").Fraction(item),
+    "$fraction": lambda item, _: importlib.import_module("fractions").Fraction(*map(int, item.split("/"))),
     "$uuid": lambda item, _: uuid.UUID(item),
     "$deque": lambda item, of: deque(_all(item[0], of), item[1]),
     "$ordered": lambda item, of: OrderedDict(_as_dict(item, of)),

@@ -28,7 +28,6 @@ from cerebelum_nb.wire.credentials import read_pass, secure_channel
 from cerebelum_nb.wire.frames import AnyFrame, Cancel, Reply, frames_of, messages
 from cerebelum_nb.wire.probe import probe
 from cerebelum_nb.wire.relay import (
-    BEAT_S,
     SILENT_S,
     Bye,
     Control,
@@ -56,7 +55,7 @@ class Agent:
 
     Args:
         core: URL; empty for the one in the pass.
-        pool: Whose steps they run; empty for every pool's.
+        pool: Whose steps they run; empty for the pass's pool, or every pool's where that names none.
         say: Gets a line for whatever a person may want to know.
     """
 
@@ -136,9 +135,8 @@ class Agent:
         await asyncio.to_thread(probe, core, self._path, given)
         async with secure_channel(core, given) as made:
             stream = made.stream_stream(f"/{channel.SERVICE}/{channel.JOIN}")(metadata=((channel.TOKEN, given.token),))
-            self._pool = self._pool or given.pool
             try:
-                await self._serve(stream, core)
+                await self._serve(stream, core, self._pool or given.pool)
             except grpc.aio.AioRpcError as exc:
                 raise WireError(why(exc, core)) from None
             except asyncio.CancelledError:
@@ -146,10 +144,10 @@ class Agent:
             finally:
                 stream.cancel()
 
-    async def _serve(self, stream: Any, core: str) -> None:
+    async def _serve(self, stream: Any, core: str, pool: str) -> None:
         greeting = Greeting(
             self._version,
-            self._pool,
+            pool,
             self._environment,
             self._name,
             self._slots,
@@ -157,8 +155,7 @@ class Agent:
             self._line.got if self._known else -1,
         )
         await stream.write(msgspec.msgpack.encode(greeting))
-        async with asyncio.timeout(SILENT_S):
-            answer = await stream.read()
+        answer = await _heard(stream)
         if answer is grpc.aio.EOF:
             raise WireError(f"Core {core} hung up")
         reception = msgspec.msgpack.decode(answer, type=Reception)
@@ -169,7 +166,7 @@ class Agent:
             await self._end_workers()
             return
         if not self._known:
-            whose = f"pool {self._pool!r}" if self._pool else "every pool"
+            whose = f"pool {pool!r}" if pool else "every pool"
             self._say(f"joined Core {core} with {counted(self._slots, 'worker')} for {whose}")
         else:
             self._say(f"back at Core {core}")
@@ -177,7 +174,7 @@ class Agent:
         self._grace_s = reception.grace_s
         self._line.resume(max(0, reception.got))
         pump = asyncio.create_task(self._line.pump(stream.write))
-        beat = asyncio.create_task(self._beat())
+        beat = asyncio.create_task(self._line.beats())
         stopped = asyncio.create_task(self._stopped.wait())
         reader = asyncio.create_task(self._read(stream))
         try:
@@ -197,18 +194,9 @@ class Agent:
         self._line.send([Bye()])
         await asyncio.wait({reader}, timeout=FAREWELL_S)
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            self._line.beat()
-
     async def _read(self, stream: Any) -> None:
         while True:
-            try:
-                async with asyncio.timeout(SILENT_S):
-                    message = await stream.read()
-            except TimeoutError:
-                raise WireError(f"nothing was heard of Core for {SILENT_S:.0f} s") from None
+            message = await _heard(stream)
             if message is grpc.aio.EOF:
                 return
             for part in self._line.receive(message):
@@ -278,6 +266,19 @@ def _tell(slot: Slot, frame: AnyFrame) -> None:
         slot.stop(frame.id)
     elif isinstance(frame, Reply):
         slot.reply(frame)
+
+
+async def _heard(stream: Any) -> Any:
+    """The next message of Core.
+
+    Raises:
+        WireError: None comes.
+    """
+    try:
+        async with asyncio.timeout(SILENT_S):
+            return await stream.read()
+    except TimeoutError:
+        raise WireError(f"nothing was heard of Core for {SILENT_S:.0f} s") from None
 
 
 def why(exc: "grpc.aio.AioRpcError", core: str) -> str:

@@ -1,6 +1,7 @@
 """Workers on other hosts, as Core sees them: an agent stands for a host, a `RemoteSlot` for each worker there."""
 
 import itertools
+import logging
 import signal
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -26,6 +27,7 @@ from cerebelum_nb.wire.relay import (
     Signal,
 )
 
+_logger = logging.getLogger(__name__)
 NOTICE_LIMIT: Final = 1_000  # characters
 
 
@@ -88,7 +90,11 @@ class RemoteSlot(Slot):
         except WireError:
             self.signal(signal.SIGKILL)
             return
-        self._on_frames(self, frames)
+        try:
+            self._on_frames(self, frames)
+        except Exception:  # a fault of ours with one kernel must not break its host's connection, which others use, too
+            _logger.exception("worker.frames.failed")
+            self.signal(signal.SIGKILL)
 
     def is_here(self, pid: int) -> None:
         """The agent has started it."""
@@ -150,7 +156,7 @@ class Agent(Guest):
             case Gone():
                 del self._workers[part.worker]
                 self.line.drop(part.worker)
-                slot.is_gone(part.how)
+                slot.is_gone(printable(part.how[:NOTICE_LIMIT]))
             case _:
                 note(f"{self.who} says what only Core can say: {type(part).__name__}")
 

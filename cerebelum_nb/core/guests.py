@@ -1,6 +1,7 @@
 """Whoever comes to a served Core for longer: a line that breaks and comes back, and so much time for that."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import grpc
@@ -8,10 +9,10 @@ import grpc.aio
 
 from cerebelum_nb.core.staff import note
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.relay import BEAT_S, SILENT_S, Lasting, Line, Part
+from cerebelum_nb.wire.relay import SILENT_S, Lasting, Line, Part
 
 
-class Guest:
+class Guest(ABC):
     """Somebody who is known while the connection is gone.
 
     Attributes:
@@ -48,15 +49,14 @@ class Guest:
         me = self._connection = asyncio.current_task()
         self.usable, silent = True, False
         pump = asyncio.create_task(self.line.pump(context.write))
-        beat = asyncio.create_task(self._beat())
+        beat = asyncio.create_task(self.line.beats())
         try:
             while True:
                 async with asyncio.timeout(SILENT_S):
                     message = await context.read()
                 if message is grpc.aio.EOF:
                     return
-                for part in self.line.receive(message):
-                    self._take(part)
+                self._read(message)
                 if self.is_lost:
                     return
         except TimeoutError:
@@ -73,31 +73,32 @@ class Guest:
                 self._grace = self._loop.call_later(self._grace_s, self._stays_away, silent)
             await asyncio.gather(pump, beat, return_exceptions=True)
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            self.line.beat()
+    def _read(self, message: bytes) -> None:
+        """Take what is new in a message; nothing follows its last word."""
+        for part in self.line.receive(message):
+            if not self.is_lost:
+                self._take(part)
 
     @property
+    @abstractmethod
     def is_lost(self) -> bool:
         """It has ended for us."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, part: Part) -> None:
         """It says something."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _talks_nonsense(self, exc: WireError) -> None:
         """It has said what cannot be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stays_away(self, silent: bool) -> None:  # noqa: FBT001  from a timer
         """It did not come back in time.
 
         Args:
             silent: Its connection was there, and nothing was heard on it; else it broke.
         """
-        raise NotImplementedError
 
 
 class Visitor(Guest):

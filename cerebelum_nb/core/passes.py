@@ -34,8 +34,8 @@ class Passes:
     """All passes of one Core, each with a token of its own."""
 
     def __init__(self, grants: Iterable[Grant], issued: Issued) -> None:
-        self.grants, self._issued = tuple(grants), issued
-        self._tokens = [secrets.token_urlsafe(32) for _ in self.grants]
+        self._grants, self._issued = tuple(grants), issued
+        self._tokens = [secrets.token_urlsafe(32) for _ in self._grants]
         self._claims: list[Claim] = []
 
     def claim(self) -> None:
@@ -44,7 +44,7 @@ class Passes:
         Raises:
             WireError: One is another Core's, or cannot be written.
         """
-        for grant in self.grants:
+        for grant in self._grants:
             self._claims.append(Claim(grant.path, grant.option))
 
     def write(self, url: str) -> None:
@@ -53,7 +53,7 @@ class Passes:
         Raises:
             WireError: A file cannot be written.
         """
-        for grant, token, claim in zip(self.grants, self._tokens, self._claims, strict=True):
+        for grant, token, claim in zip(self._grants, self._tokens, self._claims, strict=True):
             leaf = self._issued.kernel if grant.role == "kernel" else self._issued.worker
             made = Pass(url, grant.role, token, leaf.certificate, leaf.key, self._issued.authority, grant.pool)
             claim.write(made)
@@ -61,7 +61,7 @@ class Passes:
     def of(self, token: bytes) -> Grant | None:
         """Whose token that is; None for nobody's. Takes as long for each."""
         found = None
-        for grant, its in zip(self.grants, self._tokens, strict=True):
+        for grant, its in zip(self._grants, self._tokens, strict=True):
             if hmac.compare_digest(token, its.encode()):
                 found = grant
         return found

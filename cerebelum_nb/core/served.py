@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import secrets
 import shlex
@@ -45,8 +44,6 @@ EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  what it mean
 Say = Callable[[str], object]
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
-logger = logging.getLogger(__name__)
-
 
 class Served:
     """One served Core.
@@ -73,7 +70,7 @@ class Served:
         self._nursery = Nursery()
         self._environment = environment.here()
         self._workers = Workers()
-        self._agents: dict[str, Agent] = {}
+        self._agents: dict[tuple[str, str], Agent] = {}  # by pool and name
         self._visitors: dict[str, Visitor] = {}
         self.url = ""
         self.stopped = asyncio.Event()
@@ -147,7 +144,10 @@ class Served:
         """A kernel asks whether it may come, and whom it meets."""
         await self._grant(context, "kernel")
         greeting = await _greeting(request, context)
-        return msgspec.msgpack.encode(self._reception(greeting))
+        reception = self._reception(greeting)
+        if not reception.refused:
+            reception = msgspec.structs.replace(reception, environment=msgspec.to_builtins(self._environment))
+        return msgspec.msgpack.encode(reception)
 
     def _reception(self, greeting: Greeting) -> Reception:
         ours = self._environment.packages["cerebelum-nb"]
@@ -156,7 +156,7 @@ class Served:
                 f"Core {self.url} has cerebelum_nb {ours}, and who calls has {greeting.version}: "
                 "install the same version on both sides"
             )
-        return Reception(environment=msgspec.to_builtins(self._environment), grace_s=self._grace_s)
+        return Reception(grace_s=self._grace_s)
 
     async def _kernel(self, _requests: Any, context: Context) -> None:
         """Serve a kernel for one connection; the others do not notice."""
@@ -169,9 +169,10 @@ class Served:
         if reception.refused or (visitor is None and greeting.got >= 0):  # it was here, and was given up
             await context.write(msgspec.msgpack.encode(msgspec.structs.replace(reception, got=-1)))
             return
-        if visitor is None:
-            visitor = self._visitors[greeting.agent] = self._new_visitor(greeting)
-        await context.write(msgspec.msgpack.encode(msgspec.structs.replace(reception, got=visitor.line.got)))
+        got = visitor.line.got if visitor is not None else 0
+        await context.write(msgspec.msgpack.encode(msgspec.structs.replace(reception, got=got)))
+        if visitor is None:  # not before: who hung up meanwhile has left nothing here
+            visitor = self._visitors.get(greeting.agent) or self._new_visitor(greeting)
         try:
             await visitor.serve(context, max(0, greeting.got))
         except WireError as exc:
@@ -194,7 +195,7 @@ class Served:
             if service is not None:
                 service.end()
 
-        visitor = Visitor(self._grace_s, hear, left)
+        visitor = self._visitors[greeting.agent] = Visitor(self._grace_s, hear, left)
         return visitor
 
     def _service(self, first: AnyFrame | None, pool: str) -> SharedService:
@@ -225,13 +226,16 @@ class Served:
         if reception.refused:
             await context.write(msgspec.msgpack.encode(reception))
             return
-        agent = self._agents.get(greeting.agent)
+        known = _as_people_say(greeting.pool), greeting.agent  # a pass of another pool does not lead to it
+        agent = self._agents.get(known)
         if agent is None and greeting.got >= 0:  # it was here, and was given up
             await context.write(msgspec.msgpack.encode(msgspec.structs.replace(reception, got=-1)))
             return
-        if agent is None:
-            agent = self._new_agent(greeting)
-        await context.write(msgspec.msgpack.encode(msgspec.structs.replace(reception, got=agent.line.got)))
+        got = agent.line.got if agent is not None else 0
+        await context.write(msgspec.msgpack.encode(msgspec.structs.replace(reception, got=got)))
+        if agent is None:  # as for kernels
+            agent = self._agents.get(known) or self._new_agent(greeting)
+        self._workers.changed()  # it is here, maybe again: somebody may wait for that
         try:
             await agent.serve(context, max(0, greeting.got))
         except WireError as exc:
@@ -264,10 +268,10 @@ class Served:
         name, pool = greeting.host[:80], _as_people_say(greeting.pool)
 
         def lost(agent: Agent) -> None:
-            self._agents.pop(greeting.agent, None)
+            self._agents.pop((pool, greeting.agent), None)
             self._workers.remove(agent)
 
-        agent = self._agents[greeting.agent] = Agent(name, greeting.slots, self._grace_s, lost, pool)
+        agent = self._agents[pool, greeting.agent] = Agent(name, greeting.slots, self._grace_s, lost, pool)
         self._workers.add(agent)
         return agent
 

@@ -19,7 +19,7 @@ from cerebelum_nb.core.staff import Staff, not_started, note
 from cerebelum_nb.core.values import Value, Values
 from cerebelum_nb.core.watching import Watching
 from cerebelum_nb.model.events import ErrorInfo
-from cerebelum_nb.seal import worker_key
+from cerebelum_nb.seal import key_to_workers, worker_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
     STOPS,
@@ -191,8 +191,8 @@ class Service:
         if not slot.takes_back:
             self._queue.one_by_one(slot.number)
         name = f"worker {slot.number}"
-        said, own = self._settings, worker_key(self._settings.key, name)
-        slot.send([Welcome(said.key, self._place, own, said.limit_nbytes, said.silent_s)])
+        said, key = self._settings, self._settings.key
+        slot.send([Welcome(key_to_workers(key), self._place, worker_key(key, name), said.limit_nbytes, said.silent_s)])
         self._out.put(Joined(slot.number, slot.pid))
         self._loop.call_later(READY_DEADLINE_S, self._must_be_ready, slot)
 

@@ -19,6 +19,7 @@ from cerebelum_nb.core.service import RESPAWN_CAP_S, Service
 from cerebelum_nb.core.slots import OnDeath, OnFrames, Slot
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.core.staff import not_started, seats
+from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire.credentials import SCHEME
 from cerebelum_nb.wire.frames import AnyFrame, Drain, Joined, Left, Look, Printed, Resize, Seats, Submit
 
@@ -277,7 +278,11 @@ class SharedService(Service):
         self._pump = self._loop.create_task(self._out.pump(write))
 
     def take(self, frames: list[AnyFrame]) -> None:
-        """What the kernel says."""
+        """What the kernel says.
+
+        Raises:
+            WireError: It cannot be.
+        """
         for frame in frames:
             self._from_kernel(frame)
         self._hand_out()
@@ -324,6 +329,8 @@ class SharedService(Service):
         if isinstance(frame, Look):
             self._out.put(Seats(seats(self._queue), self._queue.waiting, self._workers.count(self.pool)))
             return
+        if isinstance(frame, Submit) and (frame.id < 1 or frame.id in self._held):  # it could come behind itself
+            raise WireError(f"attempt {frame.id} was sent already, or has no number")
         super()._from_kernel(frame)
         if isinstance(frame, Submit) and not self._workers.serves(self.pool):
             there = ", ".join(map(repr, self._workers.pools)) or "none"

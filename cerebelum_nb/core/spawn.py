@@ -21,7 +21,7 @@ class Process:
 
     Attributes:
         line: Attempts and their outcomes.
-        control: Stops only, so that a worker hears them while its main thread runs a step.
+        control: Stops, answers and pings, which a worker hears while its main thread runs a step.
         gate: Where attempts that it was sent can be taken back.
     """
 

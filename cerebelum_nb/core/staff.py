@@ -101,7 +101,8 @@ def _leaves(slot: SlotState) -> str:
 
 def note(text: str) -> None:
     """A line in Core's log, for a person who looks there."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    line = "".join(char if char.isprintable() else "·" for char in text)  # some of it others have said
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
     sys.stderr.flush()
 
 

@@ -49,7 +49,7 @@ class Reception(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         refused: Why not; empty where the guest is welcome.
-        environment: Core's own.
+        environment: Core's own, for a kernel that asks before it comes.
         grace_s: A guest whose connection is lost has so long to come back, with all that runs for it or there.
         got: The last part that Core has of this guest; -1 where it does not know it.
     """
@@ -199,6 +199,12 @@ class Lasting:
         self._beat = True
         self._some.set()
 
+    async def beats(self) -> None:
+        """Do so again and again, for as long as one connection lives."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self.beat()
+
     def receive(self, message: bytes) -> list[Part]:
         """The parts of a message that are new.
 
@@ -227,7 +233,7 @@ class Lasting:
         Raises:
             WireError: It cannot.
         """
-        if theirs >= self._first + len(self._unacked) or theirs < self._first - 1:
+        if theirs > self._left_us or theirs < self._first - 1:
             raise WireError(f"part {theirs} is confirmed, which was not sent")
 
     def _confirmed(self, theirs: int) -> None:

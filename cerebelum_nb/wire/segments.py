@@ -297,10 +297,10 @@ class Segments:
         if not _USED.fullmatch(where.name) or not 0 <= where.folder < len(self.folders) or not where.pieces:
             raise WireError(f"{where.name!r} is no segment of ours; nothing in it was read")
 
-    def value(self, where: Where, *, safe_only: bool = False) -> Any:
+    def value(self, where: Where) -> Any:
         """The value itself; its arrays lie in the segment, and cannot be written to."""
         head, *buffers = self.pieces(where)
-        return together(where.codec, head, buffers, safe_only=safe_only)
+        return together(where.codec, head, buffers)
 
     def adopt(self, home: "Segments", where: Where) -> Where | None:
         """Have a segment of another Core as ours too, as it is; whoever asks keeps it from being made free there.

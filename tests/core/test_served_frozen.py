@@ -15,7 +15,7 @@ ONE = "def step():\n    return 1"
 
 
 @pytest_asyncio.fixture
-async def serving(tmp_path):
+async def hosted(tmp_path):
     made = []
 
     def serve(*options, **more):
@@ -30,8 +30,8 @@ async def serving(tmp_path):
         core.close()
 
 
-async def test_a_worker_that_is_stopped_on_another_host_is_told_of_and_lost_as_the_kernel_says(serving, tmp_path):
-    _, kernel, agent = serving(worker_silent_s=2.0)
+async def test_a_worker_that_is_stopped_on_another_host_is_told_of_and_lost_as_the_kernel_says(hosted, tmp_path):
+    _, kernel, agent = hosted(worker_silent_s=2.0)
     running, heard = await begin(kernel, sleeper(), str(tmp_path / "pid"))
     pid = await pid_in(tmp_path / "pid")
 
@@ -46,8 +46,8 @@ async def test_a_worker_that_is_stopped_on_another_host_is_told_of_and_lost_as_t
     assert (await run(kernel, cell(ONE)["step"])).value == 1
 
 
-async def test_an_agent_that_is_stopped_is_lost_with_its_steps_and_joins_again_when_it_goes_on(serving, tmp_path):
-    core, kernel, agent = serving("--grace", "0.5")
+async def test_an_agent_that_is_stopped_is_lost_with_its_steps_and_joins_again_when_it_goes_on(hosted, tmp_path):
+    core, kernel, agent = hosted("--grace", "0.5")
     running, _ = await begin(kernel, sleeper(), str(tmp_path / "pid"))
     pid = await pid_in(tmp_path / "pid")
 

@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from served_kit import ServedForTest
 
 from cerebelum_nb.testing.chaos.proxy import Proxy
 
@@ -17,27 +15,6 @@ pytestmark = pytest.mark.asyncio
 MIB = 1 << 20
 ECHO = "def step(data):\n    return data[::-1]"
 BIG = "def step(mib):\n    return bytes(range(256)) * (mib << 12)"
-
-
-@pytest_asyncio.fixture
-async def serving(tmp_path):
-    """Make a served Core, and kernels of it; all ended afterwards."""
-    made, kernels = [], []
-
-    def serve(*options, **more):
-        made.append(ServedForTest(tmp_path, *options, **more))
-        return made[-1]
-
-    def kernel(core, *args, **more):
-        kernels.append(core.kernel(*args, **more))
-        return kernels[-1]
-
-    serve.kernel = kernel
-    yield serve
-    for each in kernels:
-        await each.close()
-    for each in made:
-        each.close()
 
 
 @pytest.mark.parametrize("where", ["its own", "another host's"])

@@ -1,9 +1,7 @@
 """Large values of a served Core in storage that both sides reach: sealed by digest, by reference, gone when not needed."""
 
 import asyncio
-import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +18,7 @@ from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import PayloadRejected, WireError
 from cerebelum_nb.wire.lent import Where
 from cerebelum_nb.wire.storage import Storage, new_folder
+from tests.disk_kit import small_disk
 
 from remote_kit import Heard, attempt, cell, until  # isort: skip  by served_kit
 
@@ -196,26 +195,9 @@ def test_a_forked_child_removes_nothing(place):
     assert storage.value(where) == b"x" * 1000
 
 
-@contextlib.contextmanager
-def small_disk(path):
-    """A disk of 32 MiB, where this machine lets us have one."""
-    path.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if mount is None or umount is None or os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    command = [mount, "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no small disk here: {made.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run([umount, "-l", str(path)], check=True)
-
-
 @pytest.mark.asyncio
 async def test_an_attempt_waits_for_room_there_on_either_side(tmp_path):
-    with small_disk(tmp_path / "d") as disk:
+    with small_disk(32) as disk:
         core = ServedForTest(tmp_path, slots=0)
         core.worker()
         kernel = core.kernel(values_url=f"file://{disk}/values")

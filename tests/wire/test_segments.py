@@ -1,6 +1,5 @@
 """Segments of shared memory: never filled while somebody looks, never lost with a process, never past a full disk."""
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -18,6 +17,7 @@ from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire import memory
 from cerebelum_nb.wire.lent import Where
 from cerebelum_nb.wire.segments import Segments
+from tests.disk_kit import small_disk
 
 DEADLINE = 20
 
@@ -203,26 +203,8 @@ def test_a_forked_child_frees_nothing(folder):
     assert segments.value(where)[0] == 0
 
 
-@contextlib.contextmanager
-def small_disk(path, size="4m"):
-    """A disk of 4 MiB, where this machine lets us have one."""
-    path.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if mount is None or umount is None or os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    made = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(f"no small disk here: {made.stderr.decode().strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run([umount, "-l", str(path)], check=True)
-
-
 def test_a_full_disk_is_an_error_in_words_and_another_folder_is_taken_where_there_is_one(tmp_path):
-    with small_disk(tmp_path / "small") as small:
+    with small_disk(4) as small:
         segments = Segments([small / "s"], "k")
         with pytest.raises(WireError) as refused:
             put(segments, np.zeros(2_000_000))
@@ -236,7 +218,7 @@ def test_a_full_disk_is_an_error_in_words_and_another_folder_is_taken_where_ther
 
 
 def test_what_is_free_and_too_small_makes_room_where_the_disk_is_full(tmp_path):
-    with small_disk(tmp_path / "small") as small:
+    with small_disk(4) as small:
         segments = Segments([small], "k")
         for _ in range(2):
             where = put(segments, np.zeros(160_000))
