@@ -107,7 +107,14 @@ class Context:
     """
 
     __slots__ = (
-        *("_given", "_inputs", "_root", "attempt", "execution_id", "executor", "replay", "step_name"),
+        "_given",
+        "_inputs",
+        "_root",
+        "attempt",
+        "execution_id",
+        "executor",
+        "replay",
+        "step_name",
         "workflow_name",
     )
 

@@ -239,8 +239,10 @@ class Engine:
 
     def shares(self, executor: str) -> bool:
         """Whether a remote executor's workers share memory with this process."""
-        pool = self.settings.pools.get(executor)
-        return pool is None or (pool.trust == "trusted" and not pool.core)
+        if executor not in self.places.remote:  # this process; or it is a pool of an earlier one, which nobody knows
+            return True
+        pool = self.pools.known(executor)
+        return pool.trust == "trusted" and not pool.is_served
 
     def carry(self, attempt: Attempt, signals: Signals) -> "concurrent.futures.Future[Outcome]":
         """Have an attempt run that is no run's. From any thread; cancelling what is returned stops it.

@@ -56,7 +56,7 @@ class Attempt(msgspec.Struct, frozen=True):
         function: The step's function as the person wrote it, sync or async.
         args: What to call it with, in order. Where `context_at` is a number, that place holds None and takes the
             context. An executor with ``takes_large`` may find a `codec.Large` here, which `codec.whole` reads.
-        kwargs: Keyword arguments; the context may be here under `context_key`.
+        kwargs: Keyword arguments; None stands under ``context``, if that is there, and takes the context.
         fields: What a `Context` is made from, the inputs included: see `cerebelum_nb.context.Context`.
         once: It must never run twice: once it is on its way, it counts as begun.
         undo: What undoes the step, if anything: it must be able to follow the step to where that runs.

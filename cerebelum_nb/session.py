@@ -2,12 +2,11 @@
 
 import atexit
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -39,9 +38,6 @@ from cerebelum_nb.runtime.host import opens_with
 from cerebelum_nb.runtime.lineage import Lineage
 from cerebelum_nb.runtime.run import Run
 from cerebelum_nb.store.results import ResultRef
-
-_log = logging.getLogger(__name__)
-WATCH_S: Final = 0.1  # how often somebody looks whether a step blocks its loop
 
 
 class Session(Engine):

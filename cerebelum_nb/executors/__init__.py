@@ -1,1 +1,1 @@
-"""Places where attempts run; one file each, none imports another."""
+"""Places where attempts run, here and on workers, and the lanes by which runs reach them."""

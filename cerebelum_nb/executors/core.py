@@ -162,8 +162,10 @@ class CoreExecutor:
         Returns:
             What stops it; None where it was not sent, and `run` is to do it.
         """
-        if (link := self.link) is None or self._taken_back:
+        if (link := self.link) is None:
             return None
+        if self._taken_back and (attempt.run, attempt.task, attempt.number) in self._taken_back:
+            return None  # `run` says that, too
         if not self.slots and self.served is None:
             return None  # `run` says so
         try:

@@ -25,7 +25,7 @@ import psutil
 
 from cerebelum_nb.codec import LARGE_NBYTES
 from cerebelum_nb.errors import ExecutorError
-from cerebelum_nb.executors.orphans import HANDED, LOG, remove_orphans, say_whose
+from cerebelum_nb.executors.orphans import HANDED, LOG, YOUNG_S, remove_orphans, say_whose
 from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import AnyFrame
@@ -38,7 +38,6 @@ _SOCKET = "core.sock"  # as core/__main__.py names it
 _MEMORY = Path("/dev/shm")  # noqa: S108  with a private folder of ours in it
 _MAX_PATH_NBYTES = 107  # of a unix socket, by the kernel's headers
 _LOG_TAIL = 1_000
-_YOUNG_S = 2.0  # a directory that was just made may not be locked yet
 
 
 class CoreProcess:
@@ -229,11 +228,15 @@ class CoreProcess:
 
 def place() -> tuple[list[str], str]:
     """Where this process looks for modules, and its directory; workers look there too."""
-    try:
-        cwd = os.getcwd()  # noqa: PTH109  as below
-    except FileNotFoundError:
-        cwd = "/"
+    cwd = _cwd()
     return [entry or cwd for entry in sys.path], cwd
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109  4 times quicker
+    except FileNotFoundError:
+        return "/"
 
 
 class LastPlace:
@@ -245,10 +248,7 @@ class LastPlace:
 
     def moved(self) -> bool:
         """Whether `place` is another one since; on the way of every attempt, so it makes nothing."""
-        try:
-            cwd = os.getcwd()  # noqa: PTH109  4 times quicker
-        except FileNotFoundError:
-            cwd = "/"
+        cwd = _cwd()
         if cwd == self._cwd and sys.path == self._path:
             return False
         self._path, self._cwd = sys.path.copy(), cwd
@@ -285,7 +285,8 @@ def _remove_unlocked(base: Path) -> None:
     """Remove folders of segments whose kernel is gone, and whose Core could not do it."""
     for directory in base.glob("cerebelum-*"):
         with contextlib.suppress(OSError):  # it is somebody else's, locked, or gone
-            if abs(time.time() - directory.stat().st_mtime) < _YOUNG_S or directory.stat().st_uid != os.getuid():
+            about = directory.stat()
+            if abs(time.time() - about.st_mtime) < YOUNG_S or about.st_uid != os.getuid():
                 continue
             fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

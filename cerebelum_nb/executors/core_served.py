@@ -14,7 +14,6 @@ from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.credentials import host_and_port, read_pass, secure_channel, url_of
 from cerebelum_nb.wire.frames import AnyFrame, Place, Welcome
-from cerebelum_nb.wire.pieces import LIMIT_NBYTES
 from cerebelum_nb.wire.probe import probe
 from cerebelum_nb.wire.relay import Greeting, Reception
 from cerebelum_nb.wire.storage import STORED_NBYTES, Storage
@@ -41,9 +40,7 @@ class ServedCore:
     storage: Storage | None = None  # which its workers reach too
     large_nbytes = STORED_NBYTES
 
-    def __init__(
-        self, url: str, path: Path, pool: str, limit_nbytes: int = LIMIT_NBYTES, worker_silent_s: float = 60.0
-    ) -> None:
+    def __init__(self, url: str, path: Path, pool: str, limit_nbytes: int, worker_silent_s: float) -> None:
         """Read the pass.
 
         Raises:
@@ -81,9 +78,8 @@ class ServedCore:
         """What stands for a channel to it, and outlives several."""
         from cerebelum_nb.executors.lasting import LastingChannel  # noqa: PLC0415  as below
 
-        greeting = Greeting(self._environment.packages["cerebelum-nb"], self._pool)
         self._channel = LastingChannel(
-            lambda: secure_channel(self.url, self._pass), greeting, self._grace_s, self._renewed
+            lambda: secure_channel(self.url, self._pass), self._greeting, self._grace_s, self._renewed
         )
         return self._channel
 
@@ -111,7 +107,8 @@ class ServedCore:
         """
         try:
             probe(self.url, self._path, self._pass)
-            self._environment = environment.here()
+            mine = environment.here()
+            self._greeting = Greeting(mine.packages["cerebelum-nb"], self._pool)
             reception = self._reception()
         except WireError as exc:
             end = "" if str(exc).endswith("?") else "."
@@ -120,7 +117,7 @@ class ServedCore:
             raise ExecutorError(reception.refused)
         self._grace_s = reception.grace_s
         theirs = msgspec.convert(reception.environment, environment.Environment)
-        environment.check_fits(self._environment, theirs, str(self))
+        environment.check_fits(mine, theirs, str(self))
 
     def _reception(self) -> Reception:
         """Core's answer to our greeting.
@@ -130,7 +127,7 @@ class ServedCore:
         """
         import grpc  # noqa: PLC0415  an embedded Core must be started before it is loaded
 
-        greeting = msgspec.msgpack.encode(Greeting(self._environment.packages["cerebelum-nb"], self._pool))
+        greeting = msgspec.msgpack.encode(self._greeting)
         with secure_channel(self.url, self._pass, blocking=True) as made:
             ask = made.unary_unary(f"/{channel.SERVICE}/{channel.HELLO}")
             try:

@@ -20,11 +20,9 @@ from cerebelum_nb.model.pools import MOST_SLOTS, Pool, check_name, does_nothing,
 from cerebelum_nb.model.typed import counted, nearest
 from cerebelum_nb.protocols import Executor
 from cerebelum_nb.rules.breaker import Breaker
-from cerebelum_nb.rules.placement import Places
+from cerebelum_nb.rules.placement import CORE, DISTRIBUTED, Places
 
-CORE: Final = "core"
-_LABELS: Final = {CORE: "distributed"}
-_NAMES: Final = {"distributed": CORE}  # a pool as people say it -> its executor
+_NAMES: Final = {DISTRIBUTED: CORE}  # a pool as people say it -> its executor
 ANSWER_S: Final = 30.0  # a start takes less; nothing here waits for a step
 _T = TypeVar("_T")
 
@@ -47,7 +45,7 @@ class Crew:
         self.by_lane: dict[str, Breaker] = {}
         self._home = settings.home.absolute()  # a later %cd must not move it
         self.relieve: Callable[[], object] = bool  # called where there is no room for a large value
-        distributed = Pool(_LABELS[CORE], settings.workers, core=settings.core_url, credentials=settings.core_pass)
+        distributed = Pool(DISTRIBUTED, settings.workers, core=settings.core_url, credentials=settings.core_pass)
         first = {CORE: distributed, PROCESSES: Pool(PROCESSES, settings.processes)}
         for name, pool in {**first, **settings.pools}.items():
             self._put(name, pool)
@@ -231,7 +229,7 @@ class Crew:
         cores = [core for core in self.cores(pool) if core.pid]
         check_idle(cores, force=force)
         for core in cores:
-            executor: Any = self.made[_NAMES.get(core.pool.name, core.pool.name)]
+            executor: Any = self.made[self._named(core.pool.name)]
             self._do(executor.close(at_once=True) if core.trouble else executor.close())
         return cores
 
@@ -256,7 +254,7 @@ class Crew:
         running = [core for core in cores if core.pid]
         check_idle([core for core in running if not core.trouble], force=force)
         for core in running:
-            executor: Any = self.made[_NAMES.get(core.pool.name, core.pool.name)]
+            executor: Any = self.made[self._named(core.pool.name)]
             self._do(executor.give_up() if core.trouble else executor.close())
         names = [core.pool.name for core in running] or [pool or "distributed"]
         return [self.start(name) for name in names]

@@ -82,7 +82,7 @@ class Distrust:
 
     @staticmethod
     def error(error: ErrorInfo) -> ErrorInfo:
-        """What a step raised, of bounded length and without control characters."""
+        """What a step raised, of bounded length."""
         return ErrorInfo(
             printable(error.type[:TEXT_LIMIT]),
             printable(error.message[:MESSAGE_LIMIT]),

@@ -90,5 +90,6 @@ class Lanes:
     def _courier(self, name: str) -> Courier:
         assert self._job is not None
         if name not in self._couriers:
-            self._couriers[name] = Courier(self._job, self._remote(name), self._loop, self._breakers.get(name))
+            made = Courier(self._job, self._remote(name), self._loop, self._breakers.get(name))
+            self._couriers.setdefault(name, made)  # another thread may have been quicker
         return self._couriers[name]

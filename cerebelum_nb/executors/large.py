@@ -9,6 +9,7 @@ the same segment. When a large value was seen, another segment is made ready for
 """
 
 import asyncio
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -130,6 +131,7 @@ class LargeValues:
         self._adopted: weakref.WeakValueDictionary[str, Large] = weakref.WeakValueDictionary()  # by their first names
         self._looks = self._prepares = False
         self._seen = 0  # size of the last segment, where nothing was made ready for the next one
+        self._making = threading.Lock()  # one ready, or giving all back
 
     # to workers ----------------------------------------------------------------------------------------------------
 
@@ -230,9 +232,10 @@ class LargeValues:
 
     def free(self) -> int:
         """Give back to the system what nobody needs: so many bytes. From any thread but the loop's."""
-        self._seen = 0
         self._remembered.forget()
-        return sum(self.segments.trim(folder, 0) for folder in range(len(self.segments.folders)))
+        with self._making:
+            self._seen = 0
+            return sum(self.segments.trim(folder, 0) for folder in range(len(self.segments.folders)))
 
     def _look_soon(self) -> None:
         if not self._prepares:
@@ -262,9 +265,10 @@ class LargeValues:
             task.add_done_callback(_heard)
 
     def _prepared(self) -> None:
-        nbytes, self._seen = self._seen, 0
-        if nbytes <= PREPARED_NBYTES:
-            self.segments.prepare(nbytes)
+        with self._making:
+            nbytes, self._seen = self._seen, 0
+            if 0 < nbytes <= PREPARED_NBYTES:
+                self.segments.prepare(nbytes)
 
     def _tidied(self) -> bool:
         """Whether there is something left to look after."""

@@ -1,6 +1,7 @@
 """A stream to a served Core that outlives its connections: what is said on it goes on where it broke."""
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -13,11 +14,12 @@ import msgspec
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import Submit, frames_of
-from cerebelum_nb.wire.relay import BEAT_S, SILENT_S, Bye, Greeting, Lasting, Line, Reception
+from cerebelum_nb.wire.relay import SILENT_S, Bye, Greeting, Lasting, Line, Reception
 
 ANSWER_S: Final = 5.0  # a Core that is there answers within this time
 PAUSE_S, PAUSE_CAP_S = 0.05, 2.0  # between two tries
 FAREWELL_S: Final = 0.5
+logger = logging.getLogger(__name__)
 
 
 class Refused(Exception):
@@ -113,6 +115,8 @@ class LastingStream:
             self.how = f"could not be reached any more for {self._grace_s:g} s"
         except Refused as exc:
             self.how = str(exc)
+        except Exception:  # a bug, or what nobody foresaw: it must not look like a line that is cut
+            logger.exception("line.failed")
         finally:
             if self._connection is not None:
                 self._connection.cancel()
@@ -138,7 +142,7 @@ class LastingStream:
             if self._known:
                 self.changed(True)
             self._there = self._known = True
-            tasks += [asyncio.create_task(self._line.pump(stream.write)), asyncio.create_task(self._beat())]
+            tasks += [asyncio.create_task(self._line.pump(stream.write)), asyncio.create_task(self._line.beats())]
             while True:
                 async with asyncio.timeout(SILENT_S):
                     message = await stream.read()
@@ -175,11 +179,6 @@ class LastingStream:
                 raise Refused("was ended where it is served")
             self._came.append(part.frames)
             self._some.set()
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            self._line.beat()
 
 
 class LastingChannel:

@@ -23,8 +23,8 @@ from cerebelum_nb.executors.threads import Threads
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.runtime.careful import NOT_BEGUN, not_to_begin, not_to_begin_here
+from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.job import Job, looked_up
-from cerebelum_nb.runtime.scheduler import Ticket
 
 SLICE_S: Final = 0.005  # a lane hands over after this long, so that timers of other steps stay alive
 BLOCKED_S: Final = 0.25  # a step that holds the steps loop this long is named
@@ -78,11 +78,11 @@ class LocalExecutor:
     name = "local"
     crosses_boundary = False
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(self) -> None:
         self._number = itertools.count(1)
         self._loop: _Loop | None = None
         self._old: list[_Loop] = []
-        self._threads = Threads(threads)
+        self._threads = Threads(THREADS)
         self._waiting: dict[tuple[str, int, int], asyncio.Task[Any]] = {}  # the lane suspended in an attempt
         self._in_thread: set[tuple[str, int, int]] = set()
         self._stopped: set[tuple[str, int, int]] = set()  # attempts that we cancelled; a step may cancel itself too

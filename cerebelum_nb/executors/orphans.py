@@ -21,7 +21,7 @@ LOG: Final = "core.log"
 HANDED: Final = "handed"
 _KERNEL: Final = "kernel"
 _CORE, _WORKER = "cerebelum_nb.core", "cerebelum_nb.worker"  # modules that are run
-_YOUNG_S: Final = 2.0  # a directory that was just made may not be locked yet
+YOUNG_S: Final = 2.0  # a directory that was just made may not be locked yet
 _LET_GO_S: Final = 1.0  # so long a killed process may hold its lock
 _STOPPED: Final = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
 
@@ -40,7 +40,7 @@ def remove_orphans(base: Path) -> None:
     for directory in base.glob("cerebelum-*"):
         with contextlib.suppress(OSError):  # it is somebody else's, locked, or gone
             about = directory.lstat()
-            if abs(time.time() - about.st_mtime) < _YOUNG_S or about.st_uid != os.getuid() or directory.is_symlink():
+            if abs(time.time() - about.st_mtime) < YOUNG_S or about.st_uid != os.getuid() or directory.is_symlink():
                 continue
             names = {path.name for path in directory.iterdir()}
             if not names:

@@ -12,7 +12,7 @@ from cerebelum_nb.errors import CaptureError
 from cerebelum_nb.executors.core_process import LastPlace, place
 from cerebelum_nb.executors.large import LargeValues, Waiting
 from cerebelum_nb.protocols import After, Answer, Attempt
-from cerebelum_nb.seal import Address, seal
+from cerebelum_nb.seal import Address, key_to_workers, seal
 from cerebelum_nb.wire.channel import Outbox
 from cerebelum_nb.wire.frames import Code, Forget, Place, Reply, Submit, check_size
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES, OPTION, cut, described, is_long
@@ -31,7 +31,7 @@ class Sending:
     """Sends attempts into one connection's outbox, and each function once."""
 
     def __init__(self, key: bytes, outbox: Outbox, large: LargeValues | None = None) -> None:
-        self._key, self._outbox = key, outbox
+        self._key, self._outbox = key_to_workers(key), outbox
         self._shipper = Shipper()
         self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
         self._place = LastPlace()
@@ -124,6 +124,8 @@ class Sending:
         sealed = seal(self._key, Address("", 0, 0, "code", shipped.digest), shipped.payload)
         self._outbox.put(Code(shipped.digest, sealed))
         self._codes[shipped.digest] = shipped.nbytes
+        if self._outbox.slow:  # what is still on its way there needs its function
+            return
         while len(self._codes) > CODES_COUNT or (len(self._codes) > 1 and sum(self._codes.values()) > CODES_NBYTES):
             oldest = next(iter(self._codes))
             del self._codes[oldest]

@@ -93,6 +93,10 @@ class UpstreamExecutor(CoreExecutor):
         """
         for admitting in list(self._admitting.values()):
             admitting.cancel()
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
         gate, self._gate = self._gate, None
         await super().close(at_once=at_once)
         if gate is not None:

@@ -12,6 +12,7 @@ from cerebelum_nb.model.typed import nearest
 AUTO: Final = "auto"
 DEFAULT: Final = "default"
 DISTRIBUTED: Final = "distributed"
+CORE: Final = "core"  # the executor that this stands for
 _HOW_A_POOL_IS_MADE: Final = (
     "A pool of that name is made by `%cerebelum workers add --pool {} --slots 1` or by "
     "cerebelum_nb.session.current().add_workers, or declared in [tool.cerebelum.pools] of pyproject.toml."
@@ -23,13 +24,12 @@ class Places(msgspec.Struct, frozen=True):
 
     remote: frozenset[str]  # executors whose attempts leave the process
     executors: tuple[str, ...]  # every executor's own name
-    default_remote: str = "core"  # what "distributed" stands for
     cores: Mapping[str, str] = {}  # URL of a Core elsewhere -> the executor that goes there
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names to offer: one for each place, as people say it."""
-        return tuple(DISTRIBUTED if e == self.default_remote else e for e in self.executors)
+        return tuple(DISTRIBUTED if e == CORE else e for e in self.executors)
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ class Places(msgspec.Struct, frozen=True):
         Raises:
             KeyError: Nobody knows it.
         """
-        executor = self.default_remote if name == DISTRIBUTED else self.cores.get(name, name)
+        executor = CORE if name == DISTRIBUTED else self.cores.get(name, name)
         if executor not in self.executors:
             raise KeyError(name)
         return executor
@@ -131,7 +131,7 @@ def place(step: str, wanted: tuple[str, str, str], places: Places, *, is_async: 
         raise PlacementError(_unknown(step, name, reason, places)) from None
     if executor == "local":
         return Placement("local", "local" if is_async else "threads", "local", False, rule, reason)
-    label = DISTRIBUTED if executor == places.default_remote else executor
+    label = DISTRIBUTED if executor == CORE else executor
     return Placement(executor, executor, label, executor in places.remote, rule, reason)
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from cerebelum_nb.model.events import AttemptSubmitted, PauseKind, Stream
 from cerebelum_nb.protocols import After, Attempt, Executor, Outcome, Signals
+from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.scheduler import Ticket
 
 FIRST: Final = 16  # attempts that are sent with the first one
 MORE: Final = 32  # and at once later, while the first ones run

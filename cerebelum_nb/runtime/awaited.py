@@ -358,12 +358,12 @@ class Awaited(Looks):
                 self._holds.pop(by, None)
             self.note = next(iter(self._holds.values()), "")
             is_held = bool(self._holds)
+            if is_held:  # in the lock: two may say opposite things at once, and the last counts
+                self.scheduler.hold()
+            elif was_held:
+                self.scheduler.release()
         if by is not None and is_held is not was_held:
             _log.warning("run %s %s", self.number, f"is {why}" if is_held else "goes on: there is room again")
-        if is_held:
-            self.scheduler.hold()
-        elif was_held:
-            self.scheduler.release()
 
     def recall(self, events: Sequence[AnyEvent], pauses: Mapping[str, Sequence[Before]], without_inputs: str) -> None:
         """It is from the journal: it has ended, these are its events, and so far had its steps slept and waited.

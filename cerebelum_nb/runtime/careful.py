@@ -12,7 +12,8 @@ from typing import Final
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.rules.once import NEVER_BEGAN
-from cerebelum_nb.runtime.scheduler import Scheduler, Ticket
+from cerebelum_nb.runtime.following import Ticket
+from cerebelum_nb.runtime.scheduler import Scheduler
 
 NOT_BEGUN: Final = Outcome("cancelled", error=ErrorInfo("Cancelled", NEVER_BEGAN), delivered=False)
 LOOK_S: Final = 0.25  # a thread that waits looks so often whether its attempt is still wanted

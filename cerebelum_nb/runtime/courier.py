@@ -17,8 +17,9 @@ from cerebelum_nb.rules.breaker import Breaker
 from cerebelum_nb.rules.elsewhere import no_worker
 from cerebelum_nb.runtime.ahead import Ahead
 from cerebelum_nb.runtime.careful import not_to_begin
+from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.job import Job, looked_up
-from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S, Ticket
+from cerebelum_nb.runtime.scheduler import UNDO_GRACE_S
 from cerebelum_nb.runtime.signals import Heard, Launched, Opening, Pause
 
 AT_ONCE: Final = 64  # attempts that are sent in one turn of the loop: the first are under way while the next are made

@@ -1,5 +1,6 @@
 """Attempts in numbers: those that end together; those sent before their turn, behind the one whose result they read."""
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -18,8 +19,9 @@ class Following(Moving):
 
     _coming: defaultdict[str, bool]
 
+    @abstractmethod
     def _begins(self, task: int, attempt: int, worker: str, now: float) -> None:
-        raise NotImplementedError
+        """A submitted attempt's code begins to run."""
 
     def turns(
         self,

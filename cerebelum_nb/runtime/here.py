@@ -9,8 +9,8 @@ from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.protocols import Answer
 
 if TYPE_CHECKING:
+    from cerebelum_nb.runtime.following import Ticket
     from cerebelum_nb.runtime.job import Job
-    from cerebelum_nb.runtime.scheduler import Ticket
 
 BRIEF_S: Final = 0.02  # a shorter sleep is told to nobody
 

@@ -19,9 +19,10 @@ from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.model.plan import CONTEXT, INPUTS, OUTCOME, Call, Plan
 from cerebelum_nb.protocols import After, Answer, Attempt, Outcome
 from cerebelum_nb.runtime.approvals import Approval, Approvals
+from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.here import LocalAttempt
 from cerebelum_nb.runtime.output import Output
-from cerebelum_nb.runtime.scheduler import MISSING, Scheduler, Ticket
+from cerebelum_nb.runtime.scheduler import MISSING, Scheduler
 from cerebelum_nb.store.outputs import Folder
 from cerebelum_nb.store.results import ResultRef
 

@@ -1,7 +1,7 @@
 """A run as people look at it: its rows, its events, what it printed. Changes nothing."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -108,13 +108,11 @@ class Looks:
         Raises:
             PlanError: The run has no such step.
         """
-        task = self._task(step)
-        number = attempt or self.state.attempt[task]
+        task, number, said = self._said_by(step, attempt)
         kept = self.files.read(task, number) if self.files is not None else None
         if kept is not None:
             return kept
-        mine = (e for e in self.events if type(e) is AttemptOutput and (e.task, e.attempt) == (task, number))
-        return "".join(e.text for e in mine if e.stream != "notice")
+        return "".join(e.text for e in said if e.stream != "notice")
 
     def displayed(self, step: str, attempt: int = 0) -> Shown:
         """What an attempt of a step displayed, such as figures and tables; also while it runs. A cell shows it.
@@ -125,19 +123,27 @@ class Looks:
         Raises:
             PlanError: The run has no such step.
         """
-        task = self._task(step)
-        number = attempt or self.state.attempt[task]
+        task, number, said = self._said_by(step, attempt)
         if not number and self.parent is not None and step in self.parent.plan.names:  # its result is reused
             found: Shown = self.parent.displayed(step)
             return found
         kept: list[int] = []
-        for e in self.events:
-            if type(e) is AttemptOutput and e.shown and (e.task, e.attempt) == (task, number):
-                kept = [*kept, e.shown] if e.shown > 0 else []
+        for e in said:
+            if e.shown > 0:
+                kept.append(e.shown)
+            elif e.shown:  # what was shown before is taken back
+                kept.clear()
         contents = [self.files.shown(task, number, of) for of in kept] if self.files is not None else []
         # Files of an earlier kernel are anybody's who could write there: their HTML runs nothing.
         bundles = [Bundle(checked(content), framed=self.is_recalled) for content in contents if content]
         return Shown(f"step {step!r} of run {self.number}", bundles)
+
+    def _said_by(self, step: str, attempt: int) -> tuple[int, int, Iterator[AttemptOutput]]:
+        """A step's task, the attempt that is meant, and what that has printed and displayed."""
+        task = self._task(step)
+        number = attempt or self.state.attempt[task]
+        of = task, number
+        return task, number, (e for e in self.events if type(e) is AttemptOutput and (e.task, e.attempt) == of)
 
     def printed(self, since: int = 0) -> tuple[int, list[tuple[str, str, str]]]:
         """What steps printed, in order of arrival, from a place on: (step, stream, text); and the next place."""

@@ -25,8 +25,8 @@ from cerebelum_nb.model.events import AnyEvent, AttemptFinished
 from cerebelum_nb.model.plan import CONTEXT
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.rules.kept import Steps, listed_steps
+from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.scheduler import Ticket
 from cerebelum_nb.store.cache import LARGEST_NBYTES, Broken, Cache, Made
 from cerebelum_nb.store.memory import Found
 from cerebelum_nb.store.sizes import rough_nbytes

@@ -29,7 +29,7 @@ class Output:
         folder: Where files are kept; None for nowhere.
     """
 
-    __slots__ = ("_file", "_folder", "_head", "_head_size", "_key", "_said", "_shown", "_skipped", "_told", "_told_at",
+    __slots__ = ("_file", "_folder", "_head", "_head_size", "_key", "_shown", "_skipped", "_told", "_told_at",
                  "_untold", "_untold_size")  # fmt: skip
 
     def __init__(self, folder: Folder | None, task: int, attempt: int) -> None:
@@ -41,7 +41,6 @@ class Output:
         self._told_at = 0.0  # on the clock of perf_counter
         self._untold: deque[Piece] = deque()  # the newest of what no event has told
         self._untold_size = 0
-        self._said = False  # that not all is told
 
     def take(self, stream: Stream, text: str) -> list[Piece]:
         """Keep a piece.

@@ -44,11 +44,10 @@ from cerebelum_nb.rules.retrying import pause_s
 from cerebelum_nb.rules.returned import LOOK_AT, looked_at
 from cerebelum_nb.rules.undoing import NOTHING_STANDS, WAS_CANCELLED, Stands, no_return, to_undo
 from cerebelum_nb.rules.ways import passed_by, too_often
-from cerebelum_nb.runtime.following import Following
+from cerebelum_nb.runtime.following import Following, Ticket
 from cerebelum_nb.runtime.moving import INLINE, STOPPED_LOOK_S, Later
 from cerebelum_nb.runtime.steering import Poke, call_all
 
-Ticket = AttemptSubmitted | AttemptStarted
 NOT_ASKED: Final = "not needed for what was asked"
 MISSING: Final = object()  # the value of a task that a route passed by
 WORTH_S: Final = 0.05  # the end of a step that took longer is written at once: nobody wants to wait for it again

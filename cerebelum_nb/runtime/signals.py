@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.protocols import Outcome
 from cerebelum_nb.rich import checked
+from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.job import Job
-from cerebelum_nb.runtime.scheduler import Ticket
 
 if TYPE_CHECKING:
     from cerebelum_nb.runtime.courier import Courier

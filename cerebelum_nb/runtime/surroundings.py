@@ -25,7 +25,7 @@ ASK_S: Final = 3.0  # how long a worker may take to say what it runs in
 _NOT_TOLD: Final = frozenset({"path", "variable PYTHONPATH", "variable MPLBACKEND"})
 _MOST: Final = 20  # differences that are told
 _NOISE: Final = re.compile(  # of a terminal, a front end or one process: no step's result depends on it
-    r"variable (MPLBACKEND|_|SHLVL|PS1|(OLD)?PWD|LS_COLORS|TERM\w*|COLORTERM|COLUMNS|LINES|(GIT_)?PAGER|CLICOLOR\w*"
+    r"variable (_|SHLVL|PS1|(OLD)?PWD|LS_COLORS|TERM\w*|COLORTERM|COLUMNS|LINES|(GIT_)?PAGER|CLICOLOR\w*"
     r"|(FORCE|NO)_COLOR|JPY_\w+|IPY_\w+|PYDEVD_\w+|VSCODE_\w+|SSH_\w+|DBUS_\w+|XDG_SESSION\w*|WINDOWID|(\w+_)?P?PID)"
     r"|path .*([/\\]\.ipython|[/\\]IPython[/\\]extensions|[/\\]python\d+\.zip)"
 )
@@ -73,7 +73,6 @@ class Neighbour:
             found.append(Difference("host", mine["host"], said["host"], False))
         ours, theirs = mine["values"], said["values"]
         changed = [name for name in ours if name in theirs and ours[name] != theirs[name]]
-        changed = [name for name in changed if f"variable {name}" not in _NOT_TOLD]
         found += [Difference(f"variable {name}", "one value", "another", False) for name in changed]
         found = [d for d in found if (what := d.what.strip()) not in _NOT_TOLD and not _NOISE.fullmatch(what)]
         return tuple(sorted(found, key=lambda d: (not d.matters, d.what.startswith(("variable", "path")))))

@@ -1,6 +1,5 @@
 """What is known of one attempt that has ended: how it went, and what it was given."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -173,24 +172,18 @@ class Given:
 
     def _result(self, source: int) -> Any:
         name = self._recipe.names[source]
-        task = self._at.get(name, -1)
+        task, lost = self._at.get(name, -1), self._lost(f"the result of {name!r}")
         if task < 0 or self._run.state.phase[task] != SUCCEEDED:
-            raise PlanError(
-                f"{self._lost(f'the result of {name!r}')}: it has run again since, or the workflow is another"
-            )
+            raise PlanError(f"{lost}: it has run again since, or the workflow is another")
         if any(type(e) is TaskFinished and e.task == task and e.seq > self._one.begun for e in self._run.events):
-            raise PlanError(f"{self._lost(f'the result of {name!r}')}: that step has run again since")
-        return _read(lambda: self._run.results[task], self._lost(f"the result of {name!r}"))
+            raise PlanError(f"{lost}: that step has run again since")
+        try:
+            return self._run.results[task]
+        except CerebelumError as exc:
+            raise PlanError(f"{lost}: {exc}") from None
 
     def _lost(self, what: str) -> str:
         return f"{self._one.called} of run {self._run.number} cannot be replayed, {what} that it got is not kept"
-
-
-def _read(value: Callable[[], Any], lost: str) -> Any:
-    try:
-        return value()
-    except CerebelumError as exc:
-        raise PlanError(f"{lost}: {exc}") from None
 
 
 def _first_line(text: str) -> str:

@@ -307,7 +307,7 @@ def test_a_step_that_fails_is_tried_again_as_often_as_it_says(place, tmp_path):
 )
 def test_a_worker_that_is_lost_fails_the_step_which_says_how_and_another_takes_its_place(place, body, how):
     if not place.apart:
-        pytest.skip("it would take this process along")
+        pytest.skip("a step in the kernel would end the kernel, which is this process")
     run = place.run(cell(f"def one(context):\n    print('its last words', flush=True)\n    {body}")["one"])
 
     assert (run.status, error_of(run).type, outcomes(run)) == ("failed", "WorkerLost", ["lost"])
@@ -318,7 +318,7 @@ def test_a_worker_that_is_lost_fails_the_step_which_says_how_and_another_takes_i
 
 def test_a_step_has_no_keyboard(place):
     if not place.apart:
-        pytest.skip("it has the one of its process")
+        pytest.skip("a step in the kernel has the standard input of the kernel, which is this process")
     names = cell("def ask(context): return input('? ')\ndef stop(context): breakpoint()")
 
     asked, stopped = place.run(names["ask"]), place.run(names["stop"])
@@ -363,10 +363,8 @@ def began(run, path):
 
 @pytest.mark.parametrize("what", STUBBORN)
 def test_cancel_ends_whatever_a_step_does_and_its_process_where_it_must(place, what, tmp_path):
-    if not place.apart and what not in {"sleep", "async sleep"}:
+    if not place.apart and what != "async sleep":
         pytest.skip("a thread of the kernel cannot be stopped, only left behind: see test_session.py")
-    if not place.apart and what == "sleep":
-        pytest.skip("it would sleep on")
     run = place.begin(cell(STUBBORN[what])["one"], {"path": str(tmp_path / "pid")})
     pid = began(run, tmp_path / "pid")
     since = time.monotonic()

@@ -65,11 +65,11 @@ async def test_an_answer_that_nobody_waits_for_does_nothing_to_the_next_question
         "async def step():\n"
         "    try: await wait_for_approval('first', timeout_ms=100)\n"
         "    except ApprovalTimeout: pass\n"
-        "    await sleep(300)\n"
+        "    await sleep(2000)\n"
         "    return await wait_for_approval('second')\n"
     )
     running, heard, tried = await paused(one, cell(source)["step"])
-    await until(lambda: heard.heard[-1] == ("paused", ("sleep", 0.3, "", None)))
+    await until(lambda: heard.heard[-1] == ("paused", ("sleep", 2.0, "", None)))
 
     await say(one, tried, Answer(True, "late"))
     await until(lambda: heard.heard[-1] == ("paused", ("approval", None, "second", None)))

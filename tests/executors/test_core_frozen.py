@@ -107,12 +107,12 @@ async def test_a_stopped_core_with_nothing_to_do_is_replaced_before_the_next_ste
 
 @pytest.mark.asyncio
 async def test_a_kernel_that_was_held_up_itself_does_not_take_core_for_silent():
-    core = CoreExecutor(slots=1, silent_s=0.5)
+    core = CoreExecutor(slots=1, silent_s=1.5)
     await run(core, cell("def step(): return 1")["step"])
     pids = core.pids
 
-    time.sleep(1)  # on the very loop that looks: as a stopped process, or a machine that was suspended
-    await asyncio.sleep(0.25)
+    time.sleep(3)  # on the very loop that looks: as a stopped process, or a machine that was suspended
+    await asyncio.sleep(0.75)  # it looks several times meanwhile
 
     assert core.pids == pids
     await core.close()

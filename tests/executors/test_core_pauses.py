@@ -56,7 +56,7 @@ async def test_a_sleeping_step_holds_no_slot_and_goes_on_where_it_stopped(one, t
         "async def step(path):\n"
         "    open(path, 'a').write('before ')\n"
         "    pid = os.getpid()\n"
-        "    slept = await sleep(1500, 'slept')\n"
+        "    slept = await sleep(4000, 'slept')\n"
         "    open(path, 'a').write('after')\n"
         "    return slept, pid == os.getpid()\n"
     )
@@ -66,7 +66,7 @@ async def test_a_sleeping_step_holds_no_slot_and_goes_on_where_it_stopped(one, t
     assert (beside.value, running.done()) == ("quick", False)
     assert (await running).value == ("slept", True)
     assert (tmp_path / "log").read_text() == "before after"
-    assert heard.heard == [("started", "worker 1"), ("paused", ("sleep", 1.5, "", None)), ("resumed", None)]
+    assert heard.heard == [("started", "worker 1"), ("paused", ("sleep", 4.0, "", None)), ("resumed", None)]
 
 
 async def test_a_worker_whose_place_was_taken_is_retired_after_its_step(one):
@@ -84,7 +84,7 @@ async def test_a_worker_whose_place_was_taken_is_retired_after_its_step(one):
     await settled(one, 1)
     assert one.pids[1:] == (successor,)
     assert (await run(one, who)).value == successor
-    assert gone_s < service.TERMINATE_AFTER_S
+    assert gone_s < slots.RETIRE_S  # else it was killed
 
 
 async def test_a_worker_that_does_not_end_when_it_is_retired_is_killed(one):
@@ -98,7 +98,7 @@ async def test_a_worker_that_does_not_end_when_it_is_retired_is_killed(one):
 
     retired = (await running).value
 
-    assert await until(lambda: is_gone(retired)) < slots.RETIRE_S + 1
+    assert await until(lambda: is_gone(retired)) < slots.RETIRE_S + 5
     await settled(one, 1)
 
 
@@ -142,7 +142,7 @@ async def test_two_pauses_at_once_are_told_one_at_a_time_a_question_first(one):
     source = (
         "import asyncio\nfrom cerebelum_nb.helpers import sleep, wait_for_approval\n"
         "async def step():\n"
-        "    return await asyncio.gather(sleep(600, 'slept'), wait_for_approval('a'), wait_for_approval('b'))\n"
+        "    return await asyncio.gather(sleep(3000, 'slept'), wait_for_approval('a'), wait_for_approval('b'))\n"
     )
     running, heard, tried = await paused(one, cell(source)["step"])
     began = time.monotonic()
@@ -153,7 +153,7 @@ async def test_two_pauses_at_once_are_told_one_at_a_time_a_question_first(one):
     outcome = await asyncio.wait_for(running, DEADLINE_S)
 
     assert outcome.value == ["slept", "A", "B"]
-    assert heard.heard[-2][1][1] < 0.51 < heard.heard[1][1][1]
+    assert heard.heard[-2][1][1] < 2.91 < heard.heard[1][1][1]
     told = [what[2] if name == "paused" else name for name, what in heard.heard]
     assert told == ["started", "", "resumed", "a", "resumed", "b", "resumed", "", "resumed"]
 

@@ -1,9 +1,7 @@
 """Large values stay in shared memory: between workers, past the kernel, and whatever happens to who made them."""
 
 import asyncio
-import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.model.pools import Pool
+from tests.disk_kit import small_disk
 
 pytestmark = pytest.mark.timeout(90)
 DEADLINE = 60
@@ -412,27 +411,10 @@ async def test_there_is_a_place_in_files_where_memory_is_too_small(core, monkeyp
     assert not list(segments(core).iterdir())
 
 
-@contextlib.contextmanager
-def small_disk(path):
-    """A disk of 4 MiB, where this machine lets us have one."""
-    path.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if mount is None or umount is None or os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    command = [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no small disk here: {made.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run([umount, "-l", str(path)], check=True)
-
-
 @pytest_asyncio.fixture
 async def cramped(tmp_path, monkeypatch):
     """A Core whose memory and files are on one small disk."""
-    with small_disk(tmp_path / "d") as disk:
+    with small_disk(4) as disk:
         (disk / "memory").mkdir()
         monkeypatch.setattr("cerebelum_nb.executors.core_process._MEMORY", disk / "memory")
         executor = CoreExecutor(slots=1, run_dir=disk)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import pytest_asyncio
 from remote_kit import Heard, begin, cell, is_gone, pid_in, run, sleeper, until
@@ -201,6 +202,8 @@ def test_the_next_core_ends_a_stopped_one_whose_kernel_is_gone_and_no_other(tmp_
         for _ in range(2)
     ]
     (orphan, its), (core, other) = (process.stdout.readline().split() for process in kernels)
+    for pid in (orphan, core):  # a signal is heard when its process comes to run
+        wait_until(lambda pid=pid: psutil.Process(int(pid)).status() == psutil.STATUS_STOPPED, 10)
     kernels[0].kill()
     kernels[0].wait()
     for directory in (its, other):

@@ -170,9 +170,9 @@ def test_a_try_of_undoing_that_takes_too_long_is_ended(session, log):
     def undo(context):
         log.append("begins")
         if len(log) == 1:
-            time.sleep(0.5)
+            time.sleep(1.2)
 
-    one = step(name="one", compensate=undo, compensate_timeout=0.1)(lambda context: 1)
+    one = step(name="one", compensate=undo, compensate_timeout=0.6)(lambda context: 1)
     run = ended(session.run(flow(one >> does("end", [], fails=True))))
 
     assert (run.status, log, [s.outcome for s in run.rows()[-1].segments]) == (

@@ -602,6 +602,22 @@ def test_what_is_other_on_the_worker_is_told_by_name_and_a_busy_pool_holds_nothi
     assert busy.lines[-1] == "  no worker of gpu said within 0.2 s what it runs in"
 
 
+def test_whose_workers_share_memory_is_said_of_every_pool(tmp_path):
+    pools = {
+        "ours": 1,
+        "theirs": {"slots": 1, "trust": "untrusted"},
+        "far": {"core": "tls://there:1"},
+        "gated": {"slots": 1, "core": "grpc://there:2"},
+    }
+    session = Session(Settings(home=tmp_path, core_url="tls://there:3", pools=pools))
+    try:
+        session.pools.reach("tls://there:4")
+        found = {name for name in session.places.remote if session.shares(name)}
+    finally:
+        session.close()
+    assert found == {"processes", "ours", "gated"}
+
+
 def until(condition):
     deadline = time.monotonic() + 20
     while not condition():

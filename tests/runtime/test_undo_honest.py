@@ -107,9 +107,9 @@ def test_a_step_that_took_too_long_is_undone_after_its_thread_has_ended(session,
 
 
 def test_what_undoes_has_all_its_time_though_it_had_to_wait(session, log, stuck):
-    run = session.run(flow(stuck.step(compensate_timeout=0.2, compensate_retries=0)))
+    run = session.run(flow(stuck.step(compensate_timeout=1, compensate_retries=0)))
     soon_true(run.scheduler.is_undoing, "the timeout did not come")
-    time.sleep(0.5)
+    time.sleep(1.2)  # longer than the undo may take
     stuck.go.set()
 
     assert (ended(run).status, log) == ("compensated", ["begins", "effect", "undo unknown"])
@@ -146,7 +146,7 @@ def test_compensating_waits_for_a_thread_that_an_earlier_run_has_left_behind(ses
     run = ended(session.run(flow(stuck.step()), on_failure="stop"))
     assert run.status == "failed"
     undoing = run.compensate()
-    time.sleep(0.3)
+    time.sleep(0.3)  # the undo would have come by now
     assert (undoing.done, log) == (False, ["begins"])
     stuck.go.set()
 
@@ -225,11 +225,11 @@ def test_a_sync_step_that_took_too_long_is_tried_again_only_when_its_thread_has_
         at_once.append(context.attempt)
         most.append(len(at_once))
         if context.attempt < 3:
-            time.sleep(0.5)
+            time.sleep(1.2)
         at_once.remove(context.attempt)
         return context.attempt
 
-    run = ended(session.run(flow(step(name="slow", timeout=0.1, retries=2)(slow))))
+    run = ended(session.run(flow(step(name="slow", timeout=0.6, retries=2)(slow))))
 
     assert (run.status, run.outputs, most) == ("succeeded", {"slow": 3}, [1, 1, 1])
     assert [s.outcome for s in run.rows()[0].segments] == ["timeout", "timeout", "ok"]

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from cerebelum_nb import PlanError, RunCancelled, Session, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.model.options import Backoff
 from cerebelum_nb.rules import planner
+from cerebelum_nb.runtime.run import Run
 
 pytestmark = pytest.mark.timeout(120)
 DEADLINE = 30
@@ -261,11 +261,22 @@ def test_a_run_that_was_cancelled_and_cannot_be_undone_is_cancelled_though_its_l
     assert ended(run.resume()).status == "succeeded"
 
 
-def test_the_interrupt_key_is_a_cancel_that_holds(session):
+def test_the_interrupt_key_is_a_cancel_that_holds(session, monkeypatch):
     made = Slow()
     run = session.run(made.flow)
     assert made.begun.wait(DEADLINE)
-    threading.Thread(target=interrupt_when_waited_for, args=(run,)).start()
+    waits, wait = threading.Event(), Run._wait
+
+    def waited(*args, **more):
+        waits.set()  # a signal before that would go past it
+        return wait(*args, **more)
+
+    def interrupt():
+        assert waits.wait(DEADLINE)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Run, "_wait", waited)
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         run.wait(DEADLINE, echo=False)
     assert run.scheduler.stopping() == ("long",)
@@ -273,11 +284,6 @@ def test_the_interrupt_key_is_a_cancel_that_holds(session):
     ended(run)
 
     assert (run.status, made.log) == ("compensated", ["book", "unlong completed", "unbook"])
-
-
-def interrupt_when_waited_for(run):
-    time.sleep(0.2)  # a signal before the main thread waits would go past it
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_second_cancel_stops_the_waiting_for_steps_and_undoes_nothing(session):
