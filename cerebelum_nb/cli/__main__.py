@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -150,11 +150,8 @@ def compensate(where: str, run_id: str) -> None:
 @click.option("--last", "most", default=20, show_default=True, help="How many, newest first.")
 def runs(most: int) -> None:
     """List the runs of this folder's project, also those of notebooks and of kernels that are gone."""
-    rows = Project().listed(most)
-    if len(rows) == 1:
-        click.echo("Nothing has run yet in this project.")
-        return
-    _table(rows)
+    head, *rows = Project().listed(most)
+    click.echo("\n".join(lines.columns(head, rows)) if rows else "Nothing has run yet in this project.")
 
 
 @cerebelum.command(short_help="Show a run beside an earlier one.")
@@ -200,7 +197,8 @@ def purge(names: tuple[str, ...], older: int | None, *, everything: bool, cache:
         return
     count = f"{len(chosen)} run{'s' if len(chosen) != 1 else ''}"
     if not yes:
-        _table(project.described(chosen[:_LISTED]))
+        head, *rows = project.described(chosen[:_LISTED])
+        click.echo("\n".join(lines.columns(head, rows)))
         more = f"and {len(chosen) - _LISTED} more\n" if len(chosen) > _LISTED else ""
         click.confirm(f"{more}Remove {count}, with results and prints, for good?{stay}", abort=True)
     project.purge(chosen)
@@ -247,12 +245,6 @@ def _through(where: Target, verb: str, asked: Request, **options: Any) -> int:
     if verb == "dev":
         return follow.dev(workflow, asked, marks, **options)
     return follow.run(workflow, asked, marks)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _done(code: int) -> None:

@@ -10,7 +10,7 @@ from cerebelum_nb.cli.core_upstream import approve, reject, serve_sdk, upstream_
 from cerebelum_nb.cli.target import Refused
 from cerebelum_nb.config import from_environment
 from cerebelum_nb.errors import PlanError, WireError
-from cerebelum_nb.model.pools import check_name
+from cerebelum_nb.model.pools import MOST_SLOTS, check_name
 from cerebelum_nb.wire.channel import silent
 
 if TYPE_CHECKING:  # it loads what only a Core that is served needs
@@ -43,8 +43,9 @@ def core() -> None:
 )  # fmt: skip
 @click.option("--pool", default="", metavar="NAME", help="Whose steps its own workers run; without it, every pool's.")
 @click.option(
-    "--slots", default=2, show_default=True, type=click.IntRange(0, 256), help="Its own workers; others may join."
-)
+    "--slots", default=2, show_default=True, type=click.IntRange(0, MOST_SLOTS),
+    help="Its own workers; others may join.",
+)  # fmt: skip
 @click.option(
     "--days", default=30.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
     help="How long its certificates are good.",
@@ -116,7 +117,7 @@ def serve(  # noqa: PLR0913, PLR0917  its options
 @click.option(
     "--pool", default="", metavar="NAME", help="Whose steps they run; without it, every pool's, or as the pass says."
 )
-@click.option("--slots", default=1, show_default=True, type=click.IntRange(1, 256), help="How many workers.")
+@click.option("--slots", default=1, show_default=True, type=click.IntRange(1, MOST_SLOTS), help="How many workers.")
 def worker(url: str, path: Path | None, pool: str, slots: int) -> None:
     """Add workers to a Core that is served on this or another host, until it is interrupted.
 

@@ -55,12 +55,7 @@ def _prepared(  # noqa: PLR0913  as `Run.replay`, and whose
     session: Session, run_id: str, step: str, attempt: int | None, executor: str | None, *, force: bool
 ) -> Prepared:
     called = f"cerebelum replay {run_id}"
-    try:
-        run = session.load(run_id)
-    except InternalError:
-        raise
-    except CerebelumError as exc:
-        raise Refused(str(exc)) from None
+    run = session.load(run_id)
     try:
         return run.prepared_replay(step, attempt, executor, force=force)
     except InternalError:

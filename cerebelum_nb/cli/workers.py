@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from cerebelum_nb.cli.target import Refused
+from cerebelum_nb.model.lines import columns
 
 _LOG: Final = "core.log"
 _LOG_LINES: Final = 40
@@ -122,9 +123,4 @@ def _since(process: Any) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], nothing: str) -> None:
-    if not rows:
-        click.echo(nothing)
-        return
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo("\n".join(columns(head, rows)) if rows else nothing)

@@ -5,7 +5,7 @@ The command line prints them while a run goes on; the specification shows them u
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from cerebelum_nb.model.events import PROCESSES
@@ -167,6 +167,13 @@ def time_left(seconds: float) -> str:
     """A time to come in whole seconds: "1 s", "12 s", "5 min", "2 min 5 s", "1 h 4 min"."""
     whole = max(1, math.ceil(seconds))
     return f"{whole} s" if whole < 60 else duration(whole * 1e3, " ").removesuffix(" 0 s")
+
+
+def columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table: columns as wide as they need, under a head."""
+    table = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
 
 
 def _name(row: Row) -> str:

@@ -12,7 +12,7 @@ from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.notebook import manual
 from cerebelum_nb.notebook.arguments import Option
-from cerebelum_nb.notebook.magics import CORE_OPTIONS, RUN_OPTIONS, STEP_OPTIONS, WORKERS_OPTIONS, WORKFLOW_OPTIONS
+from cerebelum_nb.notebook.options import OF_VERBS, RUN_OPTIONS, STEP_OPTIONS, WORKFLOW_OPTIONS
 
 _EXECUTORS: Final = ("local", "distributed", "processes")  # until a session knows better
 _OPTIONS: Final[dict[str, Sequence[Option]]] = {
@@ -94,8 +94,7 @@ def _values(option: str, partial: str, before: Sequence[str]) -> Iterable[str]:
 
 def _candidates(magic: str, before: Sequence[str]) -> Iterable[str]:
     if magic == "%cerebelum" and before and before[0] in manual.ACTIONS:
-        options = WORKERS_OPTIONS if before[0] == "workers" else CORE_OPTIONS
-        return [option.name for option in options] if before[1:] else manual.ACTIONS[before[0]]
+        return _options_of(before[0]) if before[1:] else manual.ACTIONS[before[0]]
     if magic == "%cerebelum" and before[:1] == ["replay"]:
         return _replayable(before[1:])
     if magic == "%cerebelum":
@@ -112,21 +111,25 @@ def _after_verb(before: Sequence[str]) -> Iterable[str]:
     if verb == "steps":
         return [] if words else registry.steps
     if verb in _OF_RUNS:
-        most, options, is_meant = _OF_RUNS[verb]
+        most, is_meant = _OF_RUNS[verb]
         numbers = [str(run.number) for run in reversed(_runs()) if is_meant(run)]
-        return [*([*numbers, "last"] if len(words) < most else []), *options]
+        return [*([*numbers, "last"] if len(words) < most else []), *_options_of(verb)]
     if verb not in ("rerun", "approve", "reject"):
         return []
     if not words:
         live = [run for run in _runs() if verb == "rerun" or not run.done]
         return [*(str(run.number) for run in reversed(live)), "last"]
-    more = ["--executor", "--force"] if verb == "rerun" else []
+    more = _options_of(verb)
     return [*_steps_of(words[0], waiting=verb != "rerun"), *more] if len(words) == 1 else more
+
+
+def _options_of(verb: str) -> list[str]:
+    return [option.name for option in OF_VERBS.get(verb, ())]
 
 
 def _replayable(words: Sequence[str]) -> Iterable[str]:
     """Steps that began; of the last run, until another one is named."""
-    options = ["--attempt", "--executor", "--force"]
+    options = _options_of("replay")
     runs = {str(run.number): run for run in reversed(_runs())}
     if words and words[0] not in (*runs, "last"):
         return options
@@ -141,11 +144,11 @@ def _has_failed(run: Any) -> bool:
     return bool(run.done and run.status != "succeeded")
 
 
-_OF_RUNS: Final[dict[str, tuple[int, Sequence[str], Callable[[Any], bool]]]] = {  # most runs, options, which runs
-    "compare": (2, (), lambda _run: True),
-    "compensate": (1, (), _has_failed),
-    "purge": (1_000, ("--older", "--all", "--cache", "--memory", "--yes"), lambda run: run.done),
-    "resume": (1, ("--changed", "--force"), _has_failed),
+_OF_RUNS: Final[dict[str, tuple[int, Callable[[Any], bool]]]] = {  # most runs, which runs
+    "compare": (2, lambda _run: True),
+    "compensate": (1, _has_failed),
+    "purge": (1_000, lambda run: run.done),
+    "resume": (1, _has_failed),
 }
 
 

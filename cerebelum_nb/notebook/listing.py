@@ -10,16 +10,9 @@ from cerebelum_nb.codec import encode, pickled
 from cerebelum_nb.dsl.step import StepMetadata
 from cerebelum_nb.errors import CerebelumError
 from cerebelum_nb.identity.seen import Item, closes_over
+from cerebelum_nb.model.lines import columns
 from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.stale import Seen
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of columns as wide as they need."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
-    ]
 
 
 def place(step: StepMetadata, claims: Claims) -> str:
@@ -33,7 +26,7 @@ def place(step: StepMetadata, claims: Claims) -> str:
 def steps(known: Sequence[StepMetadata], claims: Claims) -> list[str]:
     """All steps, a line for each."""
     rows = [(s.name, s.executor, ", ".join(s.depends_on) or "-", place(s, claims)) for s in known]
-    return table(("step", "executor", "needs", "defined in"), rows)
+    return columns(("step", "executor", "needs", "defined in"), rows)
 
 
 def one(step: StepMetadata, claims: Claims, seen: Seen) -> list[str]:
@@ -47,7 +40,7 @@ def one(step: StepMetadata, claims: Claims, seen: Seen) -> list[str]:
     last = seen.of_step(step.name)
     rows = [(*_row(item), _changed(item, last)) for item in items]
     since = f"changed since run {last[0]}" if last is not None else "changed"
-    return [head, "It closes over:", *table(("kind", "name", "type", "size", "digest", since), rows)]
+    return [head, "It closes over:", *columns(("kind", "name", "type", "size", "digest", since), rows)]
 
 
 def _row(item: Item) -> tuple[str, str, str, str, str]:

@@ -1,14 +1,13 @@
 """The magics: parse the line, one call into the session, show the outcome. Each has a Python twin."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from cerebelum_nb.notebook import manual
 from cerebelum_nb.notebook.arguments import (
     Arguments,
-    Option,
     UsageError,
     inputs_expression,
     read_line,
@@ -16,34 +15,8 @@ from cerebelum_nb.notebook.arguments import (
     whole,
 )
 from cerebelum_nb.notebook.claims import Claims
+from cerebelum_nb.notebook.options import RUN_OPTIONS, STEP_OPTIONS, WORKFLOW_OPTIONS
 from cerebelum_nb.notebook.stale import Seen
-
-STEP_OPTIONS: Final = (
-    Option("--executor"),
-    Option("--depends", "names"),
-    Option("--run", "flag"),
-    Option("--inputs"),
-    Option("--force", "flag"),
-    Option("--effects"),
-    Option("--retries"),
-    Option("--timeout"),
-    Option("--fallback", "names"),
-    Option("--cache", "flag"),
-    Option("--version"),
-    Option("--label", "names", repeats=True),
-    Option("--compensates"),
-)
-WORKFLOW_OPTIONS: Final = (Option("--executor"), Option("--strategy", "map"), Option("--fallback", "names"))
-RUN_OPTIONS: Final = (
-    Option("--strategy", "map"),
-    Option("--from"),
-    Option("--until"),
-    Option("--fresh", "flag"),
-    Option("--on-failure"),
-    Option("--detach", "flag"),
-)
-WORKERS_OPTIONS: Final = (Option("--pool"), Option("--slots"), Option("--slot"), Option("--env", repeats=True))
-CORE_OPTIONS: Final = (Option("--pool"), Option("--force", "flag"))
 
 
 @magics_class

@@ -3,16 +3,17 @@
 import datetime as dt
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 from cerebelum_nb.dsl.registry import registry
 from cerebelum_nb.errors import CerebelumError, NotYet, PlanError
 from cerebelum_nb.model.compare import Comparison
+from cerebelum_nb.model.lines import columns
 from cerebelum_nb.model.typed import listed, nearest
 from cerebelum_nb.notebook import listing, manual, memory, workers
 from cerebelum_nb.notebook.arguments import Arguments, Option, UsageError, read_line, whole
-from cerebelum_nb.notebook.magics import CORE_OPTIONS, WORKERS_OPTIONS
+from cerebelum_nb.notebook.options import OF_VERBS
 from cerebelum_nb.notebook.stale import report
 from cerebelum_nb.notebook.work import Notebook
 from cerebelum_nb.rules.kept import as_options
@@ -166,7 +167,7 @@ def _purge(args: Arguments, notebook: Notebook) -> None:
         days = whole("--older", args.text["--older"], usage) or 0
         chosen = [run for run in history.outdated(days, sys.maxsize, time.time()) if run not in live]
     elif args.words:
-        chosen = list(dict.fromkeys(_kept(name, notebook) for name in args.words))
+        chosen = list(dict.fromkeys(_kept(name, notebook, entries) for name in args.words))
     else:
         raise UsageError(f"which runs? `%cerebelum runs` lists them.\n{usage}")
     if wrong := live.intersection(chosen):
@@ -179,7 +180,7 @@ def _purge(args: Arguments, notebook: Notebook) -> None:
     if "--yes" not in args.flags:
         rows = [(_named(run, notebook), entries[run].workflow, entries[run].status, _local_time(entries[run].at))
                 for run in chosen[:_LISTED] if run in entries]  # fmt: skip
-        print("\n".join(listing.table(("run", "workflow", "status", "started"), rows)))  # noqa: T201
+        print("\n".join(columns(("run", "workflow", "status", "started"), rows)))  # noqa: T201
         more = f"and {len(chosen) - _LISTED} more\n" if len(chosen) > _LISTED else ""
         print(f"{more}This removes {count}, with results and prints, for good. Add --yes to do it.{stay}")  # noqa: T201
         return
@@ -187,13 +188,12 @@ def _purge(args: Arguments, notebook: Notebook) -> None:
     print(f"{count} removed.{memory.freed(nbytes)}{stay}")  # noqa: T201
 
 
-def _kept(name: str, notebook: Notebook) -> str:
-    """The id of a run that is kept, by what `%cerebelum runs` calls it: its number, its id, a part of it, or `last`."""
-    runs, history = notebook.session.runs, notebook.session.history
+def _kept(name: str, notebook: Notebook, entries: Container[str]) -> str:
+    """The id of a kept run, by what `%cerebelum runs` calls it: its number, its id, a part of it, or `last`."""
     if not _is_number(name) and name != "last":
-        return history.find(name)
-    run = _find(name, runs)
-    if run.done and run.id not in {entry.run for entry in history.entries(sys.maxsize)}:
+        return notebook.session.history.find(name)
+    run = _find(name, notebook.session.runs)
+    if run.done and run.id not in entries:
         raise PlanError(f"run {run.number} is not kept on disk any more; this kernel has it until it ends")
     return run.id
 
@@ -338,7 +338,7 @@ def _asked(verb: str, args: Arguments, notebook: Notebook) -> tuple[Any, str, st
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
-    print("\n".join(listing.table(head, rows)) if rows else nothing)  # noqa: T201
+    print("\n".join(columns(head, rows)) if rows else nothing)  # noqa: T201
 
 
 _ANY: Final = 1_000  # words
@@ -351,19 +351,15 @@ _DO: Final[dict[str, tuple[_Do, tuple[Option, ...], int]]] = {  # verb: function
     "steps": (_steps, (), 1),
     "workflows": (_workflows, (), 0),
     "runs": (_runs, (), 0),
-    "resume": (_resume, (Option("--changed"), Option("--force", "names")), 1),
+    "resume": (_resume, OF_VERBS["resume"], 1),
     "compensate": (_compensate, (), 1),
-    "rerun": (_rerun, (Option("--executor"), Option("--force", "flag")), 2),
-    "replay": (_replay, (Option("--attempt"), Option("--executor"), Option("--force", "flag")), 2),
+    "rerun": (_rerun, OF_VERBS["rerun"], 2),
+    "replay": (_replay, OF_VERBS["replay"], 2),
     "compare": (_compare, (), 2),
-    "purge": (
-        _purge,
-        (Option("--older"), *(Option(name, "flag") for name in ("--all", "--cache", "--memory", "--yes"))),
-        _ANY,
-    ),
+    "purge": (_purge, OF_VERBS["purge"], _ANY),
     "approve": (_approve, (), _ANY),
     "reject": (_reject, (), _ANY),
-    "workers": (_workers, WORKERS_OPTIONS, 2),
-    "core": (_core, CORE_OPTIONS, 2),
+    "workers": (_workers, OF_VERBS["workers"], 2),
+    "core": (_core, OF_VERBS["core"], 2),
     "help": (_help, (), 1),
 }

@@ -4,19 +4,21 @@ import html
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.executors.crew import Crew
 from cerebelum_nb.executors.distrust import RESULT_NBYTES
 from cerebelum_nb.executors.roster import Core, Worker
+from cerebelum_nb.model.lines import columns
 from cerebelum_nb.model.pools import Pool
-from cerebelum_nb.model.typed import nearest
+from cerebelum_nb.model.typed import counted, nearest
 from cerebelum_nb.notebook import listing, manual, memory
 from cerebelum_nb.notebook.arguments import Arguments, UsageError, whole
 
+T = TypeVar("T")
 _NEXT_PAIR: Final = re.compile(r",(?=[^\W\d]\w*=)")  # a value may hold commas
 _LOG_LINES: Final = 40
 _WORKER_HEAD: Final = ("pool", "slot", "pid", "state", "step", "since", "memory", "done", "")
@@ -32,7 +34,7 @@ class Table:
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return "\n".join([*(listing.table(self.head, self.rows) if self.rows else ()), *self.notes])
+        return "\n".join([*(columns(self.head, self.rows) if self.rows else ()), *self.notes])
 
     __repr__ = __str__
 
@@ -57,12 +59,11 @@ def workers(args: Arguments, crew: Crew) -> Table | None:
         UsageError: A line that cannot be meant.
         CerebelumError: What the session says of it.
     """
-    do = _chosen("workers", args, _WORKERS)
+    do, takes = _chosen("workers", args, _WORKERS)
     usage = f"Usage: {manual.VERBS['workers'][0]}"
-    allowed = _TAKES[do.__name__]
-    if extra := sorted(args.text.keys() - allowed):
-        raise UsageError(f"{extra[0]} is not for `workers {' '.join(args.words)}`.\n{usage}")
-    return do(args, crew, usage)  # type: ignore[no-any-return]  # as the dictionary below has them
+    if extra := sorted(args.text.keys() - takes):
+        raise UsageError(f"{extra[0]} is not for `{' '.join(('workers', *args.words))}`.\n{usage}")
+    return do(args, crew, usage)
 
 
 def _show(args: Arguments, crew: Crew, _usage: str) -> Table:
@@ -103,7 +104,7 @@ def core(args: Arguments, crew: Crew) -> Table | None:
     do = _chosen("core", args, _CORE)
     if "--force" in args.flags and do not in (_stop, _restart):
         raise UsageError(f"--force is for stop and restart.\nUsage: {manual.VERBS['core'][0]}")
-    return do(args, crew)  # type: ignore[no-any-return]  # as the dictionary below has them
+    return do(args, crew)
 
 
 def _status(args: Arguments, crew: Crew) -> Table:
@@ -180,7 +181,7 @@ def _without(core: Core) -> str:
     slots = core.pool.slots
     if core.pool.is_served:
         if core.could:
-            has = f"Core {core.pool.core} has {_count(core.could)} for its steps"
+            has = f"Core {core.pool.core} has {counted(core.could, 'worker')} for its steps"
             return f"{core.pool.name}: no worker now, and {has}; for more, in a terminal: {core.pool.joined_by}"
         if core.directory:
             return f"{core.pool.name}: no worker; to add one, in a terminal: {core.pool.joined_by}"
@@ -188,8 +189,8 @@ def _without(core: Core) -> str:
     if not slots:
         return f"{core.pool.name}: no worker; to add one: %cerebelum workers add --pool {core.pool.name} --slots 1"
     if core.pid:
-        return f"{core.pool.name}: {_count(slots)} starting"
-    return f"{core.pool.name}: {_count(slots)}, not started before the first step there"
+        return f"{core.pool.name}: {counted(slots, 'worker')} starting"
+    return f"{core.pool.name}: {counted(slots, 'worker')}, not started before the first step there"
 
 
 def _bounds(pool: Pool) -> str:
@@ -229,15 +230,13 @@ def _about(pool: Pool) -> str:
 def _has(pool: Pool) -> str:
     whose = "its" if pool.slots == 1 else "their"
     env = f", with {', '.join(pool.env)} in {whose} environment" if pool.env else ""
-    return f"pool {pool.name} has {_count(pool.slots)}{env}"
-
-
-def _count(slots: int) -> str:
-    return f"{slots} worker{'s' if slots != 1 else ''}"
+    return f"pool {pool.name} has {counted(pool.slots, 'worker')}{env}"
 
 
 def _runs(core: Core) -> str:
-    return f"{core.pool.name}: Core (pid {core.pid}) runs since {_clock(core.since)}, {_count(core.pool.slots)}"
+    return (
+        f"{core.pool.name}: Core (pid {core.pid}) runs since {_clock(core.since)}, {counted(core.pool.slots, 'worker')}"
+    )
 
 
 def _clock(at: float) -> str:
@@ -247,7 +246,7 @@ def _clock(at: float) -> str:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-def _chosen(verb: str, args: Arguments, known: dict[str, Any]) -> Callable[..., Any]:
+def _chosen(verb: str, args: Arguments, known: Mapping[str, T]) -> T:
     usage = f"Usage: {manual.VERBS[verb][0]}"
     name = args.words[0] if args.words else ""
     if name not in known:
@@ -260,7 +259,7 @@ def _chosen(verb: str, args: Arguments, known: dict[str, Any]) -> Callable[..., 
         raise UsageError(
             f"{verb} {name} does not know what to do with {word!r:.40}; a pool is --pool {word:.40}.\n{usage}"
         )
-    return known[name]  # type: ignore[no-any-return]
+    return known[name]
 
 
 def _pool(args: Arguments) -> str:
@@ -284,13 +283,14 @@ def _as_told(doing: Callable[[], Any]) -> Any:
         raise ExecutorError(str(exc).replace("with force=True", "with --force")) from None
 
 
-_WORKERS: Final[dict[str, Any]] = {"": _show, "add": _add, "remove": _remove, "drain": _drain}
-_CORE: Final[dict[str, Any]] = {
+_Workers = Callable[[Arguments, Crew, str], Table | None]
+_Core = Callable[[Arguments, Crew], Table | None]
+_WORKERS: Final[dict[str, tuple[_Workers, set[str]]]] = {  # and the options that it takes
+    "": (_show, {"--pool"}),
+    "add": (_add, {"--pool", "--slots", "--env"}),
+    "remove": (_remove, {"--pool", "--slots", "--slot"}),
+    "drain": (_drain, {"--pool", "--slot"}),
+}
+_CORE: Final[dict[str, _Core]] = {
     "": _status, "status": _status, "start": _start, "stop": _stop, "restart": _restart, "logs": _logs,
 }  # fmt: skip
-_TAKES: Final = {
-    "_show": {"--pool"},
-    "_add": {"--pool", "--slots", "--env"},
-    "_remove": {"--pool", "--slots", "--slot"},
-    "_drain": {"--pool", "--slot"},
-}

@@ -125,9 +125,8 @@ class Ended:
         if over <= 0:
             return
         newest = {id(large) for large in self._runs[-1][0].large().values()}
-        ones = [one for one in ones if id(one.large) not in newest]
-        on_disk = [one for one in ones if one.is_on_disk()]
-        for one in [*on_disk, *(one for one in ones if one not in on_disk)]:
+        older = (one for one in ones if id(one.large) not in newest)
+        for one in sorted(older, key=lambda one: not one.is_on_disk()):  # first those that are not lost by it
             if over > 0:
                 over -= one.let_go(f"results of newer runs take {self._shared_nbytes >> 20} MiB of memory (shared_mib)")
 

@@ -46,7 +46,7 @@ class Results:
         self._archive, self.run, self._values, self._origin = archive, run, values, origin or {}
         self._nothing: list[int] = []  # tasks whose result is None, and that have no entry of their own
         self._something: set[int] = set()  # tasks that have one
-        self._kept: dict[int, Stored] | None = None  # what is on disk of it, once it has ended and somebody has looked
+        self._kept: dict[int, Stored] = {}  # what is on disk of it, once it has ended and somebody has looked
         self.codes: Codes | None = None  # how functions were sent
         self.cache: Keeper | None = None  # told of what has succeeded, where something may be served from it
 
@@ -167,16 +167,17 @@ class Results:
 
     def is_on_disk(self, task: int) -> bool:
         """A value of this run, which has ended, can be read from disk."""
-        if self._kept is None:
+        return self._on_disk(task) is not None
+
+    def _on_disk(self, task: int) -> Stored | None:
+        if not self._kept:  # it may not have been readable just now
             self._kept = self._archive.of_run(self.run)
         stored = self._kept.get(task)
-        return stored is not None and self._archive.has(ResultRef(self.run, stored))
+        return stored if stored is not None and self._archive.has(ResultRef(self.run, stored)) else None
 
     def let_go(self, task: int, why: str) -> None:
         """Let go of a value in shared memory; where it is not on disk it is lost, and that is why."""
-        there = self._kept is not None and self.is_on_disk(task)
-        stored = self._kept[task] if there and self._kept is not None else Stored(task, "", b"", b"", why)
-        self._values[task] = ResultRef(self.run, stored)
+        self._values[task] = ResultRef(self.run, self._on_disk(task) or Stored(task, "", b"", b"", why))
 
     def by_reference(self, task: int) -> Any:
         """The value itself; what stands for it where it is in shared memory, so that nobody reads it on the way."""

@@ -23,14 +23,14 @@ class Blueprint:
 
     Attributes:
         depends_on: For each step the steps whose results it is called with.
-        after: For each step the numbers of those that must be done before it.
+        after: For each step the numbers of those that must be done before it; None for all that stand before it.
     """
 
     name: str
     version: str
     steps: tuple[str, ...]
     depends_on: tuple[tuple[str, ...], ...]
-    after: tuple[frozenset[int], ...]
+    after: tuple[frozenset[int] | None, ...]
 
 
 def read(message: Any) -> tuple[Blueprint | None, list[str]]:
@@ -80,11 +80,11 @@ def _wrong(workflow: str, listed: Sequence[Listed]) -> list[str]:
     return wrong
 
 
-def _after(listed: Sequence[Listed], at: dict[str, int]) -> Iterable[frozenset[int]]:
+def _after(listed: Sequence[Listed], at: dict[str, int]) -> Iterable[frozenset[int] | None]:
     alone: int | None = None  # the last step that keeps its place in the line
     for number, step in enumerate(listed):
         if not step.depends_on:
             alone = number
-            yield frozenset(range(number))
+            yield None
         else:
             yield frozenset(at[needed] for needed in step.depends_on) | (frozenset() if alone is None else {alone})

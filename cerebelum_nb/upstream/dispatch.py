@@ -179,9 +179,9 @@ class Dispatcher:
                 self._polls.remove(poll)
 
     def _take_for(self, poll: Poll) -> tuple[Lease, Any] | None:
-        for execution_id, queue in list(self._queues.items()):
+        for execution_id, queue in self._queues.items():  # whatever changes one of these ends the loop
             execution = self.executions[execution_id]
-            for number in list(queue):
+            for number in queue:
                 step = execution.blueprint.steps[number]
                 if not self._can(poll.worker, poll.peer, step):
                     continue

@@ -68,7 +68,6 @@ class Execution:
 
     Attributes:
         inputs: The Struct it was started with.
-        round: Counts how often it was begun or resumed.
     """
 
     id: str
@@ -78,7 +77,6 @@ class Execution:
     steps: list[StepRun] = field(default_factory=list)
     ended: float | None = None
     error: Error | None = None
-    round: int = 1
     pauses: int = 0
 
     def __post_init__(self) -> None:
@@ -107,9 +105,12 @@ class Execution:
         """Queue the steps that may begin now."""
         if self.error is not None:
             return
+        line = True  # all before it have completed
         for number, step in enumerate(self.steps):
-            before = self.blueprint.after[number]
-            if step.phase == "waiting" and all(self.steps[other].phase == "completed" for other in before):
+            after = self.blueprint.after[number]
+            free = line if after is None else all(self.steps[other].phase == "completed" for other in after)
+            line = line and step.phase == "completed"
+            if step.phase == "waiting" and free:
                 step.phase = "queued"
                 yield number
 
@@ -152,7 +153,6 @@ class Execution:
     def resumes(self, *, keep: bool) -> None:
         """Go on after a failure; with `keep` only what has not succeeded runs again."""
         self.error, self.ended = None, None
-        self.round += 1
         for number, step in enumerate(self.steps):
             if step.phase == "failed" or (not keep and step.phase == "completed"):
                 self.steps[number] = StepRun()

@@ -17,20 +17,12 @@ export interface Kept {
 const PREFIX = "cerebelum_nb:view:";
 const MOST = 20_000; // characters: names of groups may be many
 
-function storage(): Storage | null {
-  try {
-    return globalThis.sessionStorage ?? null; // may throw where the page is sandboxed
-  } catch {
-    return null;
-  }
-}
-
 export function keep(run: string, { zoom, folds, filter, gaps, scroll, beside }: Kept): void {
   const { text, statuses, places, critical } = filter;
   const sets = { text, statuses: [...statuses], places: [...places], critical };
   const value = JSON.stringify({ zoom, folds: [...folds], filter: sets, gaps, scroll, beside });
   try {
-    if (value.length <= MOST) storage()?.setItem(PREFIX + run, value);
+    if (value.length <= MOST) globalThis.sessionStorage?.setItem(PREFIX + run, value);
   } catch {
     // Full, or forbidden: the view is forgotten, as a new one would be.
   }
@@ -39,7 +31,7 @@ export function keep(run: string, { zoom, folds, filter, gaps, scroll, beside }:
 /** Null where nothing is known, or it cannot be read. */
 export function kept(run: string): Kept | null {
   try {
-    const value: unknown = JSON.parse(storage()?.getItem(PREFIX + run) ?? "null");
+    const value: unknown = JSON.parse(globalThis.sessionStorage?.getItem(PREFIX + run) ?? "null");
     return isRecord(value) ? read(value) : null;
   } catch {
     return null;

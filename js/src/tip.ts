@@ -4,14 +4,6 @@ import { html, show, text } from "./dom";
 
 const KEY = "cerebelum_nb:tip:opened";
 
-function storage(): Storage | null {
-  try {
-    return globalThis.localStorage ?? null; // may throw where the page is sandboxed
-  } catch {
-    return null;
-  }
-}
-
 export class Tip {
   readonly root = html("div", "cb-tip");
   private known: boolean;
@@ -19,7 +11,8 @@ export class Tip {
   constructor() {
     show(this.root, false);
     try {
-      this.known = storage()?.getItem(KEY) === "yes";
+      // Where the page is sandboxed this throws.
+      this.known = globalThis.localStorage?.getItem(KEY) === "yes";
     } catch {
       this.known = false;
     }
@@ -37,7 +30,7 @@ export class Tip {
     this.known = true;
     show(this.root, false);
     try {
-      storage()?.setItem(KEY, "yes");
+      globalThis.localStorage?.setItem(KEY, "yes");
     } catch {
       // Full, or forbidden: it is said once more on the next page.
     }

@@ -72,3 +72,17 @@ export function row(cb: HTMLElement, step: string): HTMLElement {
 export function group(cb: HTMLElement, name: string): HTMLElement {
   return one(cb, `.cb-group[data-group="${name}"]`);
 }
+
+/** The last question of a kind. */
+export function asked(all: Shown, kind: string): Record<string, unknown> {
+  const found = all.model.asked(kind).at(-1);
+  if (!found) throw new Error(`nobody asked for ${kind}`);
+  return found;
+}
+
+/** The kernel's answer to it. */
+export function answer(all: Shown, kind: string, more: object): void {
+  const { request, step, tab } = asked(all, kind);
+  all.model.say({ kind, request, step, tab, ...more });
+  settle();
+}

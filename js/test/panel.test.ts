@@ -3,7 +3,7 @@ import { beforeEach, expect, test, vi } from "vitest";
 import type { Snapshot } from "../src/model";
 import { SILENT } from "../src/widget";
 import { fixture } from "./fake";
-import { click, fresh, one, press, row, type Shown, settle, shown } from "./host";
+import { answer, asked, click, fresh, one, press, row, type Shown, settle, shown } from "./host";
 
 beforeEach(() => fresh());
 
@@ -14,23 +14,6 @@ function opened(step: string, snapshot: Snapshot = fixture("finished")): Shown {
   click(row(all.cb, step));
   press(document.activeElement, "Escape"); // the menu
   return all;
-}
-
-function clickWith(node: Element, init: MouseEventInit): void {
-  node.dispatchEvent(new MouseEvent("click", { bubbles: true, ...init }));
-  settle();
-}
-
-function asked(all: Shown, kind: string): Record<string, unknown> {
-  const found = all.model.asked(kind).at(-1);
-  if (!found) throw new Error(`nobody asked for ${kind}`);
-  return found;
-}
-
-function answer(all: Shown, kind: string, more: object): void {
-  const { request, step, tab } = asked(all, kind);
-  all.model.say({ kind, request, step, tab, ...more });
-  settle();
 }
 
 function tab(cb: HTMLElement, name: string): void {
@@ -215,49 +198,6 @@ test("what was looked at is asked for again when the step has run again", () => 
   expect(all.model.asked("look").length).toBe(known + 1);
 });
 
-test("several rows are picked with Ctrl, Shift and the arrows, and moved as one", () => {
-  const all = shown(fixture("finished"));
-  clickWith(row(all.cb, "check_inventory"), { ctrlKey: true });
-  clickWith(row(all.cb, "process_payment"), { shiftKey: true });
-  const title = one(all.cb, ".cb-panel b").textContent;
-  const said = one(all.cb, ".cb-live").textContent;
-  click(one(all.cb, '.cb-move[data-executor="local"]'));
-
-  expect([title, said, one(all.cb, ".cb-menu").hidden]).toEqual(["3 steps", "3 steps selected", true]);
-  expect(asked(all, "preview")).toMatchObject({
-    steps: ["check_inventory", "calculate_tax", "process_payment"],
-    executor: "local",
-  });
-  answer(all, "preview", { runs: ["a"], reuses: [], lost: "", code: "x", ok: true, text: "", executor: "local" });
-  click(one(all.cb, ".cb-apply"));
-  expect(asked(all, "apply")).toMatchObject({ steps: ["check_inventory", "calculate_tax", "process_payment"] });
-});
-
-test("Shift with an arrow grows and shrinks what is picked; a plain click ends it", () => {
-  const all = shown(fixture("finished"));
-  const shift = (key: string): void => {
-    document.activeElement?.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey: true, bubbles: true }));
-    settle();
-  };
-  row(all.cb, "validate_order").focus();
-  shift("ArrowDown");
-  shift("ArrowDown");
-  const three = one(all.cb, ".cb-panel b").textContent;
-  shift("ArrowUp");
-  const two = one(all.cb, ".cb-panel b").textContent;
-  clickWith(row(all.cb, "calculate_tax"), { ctrlKey: true });
-  clickWith(row(all.cb, "calculate_tax"), { ctrlKey: true });
-  const same = one(all.cb, ".cb-panel b").textContent;
-  click(row(all.cb, "finalize_order"));
-
-  expect([three, two, same, one(all.cb, ".cb-panel b").textContent]).toEqual([
-    "3 steps",
-    "2 steps",
-    "2 steps",
-    "finalize_order",
-  ]);
-});
-
 test("a choice is kept by a line to paste, or written to a file after a second word", () => {
   const all = opened("check_inventory");
   click(one(all.cb, '.cb-move[data-executor="local"]'));
@@ -343,31 +283,6 @@ test("a run is saved by the browser, under the name that the kernel gives, with 
   expect(asked(all, "file").what).toBe("trace");
   expect(made).toEqual(["orders-run-7.trace.json"]);
   expect(one(all.cb, ".cb-live").textContent).toContain('runs[7].save_trace("orders-run-7.trace.json")');
-});
-
-test("a bar is carried to another executor; sideways only where the picture does not move", () => {
-  const all = shown(fixture("finished"));
-  const bar = one(all.cb, '.cb-row[data-step="check_inventory"] .cb-mark');
-  const point = (node: Element, type: string, x: number, y: number): void => {
-    const event = new MouseEvent(type, { bubbles: true, clientX: x, clientY: y, button: 0 });
-    node.dispatchEvent(Object.assign(event, { pointerId: 1, pointerType: "mouse" }));
-  };
-  click(one(all.cb, '[aria-label="Zoom in"]'));
-  point(bar, "pointerdown", 300, 100);
-  point(bar, "pointermove", 340, 104);
-  const sideways = one(all.cb, ".cb-dropzone").hidden;
-  point(bar, "pointerup", 340, 104);
-  point(bar, "pointerdown", 300, 100);
-  point(bar, "pointermove", 302, 80);
-  const target = one(all.cb, '.cb-target[data-executor="local"]');
-  const box = { left: 100, right: 160, top: 40, bottom: 60 };
-  target.getBoundingClientRect = () => box as DOMRect;
-  point(bar, "pointermove", 120, 50);
-  const over = target.classList.contains("cb-over");
-  point(bar, "pointerup", 120, 50);
-
-  expect([sideways, over, one(all.cb, ".cb-dropzone").hidden]).toEqual([true, true, true]);
-  expect(asked(all, "preview")).toMatchObject({ step: "check_inventory", executor: "local" });
 });
 
 test("a busy kernel is named where somebody waits for it, not for what is asked along the way", () => {

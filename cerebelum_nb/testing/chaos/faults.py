@@ -117,10 +117,12 @@ def small_disk(mib: int = 8, *, mount: bool = True) -> Iterator[Disk]:
     try:
         yield disk
     finally:
-        disk.free()
-        if disk.mounted:
-            subprocess.run(["umount", "--lazy", str(path)], check=False)  # noqa: S603, S607  the system's own
-        shutil.rmtree(path, ignore_errors=True)
+        try:
+            disk.free()
+        finally:
+            if disk.mounted:
+                subprocess.run(["umount", "--lazy", str(path)], check=False)  # noqa: S603, S607  the system's own
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _mounted(path: Path, mib: int) -> bool:
