@@ -25,6 +25,7 @@ lab: $(VENV)/.lab  ## Open the tutorial in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(TUTORIAL)
 
 test: check chromium  ## Everything CI runs: check, then all tests, quick ones first
+	@$(BIN)/python -m compileall -q cerebelum_nb  # as pip does: hundreds of processes start from it
 	$(BIN)/pytest tests -m "not kernel and not browser" $(SIDE_BY_SIDE) --dist worksteal
 	$(BIN)/pytest tests -m kernel $(SIDE_BY_SIDE) --dist loadfile  # tests of one file share a kernel
 	$(BIN)/pytest --nbval-lax notebooks

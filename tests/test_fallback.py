@@ -276,11 +276,13 @@ def test_the_newest_steps_leave_a_queue_that_is_too_long(small, tmp_path):
 
 
 def test_a_step_that_a_person_has_put_somewhere_stays_there(small, tmp_path):
-    hold = step(name="hold")(lambda context: time.sleep(0.5))
+    moved = threading.Event()
+    hold = step(name="hold")(lambda context: moved.wait(DEADLINE))
     busy = step(name="busy", executor="distributed")(ledger(tmp_path / "l", "busy", 1.0))
     one = step(name="one", fallback="local", max_queue=0)(ledger(tmp_path / "l", "one"))
     run = small.run(flow(hold >> [busy, one]))
     run.move("one", "distributed")
+    moved.set()
     run.result(DEADLINE)
 
     assert [label for _, label, _ in moves(run)] == ["distributed"]

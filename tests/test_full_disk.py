@@ -1,8 +1,6 @@
 """A disk that is full: a run is held, goes on when there is room, and where there never is can be gone on from."""
 
 import contextlib
-import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +13,7 @@ from cerebelum_nb.config import Settings
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.runtime import pump
 from cerebelum_nb.store.journal import read, read_runs
+from tests.disk_kit import small_disk
 
 DEADLINE = 30
 
@@ -122,30 +121,11 @@ session.close()
 """
 
 
-@contextlib.contextmanager
-def small_disk(path):
-    """A disk of 1 MiB, where this machine lets us have one."""
-    path.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if mount is None or umount is None or os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no small disk here: {made.stderr.decode().strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run([umount, "-l", str(path)], check=True)
-
-
 @pytest.fixture(params=FILL)
 def disk(request, tmp_path):
     """A place that can be filled, and how."""
-    path = tmp_path / "disk"
-    if request.param == "tmpfs":
-        with small_disk(path):
-            yield path, FILL[request.param]
-    else:
+    with small_disk(1) if request.param == "tmpfs" else contextlib.nullcontext(tmp_path) as whole:
+        path = whole / "disk"
         path.mkdir()
         yield path, FILL[request.param]
 
@@ -200,7 +180,7 @@ def test_a_run_that_never_gets_room_ends_and_another_process_goes_on_from_it(dis
 
 def test_a_full_disk_at_the_first_run_holds_it_too(tmp_path, monkeypatch):
     monkeypatch.setattr(pump, "RETRY_S", 0.05)
-    with small_disk(tmp_path / "disk") as path:
+    with small_disk(1) as path:
         filler = path / "filler"
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
@@ -223,7 +203,7 @@ def test_a_full_disk_at_the_first_run_holds_it_too(tmp_path, monkeypatch):
 
 def test_a_large_result_without_room_is_not_lost_but_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(pump, "RETRY_S", 0.05)
-    with small_disk(tmp_path / "disk") as path:
+    with small_disk(1) as path:
         session = Session(Settings(home=path / "home"))
         session.run(workflow(name="warm_d")(lambda wf: wf.timeline(step(name="warm")(lambda context: [1])))).wait()
         filler = path / "filler"

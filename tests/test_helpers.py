@@ -310,10 +310,10 @@ def test_a_step_may_sleep_and_wait_at_the_same_time(session):
 
 def test_sleeping_is_not_work(session):
     async def one(context):
-        await sleep(200)
+        await sleep(1000)
 
     run = session.run(single(one))
     run.result(DEADLINE)
 
-    assert run.header().local_ms < 100
-    assert run.rows()[0].ms >= 199
+    assert run.header().local_ms < 900
+    assert run.rows()[0].ms >= 999

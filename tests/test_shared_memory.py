@@ -1,11 +1,9 @@
 """Large results of runs: sent again by reference, let go of when nobody needs them, waited for where there is no room."""
 
-import contextlib
 import logging
-import os
 import re
-import shutil
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -16,6 +14,7 @@ from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.codec import Large
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, PlanError, ResultLost
+from tests.disk_kit import small_disk
 
 pytestmark = pytest.mark.timeout(120)
 DEADLINE = 60
@@ -101,6 +100,15 @@ def test_memory_of_ended_runs_is_freed_and_what_is_kept_is_read_from_disk(sessio
         _ = large.outputs["mkae"]
 
 
+def test_memory_is_freed_of_what_is_on_disk_though_nobody_has_asked_before_what_would_be_lost(session):
+    run = ran(session.run(flow(), {"more": np.ones(2 * MIB), "n": 4 * MIB}))
+
+    session.free_memory()
+
+    assert run.lost == frozenset()
+    assert run.outputs["make"][-1] == 4 * MIB - 1
+
+
 def test_removing_a_run_frees_its_memory_and_no_other_run_s(session):
     inputs = {"more": np.ones(2 * MIB)}
     one, two = (ran(session.run(flow(), {**inputs, "n": n * MIB})) for n in (24, 32))
@@ -116,12 +124,14 @@ def test_removing_a_run_frees_its_memory_and_no_other_run_s(session):
 
 
 def test_a_run_that_has_not_ended_is_not_removed(session):
-    asks = step(name="asks")(lambda context: time.sleep(0.5))
+    go = threading.Event()
+    asks = step(name="asks")(lambda context: go.wait(DEADLINE))
     run = session.run(workflow(name="asks_w")(lambda wf: wf.timeline(asks)))
 
     with pytest.raises(PlanError, match=f"run {run.id} still runs"):
         session.purge(run.id)
-    run.wait(DEADLINE)
+    go.set()
+    run.result(DEADLINE)
 
 
 def test_older_results_are_let_go_of_where_they_take_more_than_they_may(tmp_path):
@@ -136,26 +146,10 @@ def test_older_results_are_let_go_of_where_they_take_more_than_they_may(tmp_path
     session.close()
 
 
-@contextlib.contextmanager
-def small_disk(path, size):
-    path.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if mount is None or umount is None or os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    command = [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no small disk here: {made.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run([umount, "-l", str(path)], check=True)
-
-
 @pytest.fixture
 def cramped(tmp_path, monkeypatch):
     """A session whose workers' memory and files are on one disk of 24 MiB."""
-    with small_disk(tmp_path / "d", "24m") as disk:
+    with small_disk(24) as disk:
         (disk / "memory").mkdir()
         monkeypatch.setattr("cerebelum_nb.executors.core_process._MEMORY", disk / "memory")
         monkeypatch.setattr("cerebelum_nb.executors.core_process._bases", lambda: [disk])

@@ -6,6 +6,7 @@ Read the ratios: absolute times move with the machine and its neighbours.
 """
 
 import asyncio
+import compileall
 import os
 import platform
 import statistics
@@ -23,6 +24,7 @@ import live
 import prints
 from table import line
 
+import cerebelum_nb
 from cerebelum_nb import Session, StepMetadata, Workflow, step, workflow
 from cerebelum_nb.config import Settings
 
@@ -190,6 +192,7 @@ def order_rows(session: Session) -> None:
 RESUME = """
 import sys, time
 from pathlib import Path
+import cerebelum_nb
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.config import Settings
 
@@ -242,6 +245,9 @@ def careful_rows(session: Session) -> None:
 
 def main() -> None:
     """Print the table."""
+    compileall.compile_dir(
+        str(Path(cerebelum_nb.__file__).parent), quiet=1
+    )  # as pip does, also where it is told not to
     home = Path(tempfile.mkdtemp(prefix="cerebelum-bench-"))
     session = Session(Settings(home=home))
     print(f"{platform.node()}: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")

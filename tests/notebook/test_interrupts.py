@@ -4,7 +4,7 @@ import pytest
 
 pytestmark = pytest.mark.kernel
 
-PROMPT_S = 1.0  # half a second on a quiet machine
+PROMPT_S = 3.0  # half a second on a quiet machine
 
 
 @pytest.fixture(scope="module")

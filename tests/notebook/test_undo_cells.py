@@ -89,7 +89,7 @@ def test_an_interrupted_cell_gives_the_prompt_back_while_its_run_is_undone(kerne
 
     assert (answer.ename, len(answer.traceback.splitlines())) == ("KeyboardInterrupt", 1)
     assert "is stopped, and what it did is undone in the background; runs[" in answer.evalue
-    assert answer.after_interrupt_s < 2.0
+    assert answer.after_interrupt_s < 4.0
     kernel("go.set()\nlast = cerebelum_nb.runs[-1]\nlast.wait(10)")
     assert kernel("last.status, log").value == "('compensated', ['undone'])"
 
@@ -107,14 +107,14 @@ def test_an_interrupt_while_one_waits_for_the_undoing_does_not_stop_it(kernel):
 
 def test_an_interrupt_says_which_step_is_waited_for_and_the_run_is_undone_though_that_completes(kernel):
     kernel(STEPS.format("g", 0))
-    kernel("%%cerebelum_step g_ship\nprint('begun')\ntime.sleep(1.5)")
+    kernel("%%cerebelum_step g_ship\nprint('begun')\ngo.wait(20)")
     kernel("%%cerebelum_step unpay --compensates g_charge\nlog.append('undone')")
-    kernel("log.clear()\nimport cerebelum_nb")
+    kernel("log.clear(); go.clear()\nimport cerebelum_nb")
 
     answer = kernel.run("%cerebelum_run g", interrupt_at="begun")
 
     assert "is being stopped: waiting up to 5 s for step 'g_ship' to stop, then it is undone; runs[" in answer.evalue
-    kernel("last = cerebelum_nb.runs[-1]\nlast.wait(10)")
+    kernel("go.set()\nlast = cerebelum_nb.runs[-1]\nlast.wait(10)")
     assert kernel("last.status, log, last.outputs.keys() >= {'g_ship'}").value == "('compensated', ['undone'], True)"
 
 

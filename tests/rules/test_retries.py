@@ -194,7 +194,7 @@ def test_steps_that_hang_in_threads_hold_nobody_up(session):
     run = session.run(workflow(name="w")(lambda wf: wf.timeline(step(name="first")(lambda context: 0), hung)))
     run.wait(DEADLINE)
 
-    assert session.run(single(lambda context: 7)).result(5).output == {"ok": 7}
+    assert session.run(single(lambda context: 7)).result(15).output == {"ok": 7}
 
 
 def test_a_late_result_of_an_attempt_that_was_given_up_is_dropped(session):
@@ -205,7 +205,7 @@ def test_a_late_result_of_an_attempt_that_was_given_up_is_dropped(session):
             go.wait(DEADLINE)
         return context.attempt
 
-    run = session.run(single(one, timeout=0.2, retries=1, idempotent=True))  # else the first one would be awaited
+    run = session.run(single(one, timeout=1, retries=1, idempotent=True))  # else the first one would be awaited
     try:
         assert run.result(DEADLINE).output == {"ok": 2}
     finally:

@@ -262,12 +262,31 @@ async def test_a_failed_execution_goes_on_with_what_is_missing_or_from_its_start
 # workers that vanish
 
 
-async def test_a_step_whose_poll_was_dropped_goes_to_the_next_worker():
+@pytest.fixture
+def polled(monkeypatch):
+    """The workers whose polls have come to the server."""
+    came, poll = set(), dispatch.Dispatcher.poll
+
+    def noted(self, worker, *more):
+        came.add(worker)
+        return poll(self, worker, *more)
+
+    monkeypatch.setattr(dispatch.Dispatcher, "poll", noted)
+    return came
+
+
+async def until(condition):
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_step_whose_poll_was_dropped_goes_to_the_next_worker(polled):
     async with served() as server:
         client, gone, here = server.client(), await server.worker(), await server.worker()
         await client.submit("flow", "a")
         waiting = asyncio.ensure_future(gone.poll())
-        await asyncio.sleep(0.1)
+        await until(lambda: gone.name in polled)
         waiting.cancel()
         await gone.close()
         await client.begin("flow")
@@ -305,13 +324,13 @@ async def test_a_worker_that_leaves_gives_back_what_it_holds():
 
 
 async def test_a_worker_that_is_silent_for_too_long_has_lost_its_step_and_one_that_beats_has_not():
-    async with served(lease_s=1.0) as server:
+    async with served(lease_s=2.0) as server:
         client, silent, here = server.client(), await server.worker(), await server.worker()
         await client.submit("flow", "a")
         await client.begin("flow")
         await silent.poll()
         waiting = asyncio.ensure_future(here.poll())
-        for _ in range(8):
+        for _ in range(12):  # longer than the lease
             await asyncio.sleep(0.25)
             beat = await silent.call("Heartbeat", worker_id=silent.name, status=Number.IDLE)
             assert beat.acknowledged
@@ -320,12 +339,12 @@ async def test_a_worker_that_is_silent_for_too_long_has_lost_its_step_and_one_th
         assert (await waiting).step_name == "a"
 
 
-async def test_a_worker_that_died_while_it_had_nothing_to_do_is_no_worker(monkeypatch):
+async def test_a_worker_that_died_while_it_had_nothing_to_do_is_no_worker(monkeypatch, polled):
     monkeypatch.setattr(dispatch, "AWAY_S", 0.3)
     async with served() as server:
         client, gone, here = server.client(), await server.worker("a"), await server.worker("b")
         waiting, other = asyncio.ensure_future(gone.poll()), asyncio.ensure_future(here.poll(20_000))
-        await asyncio.sleep(0.1)
+        await until(lambda: gone.name in polled)
         waiting.cancel()
         await gone.close()
         await client.submit("flow", "a")
@@ -336,9 +355,7 @@ async def test_a_worker_that_died_while_it_had_nothing_to_do_is_no_worker(monkey
 
 
 async def said(server, line):
-    async with asyncio.timeout(DEADLINE_S):
-        while line not in server.said:
-            await asyncio.sleep(0.01)
+    await until(lambda: line in server.said)
 
 
 async def test_a_step_that_three_workers_were_lost_with_has_failed():

@@ -117,17 +117,19 @@ async def test_a_step_may_take_longer_than_cores_patience_and_runs_once(monkeypa
 
 async def test_a_task_that_comes_again_does_not_run_again(tmp_path):
     async with both(patience_s=0.4) as (core, made):  # shorter than ours: it begins again while the step runs
-        marks = tmp_path / "marks"
+        marks, go = tmp_path / "marks", tmp_path / "go"
         slow = cell(
-            "import time\ndef slow(path):\n    open(path, 'a').write('x')\n    time.sleep(1)\n    return 'done'"
+            "import os, time\ndef slow(path, go):\n    open(path, 'a').write('x')\n"
+            "    while not os.path.exists(go): time.sleep(0.005)\n    return 'done'"
         )["slow"]
         quick = cell("def quick(): return 1")["quick"]
 
-        running = asyncio.ensure_future(run(made, slow, str(marks)))
+        running = asyncio.ensure_future(run(made, slow, str(marks), str(go)))
         await until(lambda: core.crashes)
         assert (await run(made, quick)).value == 1  # whoever polls for this one gets the old task too
+        await until(lambda: "not_mine" in {kind for _, _, kind in core.results})
+        go.touch()
         assert ((await running).value, marks.read_text()) == ("done", "x")
-        assert "not_mine" in {kind for _, _, kind in core.results}
 
 
 async def test_two_kernels_take_each_others_tasks_and_lose_nothing():

@@ -121,12 +121,14 @@ def test_it_measures_reading_running_and_what_follows_apart(line):
     read = function("import time\ndef step(x): return None")
     slow = function("import time\nclass Slow:\n    def __reduce__(self): time.sleep(0.1); return str, ()\n"
                     "def step(x):\n    time.sleep(0.2)\n    return Slow()")  # fmt: skip
-    line.send(code(read), submit(1, read, bytes(20_000_000)), code(slow), submit(2, slow, 1))
-    large, late = line.hear(), line.hear()
+    line.send(code(read), submit(1, read, bytes(20_000_000)), code(slow), *(submit(n, slow, 1) for n in range(2, 5)))
+    large, *late = (line.hear() for _ in range(4))
 
     assert large.decode_s > large.run_s > 0
-    assert 0.2 <= late.run_s < 0.3 > 0.1 <= late.encode_s
-    assert 0 < late.decode_s < 0.1
+    # The least of each: whatever else the machine does only adds to it.
+    assert 0.2 <= min(told.run_s for told in late) < 0.3
+    assert 0.1 <= min(told.encode_s for told in late) < 0.2
+    assert 0 < min(told.decode_s for told in late) < 0.1
 
 
 def test_what_an_attempt_fails_with_is_measured_too(line):
