@@ -133,6 +133,13 @@ def command(page: Page, name: str, **arguments: object) -> None:
     page.evaluate("([name, args]) => { window.jupyterapp.commands.execute(name, args); }", [name, arguments])
 
 
+def dark(page: Page) -> None:
+    """Change to the dark theme."""
+    command(page, "apputils:change-theme", theme="JupyterLab Dark")
+    page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
+    page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
+
+
 def ask_kernel(page: Page, code: str) -> str:
     """What a piece of code prints in the notebook's kernel."""
     return page.evaluate(

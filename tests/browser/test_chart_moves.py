@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.browser.jupyter import ask_kernel, browser, command, open_notebook, saved, server, write_notebook
+from tests.browser.jupyter import ask_kernel, browser, command, dark, open_notebook, saved, server, write_notebook
 from tests.browser.test_live_widget import SCREENS, row, static_charts
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -165,9 +165,7 @@ def test_a_chart_is_searched_filtered_zoomed_and_comes_back_as_it_was(tmp_path):
         page.keyboard.press("Escape")
         page.wait_for_selector(".cb-dim")
         dim = page.eval_on_selector_all(".cb-dim", "all => all.map(r => r.dataset.step)")
-        command(page, "apputils:change-theme", theme="JupyterLab Dark")
-        page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
-        page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
+        dark(page)
         page.screenshot(path=SCREENS / "moves-dark.png")
 
         book = saved(page, tmp_path / "moves.ipynb", lambda b: bool(static_charts(b)))

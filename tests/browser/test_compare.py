@@ -6,9 +6,8 @@ import re
 import pytest
 
 from tests.browser.accessible import faults
-from tests.browser.jupyter import ask_kernel, browser, command, open_notebook, saved, server, write_notebook
+from tests.browser.jupyter import ask_kernel, browser, command, dark, open_notebook, saved, server, write_notebook
 from tests.browser.test_live_widget import SCREENS, row, static_charts
-from tests.browser.test_panel import dark
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.jupyter import ask_kernel, browser, command, open_notebook, saved, server, write_notebook
+from tests.browser.jupyter import ask_kernel, browser, command, dark, open_notebook, saved, server, write_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 SCREENS = Path(__file__).parents[2] / "build" / "screens"
@@ -86,9 +86,7 @@ def test_a_click_while_the_cell_runs_moves_the_step_and_runs_its_dependants_agai
 
         told = json.loads(ask_kernel(page, CHECK))
         page.screenshot(path=SCREENS / f"{app}-light.png")
-        command(page, "apputils:change-theme", theme="JupyterLab Dark")
-        page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
-        page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
+        dark(page)
         page.screenshot(path=SCREENS / f"{app}-dark.png")
         hidden = page.eval_on_selector_all("img[class*=cb-static]", "all => all.map(i => getComputedStyle(i).display)")
         book = saved(page, tmp_path / "live.ipynb", lambda b: any("attempt 2" in c for c in static_charts(b)))

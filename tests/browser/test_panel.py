@@ -6,7 +6,7 @@ import pytest
 
 from cerebelum_nb import step, workflow
 from tests.browser.accessible import faults
-from tests.browser.jupyter import ask_kernel, browser, command, open_notebook, saved, server, write_notebook
+from tests.browser.jupyter import ask_kernel, browser, command, dark, open_notebook, saved, server, write_notebook
 from tests.browser.test_live_widget import SCREENS, row, static_charts
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -47,12 +47,6 @@ import json
 runs_ = __import__("cerebelum_nb").session.current().runs
 print(json.dumps([{r.step: [r.status, r.where] for r in run.rows()} for run in runs_]))
 """
-
-
-def dark(page):
-    command(page, "apputils:change-theme", theme="JupyterLab Dark")
-    page.wait_for_selector('body[data-jp-theme-light="false"]', state="attached")
-    page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
 
 
 def opened(page, step, how=None):
@@ -187,7 +181,8 @@ def test_steps_run_again_alone_together_and_all(tmp_path):
     assert errors == []
 
 
-def test_a_bar_is_dragged_to_another_executor_and_the_choice_is_kept(tmp_path):
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_bar_is_dragged_to_another_executor_and_the_choice_is_kept(theme, tmp_path):
     (tmp_path / "pyproject.toml").write_bytes(b"[project]  # mine\nname = 'x'\n")
     write_notebook(
         tmp_path / "keep.ipynb",
@@ -202,13 +197,15 @@ def test_a_bar_is_dragged_to_another_executor_and_the_choice_is_kept(tmp_path):
         command(page, "notebook:run-cell-and-select-next")
         command(page, "notebook:run-cell-and-select-next")
         done(page)
+        if theme == "dark":
+            dark(page)
         box = page.locator(f"{row('clean')} .cb-band").bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         page.mouse.down()
         page.mouse.move(box["x"] + box["width"] / 2 - 20, box["y"] - 25, steps=4)
         target = page.locator('.cb-target[data-executor="local"]').bounding_box()
         page.mouse.move(target["x"] + 10, target["y"] + 8, steps=4)
-        page.screenshot(path=SCREENS / "lab-drag-light.png")
+        page.screenshot(path=SCREENS / f"lab-drag-{theme}.png")
         page.mouse.up()
         page.wait_for_selector(".cb-apply:visible")
         menu = page.locator(".cb-menu").is_visible()
@@ -219,7 +216,7 @@ def test_a_bar_is_dragged_to_another_executor_and_the_choice_is_kept(tmp_path):
         page.click(".cb-keep-file")
         page.wait_for_selector(".cb-keep-confirm:visible")
         before = (tmp_path / "pyproject.toml").read_bytes()
-        light = faults(page)
+        found = faults(page)
         page.click(".cb-keep-confirm")
         page.wait_for_selector('.cb-keepbox:has-text("Written.")')
         after = (tmp_path / "pyproject.toml").read_bytes()
@@ -231,15 +228,18 @@ def test_a_bar_is_dragged_to_another_executor_and_the_choice_is_kept(tmp_path):
     assert before == b"[project]  # mine\nname = 'x'\n"
     assert after == before + b'\n[tool.cerebelum.strategy]\nclean = "local"\n'
     assert "the configuration says 'local' for this step" in why
-    assert light == []
+    assert found == []
 
 
-def test_a_run_is_saved_as_page_picture_drawing_and_trace(tmp_path):
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_run_is_saved_as_page_picture_drawing_and_trace(theme, tmp_path):
     write_notebook(tmp_path / "save.ipynb", "%load_ext cerebelum_nb", STEPS, "%cerebelum_run flow {'n': 20}")
     with server(tmp_path, "lab") as url, browser() as page:
         open_notebook(page, url, "save.ipynb", "lab")
         command(page, "notebook:run-all-cells")
         done(page)
+        if theme == "dark":
+            dark(page)
         got = {}
         for kind in ("html", "png", "svg", "trace"):
             with page.expect_download() as waiting:

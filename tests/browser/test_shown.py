@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.browser.accessible import faults
-from tests.browser.jupyter import browser, command, open_notebook, saved, server, write_notebook
+from tests.browser.jupyter import browser, command, dark, open_notebook, saved, server, write_notebook
 from tests.browser.test_live_widget import SCREENS, static_charts
-from tests.browser.test_panel import dark, done, opened
+from tests.browser.test_panel import done, opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -19,7 +19,7 @@ from cerebelum_nb.core import queue, service, slots
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.protocols import Answer, Outcome
-from cerebelum_nb.seal import Address, new_key, seal
+from cerebelum_nb.seal import Address, key_to_workers, new_key, seal
 from cerebelum_nb.wire.frames import Code, Paused, Place, Printed, Submit
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
 
@@ -201,7 +201,7 @@ async def test_beyond_the_bound_a_paused_step_keeps_its_slot_and_says_so(monkeyp
         service.Settings("", key, place, tmp_path / "log", nursery, Ledger(bytearray(NBYTES))), [nursery.spawn()]
     )
     said = served._out._frames
-    shipped = ship(cell(SLEEPER)["step"])
+    shipped, key = ship(cell(SLEEPER)["step"]), key_to_workers(key)
     served._from_kernel(Code(shipped.digest, seal(key, Address("", 0, 0, "code", shipped.digest), shipped.payload)))
 
     for n in range(1, 5):

@@ -9,7 +9,7 @@ from served_kit import ServedForTest  # noqa: F401  it makes remote_kit importab
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.executors.distrust import ERROR_NBYTES, OUTPUT_LIMIT, RESULT_NBYTES, Distrust
 from cerebelum_nb.model.pools import Pool
-from cerebelum_nb.seal import new_key, worker_key
+from cerebelum_nb.seal import key_to_workers, new_key, worker_key
 from cerebelum_nb.wire.frames import Finished, Lost, Paused, Printed, Progress
 
 from remote_kit import Heard, begin, cell, pid_in, run  # isort: skip  by served_kit
@@ -231,7 +231,8 @@ async def test_each_worker_seals_with_a_key_of_its_own(two):
     assert worker_key(key, "worker 1") != worker_key(new_key(), "worker 1")
     step = taken("def step():\n    worker, _ = mine()\n    return worker._key, worker._own")
 
-    ours, own = (await run(two, step)).value
+    opens, own = (await run(two, step)).value
 
-    assert ours == two._link.process.key
-    assert own in {worker_key(ours, "worker 1"), worker_key(ours, "worker 2")}
+    key = two._link.process.key
+    assert opens == key_to_workers(key)
+    assert own in {worker_key(key, "worker 1"), worker_key(key, "worker 2")}
