@@ -120,8 +120,6 @@ class Engine:
             PlanError: The session is closed.
         """
         self._begin()
-        with self._lock:
-            number = len(self.runs) + 1
         run_id, parent = asked.run_id or new_id(), asked.parent
         places = self.places
         remote = [name for name in places.executors if name != "local"]
@@ -144,7 +142,7 @@ class Engine:
             job.cache = results.cache = Lookups(self.cache, job, fresh=asked.fresh, again=asked.again)
         run = Run(
             run_id,
-            number,
+            0,  # until it has its place among the runs
             made,
             wishes,
             host,
@@ -169,6 +167,7 @@ class Engine:
                 run.outlooks = Outlooks((earlier.state, f"run {earlier.number}"))
             if self.runs:
                 self.runs[-1].tracebacks.clear()  # only the newest failure's frames are kept alive
+            run.number = len(self.runs) + 1
             self.runs.append(run)
             self._jobs.add(job)
         self._warm_up(made)

@@ -20,6 +20,7 @@ from cerebelum_nb import (
     PlanError,
     RunCancelled,
     Session,
+    engine,
     step,
     workflow,
 )
@@ -187,6 +188,25 @@ print([r.outputs["one"] for r in runs] == list(range(25)))
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
     assert (told.stdout, told.returncode) == ("True\n", 0), told.stderr
+
+
+def test_runs_that_start_at_the_same_moment_have_numbers_of_their_own(session, monkeypatch):
+    both, made = threading.Barrier(2, timeout=20), engine.Run
+
+    def make(*args, **more):
+        both.wait()
+        return made(*args, **more)
+
+    monkeypatch.setattr(engine, "Run", make)
+    flow = one(lambda context: 1)
+    threads = [threading.Thread(target=session.run, args=(flow,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert [run.number for run in session.runs] == [1, 2]
+    assert [run.result(20) and run.status for run in session.runs] == ["succeeded", "succeeded"]
 
 
 def test_steps_that_wait_for_runs_may_be_nested_deeper_than_there_are_threads(session):
