@@ -196,10 +196,10 @@ def test_what_a_dead_core_had_not_handed_out_runs_on_the_next_and_the_rest_is_lo
     assert set(names) == {f"s{n}" for n in range(20)}
     if retries:
         assert (run.status, failed) == ("succeeded", set())
-        assert len(twice) <= 2
+        assert len(twice) <= 4  # two that ran, and two whose ends Core had heard of and not passed on
     else:
         assert twice == set()
-        assert 1 <= len(failed) <= 2
+        assert 1 <= len(failed) <= 4
         assert run.error().error_type == "CoreLost"
         again = run.resume()
         assert again.result(DEADLINE)
