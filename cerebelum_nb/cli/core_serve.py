@@ -11,7 +11,7 @@ from cerebelum_nb.cli.target import Refused
 from cerebelum_nb.config import from_environment
 from cerebelum_nb.errors import PlanError, WireError
 from cerebelum_nb.model.pools import MOST_SLOTS, check_name
-from cerebelum_nb.wire.channel import silent
+from cerebelum_nb.wire.channel import loading
 
 if TYPE_CHECKING:  # it loads what only a Core that is served needs
     from cerebelum_nb.core.passes import Grant
@@ -88,7 +88,7 @@ def serve(  # noqa: PLR0913, PLR0917  its options
             raise Refused("--listen and --upstream-port serve different programs: start a command for each")
         serve_sdk(upstream_host, upstream_port, force=force, lease_s=lease_s)
         return
-    with silent():
+    with loading():
         from cerebelum_nb.core import served  # noqa: PLC0415  loads gRPC
     from cerebelum_nb.core.passes import Grant  # noqa: PLC0415  only where it is needed
     from cerebelum_nb.wire.credentials import host_and_port  # noqa: PLC0415  only where it is needed
@@ -124,7 +124,7 @@ def worker(url: str, path: Path | None, pool: str, slots: int) -> None:
     \b
     cerebelum worker --core 10.0.0.5:7801 --pass core.pass --pool gpu-worker-pool --slots 2
     """  # noqa: D301  as above
-    with silent():
+    with loading():
         from cerebelum_nb.core import agent  # noqa: PLC0415  loads gRPC
     from cerebelum_nb.wire.credentials import host_and_port, url_of  # noqa: PLC0415  only where it is needed
 

@@ -10,7 +10,7 @@ import click
 from cerebelum_nb.cli.project import value
 from cerebelum_nb.cli.target import Refused
 from cerebelum_nb.errors import CerebelumError
-from cerebelum_nb.wire.channel import silent
+from cerebelum_nb.wire.channel import loading
 
 _PORT = 9090
 
@@ -43,7 +43,7 @@ def serve_sdk(host: str, port: int, *, force: bool, lease_s: float) -> None:
     from cerebelum_nb.upstream import serve_upstream  # noqa: PLC0415  only where it is needed
 
     try:
-        with contextlib.suppress(KeyboardInterrupt), silent():
+        with contextlib.suppress(KeyboardInterrupt), loading():
             asyncio.run(serve_upstream(host, port, force=force, lease_s=lease_s, say=click.echo))
     except CerebelumError as exc:
         raise Refused(str(exc)) from None

@@ -56,9 +56,12 @@ def _serve(said: dict[str, Any], directory: Path, nursery: Nursery) -> None:
 
     import asyncio  # noqa: PLC0415  see above
 
-    from cerebelum_nb.core.held import Settings  # noqa: PLC0415  see above
-    from cerebelum_nb.core.service import serve  # noqa: PLC0415
-    from cerebelum_nb.wire.frames import Place  # noqa: PLC0415  see above
+    from cerebelum_nb.wire.channel import loading  # noqa: PLC0415  see above
+    from cerebelum_nb.wire.frames import Place  # noqa: PLC0415
+
+    with loading():
+        from cerebelum_nb.core.held import Settings  # noqa: PLC0415
+        from cerebelum_nb.core.service import serve  # noqa: PLC0415
 
     settings = Settings(
         token=said["token"],

@@ -374,9 +374,9 @@ def _twice(attempt: Attempt) -> str:
 
 
 def _load_link() -> Any:
-    from cerebelum_nb.wire.channel import silent  # noqa: PLC0415  few need it
+    from cerebelum_nb.wire.channel import loading  # noqa: PLC0415  few need it
 
-    with _without_fork_handlers(), silent():
+    with _without_fork_handlers(), loading():
         return importlib.import_module("cerebelum_nb.executors.core_link")
 
 
