@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -70,7 +71,8 @@ def cerebelum_nb() -> Measures:
     from cerebelum_nb import Session, step, workflow
     from cerebelum_nb.config import Settings
 
-    session = Session(Settings(home=Path(tempfile.mkdtemp(prefix="cerebelum-bench-")), workers=2))
+    home = Path(tempfile.mkdtemp(prefix="cerebelum-bench-"))
+    session = Session(Settings(home=home, workers=2))
     alone = step(name="alone", executor="distributed")(nothing)
     once = workflow(name="once")(lambda wf: wf.timeline(alone))
     session.run(once, {}).wait()
@@ -96,6 +98,7 @@ def cerebelum_nb() -> Measures:
     fans, cpu = fanned_out(lambda: (state := run(fan).state).ended_at - state.started_at)
     whole = [taken(lambda: run(once)) for _ in range(CALLS // 2)]
     session.close()
+    shutil.rmtree(home)
     yield {**summed_up(calls, fans), "cpu": cpu, "whole": statistics.median(whole) * 1e3}
 
 
@@ -148,6 +151,7 @@ def grpc_echo() -> Measures:
     calls, fans = loop.run_until_complete(measured)
     server.kill()
     server.wait()
+    Path(path).unlink()
     yield summed_up(calls, fans)
 
 

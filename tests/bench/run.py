@@ -9,6 +9,7 @@ import asyncio
 import compileall
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -263,6 +264,7 @@ def main() -> None:
     chain_rows(session)
     prints.print_rows(session)
     session.close()
+    shutil.rmtree(home)
     big_values.rows()
     live.kernel_rows()
     live.browser_rows()
