@@ -48,7 +48,7 @@ chaos: $(VENV)/.dev  ## Break things on purpose: a kernel's death after every ev
 	CEREBELUM_CHAOS=all $(BIN)/pytest tests/chaos
 	$(BIN)/python -m cerebelum_nb.testing.chaos --runs 500
 
-bench: $(VENV)/.dev  ## Measure, and say on which machine
+bench: $(VENV)/.dev build/peers/.made  ## Measure, beside others and the floors, and say on which machine
 	@$(BIN)/python tests/bench/run.py
 
 clean:  ## Remove everything that make made
@@ -84,6 +84,13 @@ $(VENV)/.lab: $(VENV)/.made pyproject.toml
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@echo "installing what the tests need"
 	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+build/peers/.made:  # a venv of their own: what they need must not change what is measured
+	@echo "installing Dask and Ray to be set beside"
+	@$(PYTHON) -m venv build/peers
+	@build/peers/bin/python -m pip install -qq --disable-pip-version-check --no-input distributed ray psutil \
+	  || echo "they could not be installed: the bench goes on without them"
 	@touch $@
 
 js/node_modules/.stamp: js/package-lock.json

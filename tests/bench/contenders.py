@@ -8,8 +8,6 @@ there, which the caller times from the process's start; and then what it takes w
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 import json
 import os
 import shutil
@@ -24,6 +22,7 @@ from typing import Any
 
 CALLS, FAN, FANS, LINKS = 400, 2_000, 3, 200
 ECHO = [("grpc.http2.bdp_probe", 0), ("grpc.enable_http_proxy", 0)]  # as the product's own options
+PEERS = Path(__file__).parents[2] / "build" / "peers" / "bin" / "python"  # where the Makefile has put them
 Measures = Generator[dict[str, Any] | None]
 
 
@@ -238,10 +237,12 @@ ALL: dict[str, tuple[Callable[[], Measures], str]] = {
 
 def measure(name: str) -> dict[str, float] | None:
     """Milliseconds of everything, from a fresh process; None where it is not installed."""
-    if importlib.util.find_spec(ALL[name][1]) is None:
+    python = str(PEERS if name in ("Dask", "Ray") and PEERS.exists() else sys.executable)
+    look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({ALL[name][1]!r}) is None)"
+    if subprocess.run([python, "-c", look], check=False).returncode:
         return None
     began = time.perf_counter()
-    child = subprocess.Popen([sys.executable, __file__, name], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([python, __file__, name], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     told: dict[str, float] = {}
     for line in child.stdout:
