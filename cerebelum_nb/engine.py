@@ -211,6 +211,11 @@ class Engine:
         self.history.purge(runs)
         return self.free_memory(runs)
 
+    @property
+    def prices(self) -> Mapping[str, float]:
+        """What a slot costs an hour, by executor, where it costs anything."""
+        return self.pools.prices
+
     def shared_memory(self) -> tuple[int, int]:
         """Bytes of memory, shared with workers, that large values are in, and that are kept for the next ones."""
         return shared_memory(self._remote.values())

@@ -284,6 +284,11 @@ class Crew:
             return str(exc)
         return ""
 
+    @property
+    def prices(self) -> dict[str, float]:
+        """What a slot of a pool costs an hour, by executor, where it costs anything."""
+        return {name: pool.price for name, pool in self._pools.items() if pool.price}
+
     def known(self, pool: str) -> Pool:
         """A pool by its name.
 

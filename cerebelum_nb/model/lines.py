@@ -136,12 +136,21 @@ def summary(header: Header, rows: Sequence[Row]) -> list[str]:
         count = sum((row.remote and row.where != PROCESSES) is remote for row in ran)
         share = 100 * spent / both if both else 0.0
         lines.append(f"  {label} steps: {count} ({duration(spent)}, {share:.1f}%)")
+    if header.cost:
+        lines.append(f"  Cost: {cost(header.cost)}, by the prices of the pools")
     for status in ("failed", "cancelled", "skipped", "reused", "cached", "undone"):
         names = [row.step for row in rows if row.status == status]
         if names:
             more = f", and {len(names) - 5:,} more" if len(names) > 5 else ""
             lines.append(f"  {status.capitalize()}: {', '.join(names[:5])}{more}")
     return lines
+
+
+def cost(amount: float) -> str:
+    """What a run cost, in the money of its prices: "12.30", "0.012"; "<0.0001" for next to nothing."""
+    if amount < 0.0001:
+        return "<0.0001"
+    return f"{amount:.2f}" if amount >= 0.995 else f"{float(f'{amount:.2g}'):f}".rstrip("0")
 
 
 def duration(ms: float, gap: str = "") -> str:

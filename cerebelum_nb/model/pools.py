@@ -32,7 +32,7 @@ class Pool(msgspec.Struct, frozen=True):
         slots: Attempts that run at once, each in a worker process of its own. 0: steps wait until workers are added.
         env: What its workers have in their environment beside the kernel's.
         clearance: Kinds of data that its workers may see. Kept and shown; it keeps no step away yet.
-        price: What a slot costs an hour. Kept and shown; nothing is chosen by it yet.
+        price: What a slot costs an hour, in any money: runs tell what they cost. Nothing is chosen by it yet.
         trust: Whether what its workers send back is taken as if the kernel had made it.
         core: URL of a Core that somebody started by hand, ``tls://host:port``; empty for one that this process starts.
             ``grpc://host:port`` is one of Cerebelum's makers: it says when steps begin, and workers here run them;
@@ -155,7 +155,7 @@ def plain_to(url: str) -> str:
 
 def does_nothing(pool: Pool) -> list[str]:
     """What is said of a pool and does nothing in this version."""
-    return [name for name in ("clearance", "price") if getattr(pool, name)]
+    return ["clearance"] if pool.clearance else []
 
 
 def check_name(name: Any, where: str) -> str:

@@ -72,6 +72,7 @@ class RunState:
         self.started_at = self.ended_at = 0.0
         self.unfinished = 0
         self.spent_s = [0.0, 0.0]  # all attempts together: local ones, and others
+        self.spent_in: dict[str, float] = {}  # and these by executor
         self.names: tuple[str, ...] = ()
         self.needs: tuple[tuple[int, ...], ...] = ()
         self.phase = bytearray()
@@ -190,9 +191,12 @@ class RunState:
             self.transfer_s[task] = e.transfer_s
         place = self.places[task]
         away = place.remote and place.executor != PROCESSES
-        self.spent_s[away] += e.run_s or e.at - (self.started[task] or e.at)  # a queue is no work
+        spent = e.run_s or e.at - (self.started[task] or e.at)  # a queue is no work
         if self.rested_s:
-            self.spent_s[away] -= self.rested_s.pop(task, 0.0)
+            spent -= self.rested_s.pop(task, 0.0)
+        self.spent_s[away] += spent
+        if away:
+            self.spent_in[place.executor] = self.spent_in.get(place.executor, 0.0) + spent
         if e.outcome != "ok":
             self._outcome[task] = e.outcome
             if e.error is not None:

@@ -6,6 +6,7 @@ The exceptions are two, `Row.doing` and `Row.said`: for the live view only, and 
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -86,6 +87,7 @@ class Header(msgspec.Struct, frozen=True):
     slack: tuple[float | None, ...] = ()  # by task; empty where it is not told: see `critical.Outlook`
     finish: float | None = None  # when it will end, where that can be known
     finish_from: str = ""  # what that is known from, as words
+    cost: float = 0.0  # of the attempts so far, by what a slot of their pools costs; 0 where none has a price
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -219,6 +221,7 @@ def header(  # noqa: PLR0913  all by keyword
     reused_from: int = 0,
     note: str = "",
     outlook: Outlook | None = None,
+    prices: Mapping[str, float] | None = None,
 ) -> Header:
     """The run as a whole.
 
@@ -229,14 +232,20 @@ def header(  # noqa: PLR0913  all by keyword
         total: Steps that were asked for.
         reused_from: Number of the parent run, 0 for none.
         outlook: What holds it up, and when it will end.
+        prices: What a slot costs an hour, by executor.
     """
-    spent = list(state.spent_s)
+    spent, cost = list(state.spent_s), 0.0
+    if prices:
+        cost = sum(prices.get(executor, 0.0) * seconds for executor, seconds in state.spent_in.items())
     for live in _LIVE.finditer(state.phase):  # what runs now counts too
         task = live.start()
         pause = state.paused.get(task)
         rested = state.rested_s.get(task, 0.0) + (now - pause.since if pause is not None else 0.0)
         place = state.places[task]
-        spent[place.remote and place.executor != PROCESSES] += max(0.0, now - (state.started[task] or now) - rested)
+        lasts = max(0.0, now - (state.started[task] or now) - rested)
+        spent[place.remote and place.executor != PROCESSES] += lasts
+        if prices:
+            cost += prices.get(place.executor, 0.0) * lasts
     undoing = len(state.compensating)
     if undoing:
         undone = sum(state.phase[task] == SUCCEEDED for task in state.compensating)
@@ -262,6 +271,7 @@ def header(  # noqa: PLR0913  all by keyword
         slack=outlook.slack if outlook is not None else (),
         finish=outlook.finish if outlook is not None else None,
         finish_from=outlook.basis if outlook is not None else "",
+        cost=cost / 3600,
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cerebelum_nb.model.events import PROCESSES
+from cerebelum_nb.model.lines import cost
 from cerebelum_nb.model.view import Header, Row, Segment
 from cerebelum_nb.notebook.outline import Line, Whole, lines
 from cerebelum_nb.notebook.palette import COLOURS, colour, fill, paint, patterns
@@ -170,7 +171,8 @@ def _shares(header: Header, rows: Sequence[Row]) -> list[str]:
     local = math.floor(100 * header.local_ms / total + 0.5)
     if not labels and not header.remote_ms:
         return ["local 100 %"]
-    return [f"local {local} %", f"{labels.pop() if len(labels) == 1 else 'remote'} {100 - local} %"]
+    paid = [f"cost {cost(header.cost)}"] if header.cost else []
+    return [f"local {local} %", f"{labels.pop() if len(labels) == 1 else 'remote'} {100 - local} %", *paid]
 
 
 def _paints(rows: Sequence[Row]) -> set[str]:

@@ -63,7 +63,7 @@ class Awaited(Looks):
         parent: Any = None,
     ) -> None:
         self._done = threading.Event()
-        super().__init__(number, plan, scheduler, parent, host.loop, self._done.is_set)
+        super().__init__(number, plan, scheduler, parent, host.loop, self._done.is_set, lambda: host.prices)
         self.id, self.workflow, self.root = run_id, plan.workflow, root or run_id
         self.wishes, self.definition, self.results = wishes, definition, results
         self.tracebacks = tracebacks if tracebacks is not None else {}

@@ -38,6 +38,10 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     runs: "list[Run]"  # all that it has, oldest first
 
+    @property
+    def prices(self) -> Mapping[str, float]:
+        """What a slot costs an hour, by executor, where it costs anything."""
+
     def load(self, name: str) -> "Run":
         """A run from the journal, by a part of its id."""
 

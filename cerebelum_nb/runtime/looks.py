@@ -1,7 +1,7 @@
 """A run as people look at it: its rows, its events, what it printed. Changes nothing."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,10 @@ class Looks:
     Attributes:
         number: Counted in the session, from 1.
         parent: The run whose results it reuses, or None.
+
+    Args:
+        ended: Whether it has.
+        prices: What a slot costs an hour now, by executor.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  all that a look needs
@@ -35,8 +39,10 @@ class Looks:
         parent: Any,
         loop: asyncio.AbstractEventLoop,
         ended: Callable[[], bool],
+        prices: Callable[[], Mapping[str, float]],
     ) -> None:
         self.number, self.plan, self.scheduler, self.parent = number, plan, scheduler, parent
+        self._prices = prices
         self._watchers = Watchers(loop, lambda: bool(self.state.dirty), ended)
         self._events: list[AnyEvent] = []
         self._printed: list[tuple[str, str, str]] = []
@@ -71,6 +77,7 @@ class Looks:
                 total=self.plan.steps - len(self.plan.left_out),
                 note="; ".join(filter(None, (self.note, self.left_over))),
                 outlook=self.outlooks.at(s, self.scheduler.now()),
+                prices=self._prices(),
             )
         )
         if self.is_cut_off and made.status == "cancelled":

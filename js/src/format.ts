@@ -31,13 +31,20 @@ export function timeOfDay(at: number): string {
   return [d.getHours(), d.getMinutes(), d.getSeconds()].map((n) => String(n).padStart(2, "0")).join(":");
 }
 
-/** "local 1.6 %, distributed 98.4 %": who did the work so far; empty before any was done. */
+/** What a run cost so far, in the money of its prices: "12.30", "0.012"; "<0.0001" for next to nothing. */
+export function cost(amount: number): string {
+  if (amount < 0.0001) return "<0.0001";
+  return amount >= 0.995 ? amount.toFixed(2) : String(Number(amount.toPrecision(2)));
+}
+
+/** "local 1.6 %, distributed 98.4 %, cost 0.012": who did the work so far; empty before any was done. */
 export function split(header: Header, remote = "distributed"): string {
   const total = header.local_ms + header.remote_ms;
   if (total <= 0) return "";
   if (!remote && !header.remote_ms) return "local 100 %";
   const share = (ms: number): string => `${trimmed((100 * ms) / total, 1)} %`;
-  return `local ${share(header.local_ms)}, ${remote || "remote"} ${share(header.remote_ms)}`;
+  const paid = header.cost ? `, cost ${cost(header.cost)}` : "";
+  return `local ${share(header.local_ms)}, ${remote || "remote"} ${share(header.remote_ms)}${paid}`;
 }
 
 export function workerName(worker: string): string {

@@ -65,6 +65,8 @@ export interface Header {
   slack: readonly (number | null)[];
   finish: number | null;
   finish_from: string;
+  /** By what a slot of the pools costs; 0 where none has a price. */
+  cost: number;
 }
 
 export interface Executor {

@@ -130,6 +130,15 @@ test("shares of the work are told in percent, and not before there was any", () 
   expect([split(header), split({ ...header, local_ms: 0, remote_ms: 0 })]).toEqual(["local 2 %, distributed 98 %", ""]);
 });
 
+test("what a run cost is told in two figures, or to the cent, and not where nothing has a price", () => {
+  const { header } = fixture("finished");
+  const told = (cost: number): string => split({ ...header, cost }).replace("local 2 %, distributed 98 %", "");
+
+  expect([0, 0.00004, 0.000123, 0.0123, 0.5, 0.996, 12.3].map(told)).toEqual(
+    ["", "<0.0001", "0.00012", "0.012", "0.5", "1.00", "12.30"].map((text) => (text ? `, cost ${text}` : "")),
+  );
+});
+
 test("a long list of names is cut", () => {
   expect(names(["a", "b", "c", "d"], 2)).toBe("a, b and 2 more");
 });

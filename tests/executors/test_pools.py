@@ -14,6 +14,7 @@ from cerebelum_nb import PlanError, Session, sleep, step, workflow
 from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, NotActiveYet, RunCancelled
 from cerebelum_nb.executors.roster import Worker
+from cerebelum_nb.model.pools import Pool
 from tests.executors.remote_kit import is_gone
 
 DEADLINE_S = 30
@@ -274,7 +275,7 @@ def test_a_closed_session_starts_no_workers(tmp_path):
 def test_what_is_said_of_a_pool_and_does_nothing_yet_is_told(tmp_path):
     settings = Settings(home=tmp_path, pools={"eu": {"slots": 1, "clearance": ["pii"], "price": 1.5}})
 
-    with pytest.warns(NotActiveYet, match=r"do nothing|does nothing.*: eu \(clearance, price\)"):
+    with pytest.warns(NotActiveYet, match=r"do nothing|does nothing.*: eu \(clearance\)"):
         session = Session(settings)
     assert (session.settings.pools["eu"].clearance, session.settings.pools["eu"].price) == (("pii",), 1.5)
     session.close()
@@ -394,3 +395,18 @@ def test_a_kernel_that_is_killed_while_workers_come_and_go_leaves_nothing(tmp_pa
     until(lambda: list(tmp_path.glob("cerebelum-*")) == [], 20)
     mine = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())]
     assert mine == []
+
+
+def test_a_run_tells_what_it_cost_by_the_price_of_its_pool(tmp_path):
+    paid = Pool("paid", 1, price=7200.0)
+    session = Session(Settings(home=tmp_path / "home", workers=1, pools={"paid": paid}))
+    try:
+        naps = step(name="naps", executor="paid")(lambda context: time.sleep(0.2))
+        free = step(name="free", executor="distributed")(lambda context: time.sleep(0.2))
+        run = session.run(flow(naps, free))
+        assert run.wait(DEADLINE_S)
+        ms = {row.step: row.ms for row in run.rows()}
+    finally:
+        session.close()
+
+    assert run.header().cost == pytest.approx(2 * ms["naps"] / 1e3)

@@ -91,6 +91,22 @@ def test_a_finished_run_is_summed_up():
     ]
 
 
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0.00004, "<0.0001"), (0.000123, "0.00012"), (0.0104, "0.01"), (0.5, "0.5"), (0.996, "1.00"), (12.3, "12.30")],
+)
+def test_a_cost_is_told_in_two_figures_or_to_the_cent(amount, text):
+    assert lines.cost(amount) == text
+
+
+def test_the_summary_says_what_a_run_cost_where_its_pools_have_a_price():
+    header, rows = fixture("finished")
+
+    assert lines.summary(msgspec.structs.replace(header, cost=0.0123), rows)[4:] == [
+        "  Cost: 0.012, by the prices of the pools"
+    ]
+
+
 def test_the_summary_names_what_did_not_run_as_planned():
     assert lines.summary(*fixture("failed"))[4:] == ["  Failed: process_payment", "  Skipped: finalize_order"]
 

@@ -228,7 +228,23 @@ def test_what_processes_do_is_local_work_also_while_it_runs():
     assert header(live, number=1, now=12.0, total=2).local_ms == 2000.0
     assert header(live, number=1, now=12.0, total=2).remote_ms == 2000.0
     live.apply(AttemptFinished(5, 13.0, 0, 1, "ok", None, 3.0))
-    assert live.spent_s == [3.0, 0.0]
+    assert (live.spent_s, live.spent_in) == ([3.0, 0.0], {})
+
+
+def test_a_run_costs_what_its_attempts_took_of_slots_that_have_a_price():
+    other = Placement("eu", "eu", "eu", True, "decorator", "the step says so")
+    started = RunStarted(0, 10.0, "r", "w", ("a", "b", "c"), ((), (), ()), (other, other, CORE), (0, 1, 2))
+    submitted = [AttemptSubmitted(1 + n, 10.0, n, 1) for n in range(3)]
+    begun = [AttemptStarted(4 + n, 10.0, n, 1, "1") for n in range(3)]
+    live = fold(started, *submitted, *begun, AttemptFinished(7, 13.0, 0, 1, "error", None, 3.0))
+
+    def cost(**prices):
+        return header(live, number=1, now=20.0, total=3, prices=prices).cost
+
+    assert live.spent_in == {"eu": 3.0}
+    assert cost(eu=3600.0) == 3.0 + 10.0, "what has ended, and what runs"
+    assert cost(eu=1.8, core=3.6) == pytest.approx(0.0065 + 0.01)
+    assert (cost(), cost(us=5.0)) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("until", "phase"), [(10.3, "ready"), (12.0, "waiting")])

@@ -48,6 +48,14 @@ def test_steps_in_processes_are_local_work_under_a_name_of_their_own():
     assert "local 100 %, succeeded" in chart.alt(whole, alone)
 
 
+def test_what_a_run_cost_stands_beside_who_did_the_work():
+    header, rows = fixture("finished")
+
+    assert "local 2 %, distributed 98 %, cost 0.012, succeeded" in chart.alt(
+        msgspec.structs.replace(header, cost=0.0123), rows
+    )
+
+
 def test_the_text_names_what_did_not_go_well():
     assert chart.alt(*fixture("failed")).splitlines()[3:] == [
         "process_payment [DISTRIBUTED] failed, 74 ms",
