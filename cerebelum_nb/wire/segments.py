@@ -2,6 +2,7 @@
 
 A segment is a file in a private folder: in ``/dev/shm``, else in the run directory. Its name says all there is to know:
 
+    new.SIZE.ID                  being made for nobody yet
     free.SIZE.ID                 nobody's; whoever renames it has it
     used.SIZE.ID.OWNER.TOKEN     filled by OWNER; the kernel, which alone hands names around, makes it free again
     used.SIZE.ID.lent.TOKEN      another Core's, under a second name; it is that one's to make free
@@ -155,7 +156,7 @@ class Segments:
             return None
         return folder, name, fd
 
-    def _new(self, folder: int, nbytes: int, *, is_free: bool = False) -> tuple[int, str, int]:
+    def _new(self, folder: int, nbytes: int, *, for_nobody: bool = False) -> tuple[int, str, int]:
         at = self.folders[folder]
         at.mkdir(mode=0o700, exist_ok=True)
         grain = max(_GRAIN, 1 << max(0, nbytes.bit_length() - 4))
@@ -163,8 +164,7 @@ class Segments:
         if _is_memory(at) and size > memory.available() - _SPARE_NBYTES:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         ident = secrets.token_hex(8)
-        whose = "" if is_free else f".{self._owner}.{secrets.token_hex(8)}"
-        name = f"{'free' if is_free else 'used'}.{size:x}.{ident}{whose}"
+        name = f"new.{size:x}.{ident}" if for_nobody else f"used.{size:x}.{ident}.{self._owner}.{secrets.token_hex(8)}"
         fd = os.open(at / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -186,10 +186,11 @@ class Segments:
         if memory.available() < _SPARE_NBYTES + _PLENTY * nbytes:
             return False
         try:
-            _, _, fd = self._new(0, nbytes, is_free=True)  # nobody takes it before it is unlocked
+            _, name, fd = self._new(0, nbytes, for_nobody=True)
+            os.close(fd)
+            (self.folders[0] / name).rename(self.folders[0] / name.replace("new", "free"))
         except OSError:  # it was nothing but a favour
             return False
-        os.close(fd)
         return True
 
     # reading -------------------------------------------------------------------------------------------------------

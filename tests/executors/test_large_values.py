@@ -455,7 +455,7 @@ async def test_an_attempt_waits_for_room_and_goes_on_where_it_was(cramped, tmp_p
         assert [text for name, text in signals.heard if name == "held"] == [text, ""]
         assert [name for name, _ in signals.heard].count("started") == 1
         del outcome, going
-        core.link.large.free()
+        await until(lambda: core.link.large.free() >= 0 and core.link.large.segments.held() == (0, 0))
         (disk / "filler").write_bytes(bytes(3 << 20))
 
 
