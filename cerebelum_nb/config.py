@@ -149,9 +149,12 @@ def _from_file(folder: Path, environment: str) -> dict[str, Any]:
     table: Any = {}
     if path is not None:
         try:
-            table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("cerebelum", {})
+            tool = tomllib.loads(path.read_text("utf-8")).get("tool", {})
         except (OSError, ValueError) as exc:
             raise PlanError(f"{path} cannot be read: {exc}") from None
+        if not isinstance(tool, dict):
+            raise PlanError(f"{path}: [tool] is a table, not {tool!r:.40}")
+        table = tool.get("cerebelum", {})
     environments = table.get("environments", {}) if isinstance(table, dict) else {}
     found = _checked(table, "tool.cerebelum", path, also=("environments",))
     if environment:
@@ -218,8 +221,11 @@ def _seconds(value: Any, where: str) -> float:
 
 
 def _strategy(value: Any, where: str) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
-        raise PlanError(f"{where} is a table of step to executor")
+    if not isinstance(value, dict):
+        raise PlanError(f"{where} is a table of step to executor, not {value!r:.40}")
+    for step, executor in value.items():
+        if not isinstance(executor, str) or not executor:
+            raise PlanError(f"{where} is a table of step to executor: that of {step!r} is {executor!r:.40}")
     return value
 
 

@@ -27,7 +27,7 @@ from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.rules import planner
 from cerebelum_nb.rules.given import check_given, who_reads
 from cerebelum_nb.rules.inherited import NOTHING, check_to_undo, inherited
-from cerebelum_nb.rules.kept import Changed, Kept, Steps, as_arguments, check_changed, kept, listed_steps
+from cerebelum_nb.rules.kept import Changed, Kept, Steps, as_arguments, check_changed, check_range, kept, listed_steps
 from cerebelum_nb.rules.once import Force, Ran, Verb, check_force, check_results, ran_before, refusal
 from cerebelum_nb.rules.placement import Wishes, place
 from cerebelum_nb.rules.planner import checked
@@ -240,6 +240,7 @@ class Session(Engine):
         """What `rerun` would run and reuse, with the definitions as they are now."""
         wishes = self._wishes_again(run, step, executor)
         made = planner.plan(run.definition.define(), run.plan.inputs, wishes, self.places, until=until)
+        check_range(made, step, until)
         undone = self._lineage.undone_tasks(run)
         found = kept(made, run.plan, run.state, step, run.lost | undone)
         ran = ran_before(made, run.state, run.plan.steps, run.ran_before, undone=undone)
@@ -267,6 +268,7 @@ class Session(Engine):
             raise PlanError(f"the inputs of run {parent.number} are not known any more: {parent.without_inputs}")
         made = planner.plan(workflow.define(), own_copy(inputs), wishes, self.places, until=asked.until)
         check_force(made, asked.force)
+        check_range(made, asked.again, asked.until)
         undone = self._lineage.undone_tasks(parent) if parent is not None else set[int]()
         if parent is not None:
             ran = ran_before(made, parent.state, parent.plan.steps, parent.ran_before, undone=undone)

@@ -79,6 +79,8 @@ def test_variables_go_before_the_file(project, monkeypatch):
         ("[tool.cerebelum.pools]\ngpu = {slots=1, price=-1}", "of pool 'gpu' is not a price"),
         ("[tool.cerebelum.pools]\ngpu = {slots=1, clearance='pii'}", "of pool 'gpu' is not a list of words"),
         ("[tool]\ncerebelum = 3", "[tool.cerebelum] is a table, not 3"),
+        ("tool = 5", "pyproject.toml: [tool] is a table, not 5"),
+        ("[tool.cerebelum.strategy]\na = 'local'\nb = 5", "is a table of step to executor: that of 'b' is 5"),
         ("[tool.cerebelum", "pyproject.toml cannot be read: "),
     ],
 )

@@ -338,6 +338,20 @@ def test_a_workflow_function_that_is_wrong_is_refused_in_one_line(session):
         session.run(workflow(name="none")(lambda: None), {})
     with pytest.raises(DefinitionError, match="the function of workflow 'typo' raised NameError"):
         session.run(workflow(name="typo")(lambda wf: wf.timeline(nowhere)), {})  # noqa: F821
+    with pytest.raises(DefinitionError, match=r"has no attribute 'timline'\. Did you mean 'timeline'\?$"):
+        session.run(workflow(name="typo")(lambda wf: wf.timline(load)), {})
+
+
+def test_a_range_that_ends_before_it_begins_is_refused(session):
+    run = session.run(sums, {"n": 1})
+    assert run.wait(DEADLINE)
+    told = "step 'total' does not come before 'double', so up to there nothing would run again"
+
+    with pytest.raises(PlanError, match=told):
+        session.rerun(run, "total", None, until="double")
+    with pytest.raises(PlanError, match=told):
+        session.would_rerun(run, "total", None, until="double")
+    assert session.rerun(run, "double", None, until="double").wait(DEADLINE)
 
 
 def test_a_step_that_raises_is_told_with_its_own_lines_only(session):

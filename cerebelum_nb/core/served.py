@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -370,5 +371,10 @@ def serve(  # noqa: PLR0913, PLR0917  what can be said on the command line
             sys.stdout.flush()
             await served.stopped.wait()
 
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main())
+    runner = asyncio.Runner()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            runner.run(main())
+    finally:
+        with contextlib.redirect_stderr(io.StringIO()):  # gRPC prints a traceback for each connection that ends so
+            runner.close()

@@ -318,7 +318,7 @@ class Service:
 
     def _worker_died(self, slot: Slot, how: str) -> None:
         self._settings.nursery.forget(slot.pid)
-        note(f"worker {slot.number} (pid {slot.pid}) {how}")
+        note(f"worker {slot.number} (pid {slot.pid}) {how.rstrip(',')}")
         death = self._queue.died(slot.number)
         if death.lost is not None:
             held = self._held.pop(death.lost)

@@ -11,6 +11,7 @@ from cerebelum_nb.dsl.step import StepMetadata, check_name
 from cerebelum_nb.dsl.timeline import Composition, Order, stages_of
 from cerebelum_nb.errors import CerebelumError, DefinitionError, NotYet
 from cerebelum_nb.model.options import ExecutorName, OnFailure, bad_on_failure, defaults
+from cerebelum_nb.model.typed import nearest
 from cerebelum_nb.model.workflow import WorkflowDef
 
 
@@ -149,7 +150,9 @@ class Workflow:
         except CerebelumError:
             raise
         except Exception as exc:
-            raise DefinitionError(f"the function of workflow {self.name!r} raised {type(exc).__name__}: {exc}") from exc
+            hint = nearest(exc.name, dir(builder)) if isinstance(exc, AttributeError) and exc.obj is builder else ""
+            told = f"{type(exc).__name__}: {exc}{f'.{hint}' if hint else ''}"
+            raise DefinitionError(f"the function of workflow {self.name!r} raised {told}") from exc
         if hasattr(answer, "__await__"):
             answer.close()
             raise DefinitionError(f"workflow {self.name!r} is an async def; a workflow is a plain def that takes wf")

@@ -280,3 +280,13 @@ class _WithoutLocalAnnotations(ast.NodeTransformer):
         if node.simple:
             node.annotation = ast.Constant(None)
         return node
+
+
+def wrong_in(body: str, first_line: int, filename: str, exc: SyntaxError) -> SyntaxError:
+    """What is wrong with an expression that was read in parentheses of ours, as somebody sees it who sees none."""
+    if (exc.lineno or 0) >= first_line + len(body.splitlines()):  # it is about ours
+        try:
+            compile("\n" * (first_line - 1) + body, filename, "eval", dont_inherit=True)
+        except SyntaxError as own:
+            return own
+    return exc

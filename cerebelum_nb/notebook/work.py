@@ -14,7 +14,7 @@ from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import CerebelumError, DefinitionError, NotActiveYet, PlacementError, PlanError
 from cerebelum_nb.model.lines import duration
 from cerebelum_nb.model.typed import nearest
-from cerebelum_nb.notebook.cell import GIVEN, StepCell, read_cell
+from cerebelum_nb.notebook.cell import GIVEN, StepCell, read_cell, wrong_in
 from cerebelum_nb.notebook.claims import Claims
 from cerebelum_nb.notebook.display import Displays
 from cerebelum_nb.notebook.failures import cell_number, folded, line_in, refuse_syntax
@@ -340,7 +340,7 @@ class Notebook:
         try:
             code = compile(padded, source.filename, "eval", dont_inherit=True)
         except SyntaxError as exc:
-            refuse_syntax(exc)
+            refuse_syntax(wrong_in(source.body, source.first_line, source.filename, exc))
         return self._evaluate(workflow, code, source.filename)
 
     def _evaluate(self, workflow: str, code: Any, filename: str) -> Any:

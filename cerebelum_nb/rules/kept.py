@@ -83,6 +83,21 @@ def listed_steps(steps: Steps | None) -> tuple[str, ...]:
     return () if steps is None else (steps,) if isinstance(steps, str) else tuple(dict.fromkeys(steps))
 
 
+def check_range(made: Plan, first: Steps | None, last: str | None) -> None:
+    """See that what runs again comes before where it is to end.
+
+    Raises:
+        PlanError: It does not, so that nothing would run.
+    """
+    known = dict(made.results())
+    for name in listed_steps(first) if last is not None else ():
+        if known.get(name) in made.left_out:
+            raise PlanError(
+                f"step {name!r} does not come before {last!r}, so up to there nothing would run again. Name a step "
+                f"before {last!r}, or leave one of the two out."
+            )
+
+
 def check_changed(found: Kept, gone: Sequence[str], changed: Changed) -> None:
     """Refuse to go on from a run when something of it has changed and nobody said what becomes of that.
 

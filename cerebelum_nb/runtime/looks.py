@@ -84,6 +84,11 @@ class Looks:
             return msgspec.structs.replace(made, status="interrupted")
         return made if self._crashed is None else view.failed(made)
 
+    @property
+    def cost(self) -> float:
+        """What its attempts cost so far, by the `price` of their pools; 0.0 where none has one."""
+        return self.header().cost
+
     def rows(self, tasks: Sequence[int] | None = None) -> list[view.Row]:
         """Its tasks as drawn; all of them, or those asked for. What undoes a step is there once it is to run."""
         chosen = range(len(self.plan.names)) if tasks is None else tasks

@@ -205,6 +205,7 @@ async def test_nothing_outlives_a_served_core(serving, tmp_path, how):
         ended = "was ended where it is served" if how == signal.SIGTERM else "could not be reached any more for 0.5 s"
         assert f"Core {core.url} {ended} while it had step 'nap'" in outcome.error.message
     await until(lambda: all(map(is_gone, pids)), 20)
+    assert "Traceback" not in core.program.said()
     assert core.path.exists() == (how == signal.SIGKILL)
     assert agent.process.poll() is None
     await until(lambda: not psutil.Process(agent.pid).children(), 20)

@@ -409,4 +409,4 @@ def test_a_run_tells_what_it_cost_by_the_price_of_its_pool(tmp_path):
     finally:
         session.close()
 
-    assert run.header().cost == pytest.approx(2 * ms["naps"] / 1e3)
+    assert run.cost == pytest.approx(2 * ms["naps"] / 1e3)

@@ -157,6 +157,7 @@ WRONG = [
     ("%%cerebelum_workflow w1\nload >> totl", "DefinitionError", "Did you mean 'total'?", ""),
     ("%%cerebelum_workflow w1\n# nothing", "PlanError", "has no steps", ""),
     ("%%cerebelum_workflow w1\nload >> [", "SyntaxError", "never closed", "line 2"),
+    ('%%cerebelum_run wf\n{"a":', "SyntaxError", "'{' was never closed", "line 2"),
     ("%%cerebelum_workflow w1\nload >> total >> load", "PlanError", "cycle", ""),
     ("%%cerebelum_workflow w1\ntotal >> load", "PlanError", "cycle", ""),
     ("%%cerebelum_workflow w1\ntotal", "PlanError", "needs 'load'", ""),
