@@ -68,6 +68,10 @@ def moves(run):
     return [(names[e.task], e.placement.label, e.placement.reason) for e in run.events if isinstance(e, TaskMoved)]
 
 
+def status(run, name):
+    return next(row.status for row in run.rows() if row.step == name)
+
+
 def segments(run, name):
     (row,) = [row for row in run.rows() if row.step == name]
     return [(s.attempt, s.outcome) for s in row.segments]
@@ -257,7 +261,8 @@ def test_the_newest_steps_leave_a_queue_that_is_too_long(small, tmp_path):
     path = tmp_path / "l"
     options = {"executor": "distributed", "fallback": "local", "max_queue": 3}
     first = step(name="s0", **options)(ledger(path, "s0", 1))
-    begun = step(name="begun")(lambda context: until(lambda: path.exists() and path.read_text()))
+    # Not when its code has begun, but when that is known: until then it counts as waiting.
+    begun = step(name="begun")(lambda context: until(lambda: status(small.runs[-1], "s0") == "running"))
     many = [step(name=f"s{n}", depends_on=["begun"], **options)(ledger(path, f"s{n}", 0.5)) for n in range(1, 9)]
 
     run = small.run(beside(first, begun, *many))
