@@ -157,8 +157,7 @@ class Crew:
                 has = f"pool {pool!r} has {counted(have.slots, 'worker')}"
                 raise PlanError(f"{has}: {slots} more are above {MOST_SLOTS}")
             checked = pool_of("new", {"slots": have.slots + slots, "env": {**have.env, **(env or {})}}, where)
-            now = msgspec.structs.replace(have, slots=checked.slots, env=checked.env)
-            self._put(name, now)
+            self._put(name, now := msgspec.structs.replace(have, slots=checked.slots, env=checked.env))
         self._do(self._resize(name, now))
         self.start(pool)
         self.by_lane[name].took()  # it is worth another try

@@ -66,8 +66,7 @@ class RunState:
     """Arrays by task number, so that 100,000 tasks stay small and `apply` stays quick."""
 
     def __init__(self) -> None:
-        self.seq = -1
-        self.status = "new"
+        self.seq, self.status = -1, "new"
         self.run = self.workflow = self.parent = ""
         self.started_at = self.ended_at = 0.0
         self.unfinished = 0

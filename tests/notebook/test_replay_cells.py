@@ -26,6 +26,21 @@ def nb(kernel):
     return kernel
 
 
+def debugged(nb, *lines):
+    """What `%debug` answers to some lines."""
+    return nb(
+        "class Said:\n"
+        f"    def __init__(self): self.lines = {list(lines)!r}\n"
+        "    def __call__(self, prompt=''): return self.lines.pop(0)\n"
+        "import builtins\n"
+        "old, builtins.input = builtins.input, Said()\n"
+        "try:\n"
+        "    %debug\n"
+        "finally:\n"
+        "    builtins.input = old\n"
+    ).out
+
+
 def test_a_failure_on_a_worker_names_the_line_that_replays_it_and_the_debugger_sees_the_step(nb):
     failed = nb.run("%cerebelum_run wf")
     (hint,) = [line for line in failed.traceback.splitlines() if line.endswith(" runs it again here, for %debug.")]
@@ -60,17 +75,7 @@ def test_debug_after_a_replay_is_in_the_steps_frame_also_after_an_earlier_error(
     nb.run("1 / 0")
     nb.run("%cerebelum_run wf")
     nb.run("%cerebelum replay score")
-    asked = nb(
-        "class Said:\n"
-        "    def __init__(self): self.lines = ['p share, load', 'w', 'l', 'q']\n"
-        "    def __call__(self, prompt=''): return self.lines.pop(0)\n"
-        "import builtins\n"
-        "old, builtins.input = builtins.input, Said()\n"
-        "try:\n"
-        "    %debug\n"
-        "finally:\n"
-        "    builtins.input = old\n"
-    ).out
+    asked = debugged(nb, "p share, load", "w", "l", "q")
 
     assert "(0, [3, 4])" in asked, asked
     assert "sum(load) / share" in asked
@@ -82,17 +87,7 @@ def test_debug_after_one_of_our_errors_is_in_the_persons_own_frame(nb):
     nb("def mine(number):\n    held = 7\n    return current().pools.drain('nowhere')")
     nb.run("1 / 0")
     refused = nb.run("mine(1)")
-    asked = nb(
-        "class Said:\n"
-        "    def __init__(self): self.lines = ['p held', 'q']\n"
-        "    def __call__(self, prompt=''): return self.lines.pop(0)\n"
-        "import builtins\n"
-        "old, builtins.input = builtins.input, Said()\n"
-        "try:\n"
-        "    %debug\n"
-        "finally:\n"
-        "    builtins.input = old\n"
-    ).out
+    asked = debugged(nb, "p held", "q")
 
     assert refused.ename == "PlanError"
     assert "current().pools.drain(" in asked, asked
