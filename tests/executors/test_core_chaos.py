@@ -166,12 +166,12 @@ async def cancelled(core, source, path):
 async def test_cancel_stops_the_step_at_once_and_its_worker_works_on(core, tmp_path, source):
     took_s, pid = await cancelled(core, source, tmp_path / "pid")
     who = cell("import os, time\ndef who(x):\n    time.sleep(0.02)\n    return os.getpid()")["who"]
-    began = time.monotonic()
-    pids = {o.value for o in await asyncio.gather(*[run(core, who, n) for n in range(6)])}
+    began, pids = time.monotonic(), set()
+    while pid not in pids:  # the other worker may be quicker for a while
+        assert time.monotonic() - began < 10
+        pids |= {o.value for o in await asyncio.gather(*[run(core, who, n) for n in range(6)])}
 
     assert took_s < 1
-    assert pid in pids
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.asyncio
