@@ -9,9 +9,9 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
@@ -39,15 +39,16 @@ from cerebelum_nb.wire.relay import (
     Noticed,
     Open,
     Part,
-    Reception,
     Retire,
     Signal,
+    introduced,
 )
 
 BACKOFF_S, BACKOFF_CAP_S = 0.2, 5.0
 FAREWELL_S: Final = 1.0
 
 Say = Callable[[str], object]
+_T = TypeVar("_T")
 
 
 class Agent:
@@ -154,11 +155,7 @@ class Agent:
             self._id,
             self._line.got if self._known else -1,
         )
-        await stream.write(msgspec.msgpack.encode(greeting))
-        answer = await _heard(stream)
-        if answer is grpc.aio.EOF:
-            raise WireError(f"Core {core} hung up")
-        reception = msgspec.msgpack.decode(answer, type=Reception)
+        reception = await _heard(introduced(stream, greeting))
         if reception.refused:
             raise WireError(reception.refused)
         if self._known and reception.got < 0:
@@ -196,7 +193,7 @@ class Agent:
 
     async def _read(self, stream: Any) -> None:
         while True:
-            message = await _heard(stream)
+            message = await _heard(stream.read())
             if message is grpc.aio.EOF:
                 return
             for part in self._line.receive(message):
@@ -268,15 +265,15 @@ def _tell(slot: Slot, frame: AnyFrame) -> None:
         slot.reply(frame)
 
 
-async def _heard(stream: Any) -> Any:
-    """The next message of Core.
+async def _heard(answer: Awaitable[_T]) -> _T:
+    """What Core says next.
 
     Raises:
         WireError: None comes.
     """
     try:
         async with asyncio.timeout(SILENT_S):
-            return await stream.read()
+            return await answer
     except TimeoutError:
         raise WireError(f"nothing was heard of Core for {SILENT_S:.0f} s") from None
 

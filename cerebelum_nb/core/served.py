@@ -33,7 +33,7 @@ from cerebelum_nb.wire.certificates import DAYS, issue
 from cerebelum_nb.wire.credentials import SCHEME, TLS_SERVER_OPTIONS, url_of
 from cerebelum_nb.wire.frames import AnyFrame, Welcome, frames_of
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
-from cerebelum_nb.wire.relay import Bye, Greeting, Reception
+from cerebelum_nb.wire.relay import WELCOME, Bye, Greeting, Reception
 
 GRACE_S: Final = 30.0
 GREETING_S: Final = 10.0
@@ -162,6 +162,7 @@ class Served:
     async def _kernel(self, _requests: Any, context: Context) -> None:
         """Serve a kernel for one connection; the others do not notice."""
         await self._grant(context, "kernel")
+        await context.send_initial_metadata(WELCOME)
         greeting = await _first(context)
         reception = self._reception(greeting)
         if not reception.refused and not 16 <= len(greeting.agent) <= 64:
@@ -222,6 +223,7 @@ class Served:
     async def _agent(self, _requests: Any, context: Context) -> None:
         """Serve an agent for one connection."""
         grant = await self._grant(context, "kernel", "worker")
+        await context.send_initial_metadata(WELCOME)
         greeting = await _first(context)
         reception = self._agents_reception(greeting, grant.pool)
         if reception.refused:

@@ -14,7 +14,7 @@ import msgspec
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import Submit, frames_of
-from cerebelum_nb.wire.relay import SILENT_S, Bye, Greeting, Lasting, Line, Reception
+from cerebelum_nb.wire.relay import SILENT_S, Bye, Greeting, Lasting, Line, introduced
 
 ANSWER_S: Final = 5.0  # a Core that is there answers within this time
 PAUSE_S, PAUSE_CAP_S = 0.05, 2.0  # between two tries
@@ -164,11 +164,7 @@ class LastingStream:
     async def _greet(self, stream: Any) -> int:
         """Introduce ourselves; what Core has of us."""
         got = self._line.got if self._known else -1
-        await stream.write(msgspec.msgpack.encode(msgspec.structs.replace(self._greeting, got=got)))
-        answer = await stream.read()
-        if answer is grpc.aio.EOF:
-            raise WireError("Core hung up")
-        reception = msgspec.msgpack.decode(answer, type=Reception)
+        reception = await introduced(stream, msgspec.structs.replace(self._greeting, got=got))
         if reception.refused or (self._known and reception.got < 0):
             raise Refused(f"did not take this kernel ({reception.refused or 'it was away for too long'})")
         return max(0, reception.got)

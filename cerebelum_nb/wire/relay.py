@@ -8,7 +8,7 @@ where it broke, and no step is lost with it.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -58,6 +58,26 @@ class Reception(msgspec.Struct, frozen=True, omit_defaults=True):
     environment: dict[str, object] = {}
     grace_s: float = 0.0
     got: int = -1
+
+
+WELCOME: Final = (("cerebelum-welcome", "1"),)  # Core's first metadata to a guest that it lets speak
+
+
+async def introduced(stream: Any, greeting: Greeting) -> Reception:
+    """Introduce ourselves on a stream to Core, and hear what it says to that.
+
+    Nothing is written before Core lets us speak: a write into a stream that is being refused hides why.
+
+    Raises:
+        grpc.aio.AioRpcError: It is refused before it has spoken.
+        WireError: Core hangs up.
+    """
+    if await stream.initial_metadata():
+        await stream.write(msgspec.msgpack.encode(greeting))
+    answer = await stream.read()
+    if not isinstance(answer, bytes):
+        raise WireError("Core hung up")
+    return msgspec.msgpack.decode(answer, type=Reception)
 
 
 class Open(Frame, frozen=True, tag=1, array_like=True, gc=False):
