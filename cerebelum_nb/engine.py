@@ -95,6 +95,14 @@ class Engine:
         """
         return self.pools.add(pool, slots, env=env)
 
+    @property
+    def left_behind(self) -> list[tuple[str, str]]:
+        """Local steps that did not stop and go on though their run has ended, each with its run's id.
+
+        Nothing but their own end, or the process's, ends them.
+        """
+        return self._local.left_behind
+
     executors = property(lambda self: self.places.labels, doc="Names to offer for a step: ``local``, ``distributed``.")
 
     def begin(  # noqa: PLR0913, PLR0917  all that a run is made of

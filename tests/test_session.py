@@ -475,6 +475,36 @@ def test_cancel_stops_an_async_step_and_says_how_far_it_came(session):
         run.result(DEADLINE)
 
 
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_step_that_does_not_stop_is_told_of_for_as_long_as_it_runs(session, is_async):
+    begun, let_go = threading.Event(), threading.Event()
+
+    def holds(context):
+        begun.set()
+        let_go.wait(DEADLINE)
+
+    async def blocks(context):
+        holds(context)
+
+    stuck = step(name="stuck")(blocks if is_async else holds)
+    run = session.run(workflow(name="w")(lambda wf: wf.timeline(stuck)), {})
+    assert begun.wait(DEADLINE)
+    run.cancel()
+    assert run.wait(DEADLINE)
+    told = [e.error.message for e in run.events if isinstance(e, AttemptFinished)]
+    left = session.left_behind
+    let_go.set()
+
+    thread = "it" if is_async else "its thread"
+    end = "until it ends or the kernel is restarted; whatever it still does is ignored"
+    assert told == [f"it did not stop when asked: {thread} still runs here, {end}"]
+    assert left == [(run.id, "stuck")]
+    until = time.monotonic() + DEADLINE
+    while session.left_behind and time.monotonic() < until:
+        time.sleep(0.01)  # for its thread
+    assert session.left_behind == []
+
+
 def test_moving_a_finished_step_in_a_live_run_runs_it_and_its_dependants_again(session):
     let_go, counts = threading.Event(), {"a": 0, "b": 0}
 

@@ -131,6 +131,8 @@ class Agent:
         Raises:
             WireError: It cannot be made, or Core refuses us.
         """
+        if self._joined and not self._path.exists():
+            raise WireError(f"Core has ended where it was served: its pass {str(self._path)!r} is gone")
         given = read_pass(self._path)  # anew each time: Core may have been served again
         core = self._core or given.core
         await asyncio.to_thread(probe, core, self._path, given)

@@ -106,11 +106,12 @@ class LocalExecutor:
     def leave(self, job: Job) -> None:
         """The run has ended; what is still stuck in its steps is left behind."""
         leave_capture()
-        still = [key for key in (*list(self._in_thread), *list(self._waiting)) if key[0] == job.run]
+        at_work = self._at_work()
+        still = [key for key in at_work if key[0] == job.run]
         for key in still:
             if key in self._in_thread:
                 self._give_up(key)
-        self._left = {key: mine for key, mine in self._left.items() if self._is_at_work(key)}
+        self._left = {key: mine for key, mine in self._left.items() if key in at_work}
         self._left |= {key: (job.root, job.plan.names[key[1]]) for key in still}
         for old in [o for o in self._old if o.holding is None]:
             self._old.remove(old)
@@ -137,8 +138,16 @@ class LocalExecutor:
         held = [(by[0].root, by[0].plan.names[by[1].task]) for by in holding if by is not None]
         return "it still runs here" if mine in held or any(key in self._waiting for key in keys) else ""
 
-    def _is_at_work(self, key: tuple[str, int, int]) -> bool:
-        return key in self._in_thread or key in self._waiting
+    @property
+    def left_behind(self) -> list[tuple[str, str]]:
+        """Steps that go on though their run has ended, each with its run."""
+        at_work = self._at_work()
+        return [(key[0], step) for key, (_, step) in list(self._left.items()) if key in at_work]
+
+    def _at_work(self) -> set[tuple[str, int, int]]:
+        held = [by for here in (self._loop, *self._old) if here is not None and (by := here.holding) is not None]
+        at_work = {*list(self._in_thread), *list(self._waiting)}
+        return at_work | {(job.run, ticket.task, ticket.attempt) for job, ticket, _ in held}
 
     def _give_up(self, key: tuple[str, int, int]) -> None:
         if key not in self._given_up:

@@ -92,12 +92,18 @@ def pool_of(name: str, value: Any, where: str) -> Pool:
         raise PlanError(
             f"{where}: pool {name!r} needs its number of workers: slots = 1, or 0 where they are added later"
         )
-    if found.get("env") and (made := Pool(name, **{"slots": 0, **found})).is_served:
+    made = Pool(name, **{"slots": 0, **found})
+    if made.env and made.is_served:
         raise PlanError(
             f"{where}: env of pool {name!r} does not reach its workers, which are started elsewhere: set it there, "
             f"like {next(iter(made.env))}=... {made.joined_by}"
         )
-    return Pool(name, **{"slots": 0, **found})
+    if made.slots and made.is_served:
+        raise PlanError(
+            f"{where}: slots of pool {name!r} do nothing, since its workers are started elsewhere: leave them out, "
+            f"and add workers there with {made.joined_by} --slots {made.slots}"
+        )
+    return made
 
 
 def core_url(given: str, where: str) -> str:

@@ -85,7 +85,8 @@ class History:
         if len(found) == 1:
             return found[0]
         if found:
-            raise PlanError(f"{name!r} could be {', '.join(found[:5])}{' and more' if len(found) > 5 else ''}")
+            more = " and more" if len(found) > 5 else ""
+            raise PlanError(f"{name!r} could be {', '.join(found[:5])}{more}: write more of the id")
         raise PlanError(f"the journal has no run {name!r}.{nearest(name, ids)}")
 
     def recall(self, run: str, number: int, host: Host, definition: Callable[[str], Any]) -> Run:

@@ -48,6 +48,10 @@ class Steering(Log):
         """What follows from what was just written; what is returned is called without the lock."""
 
     @abstractmethod
+    def _still_runs(self, task: int) -> str:
+        """What still runs of a step that was stopped, as words; empty where nothing does, as far as is known."""
+
+    @abstractmethod
     def _settle(self, task: int, number: int, value: Any, outcome: Outcome | None, now: float) -> None:
         """An attempt has ended."""
 
@@ -75,12 +79,11 @@ class Steering(Log):
         for running in self._running(tasks):  # and not what has begun to undo them
             self._stop(*running)
 
-    def abandon(
-        self, why: str = "it did not stop when asked; whatever it still does is ignored", *, undoing: bool = False
-    ) -> list[str]:
+    def abandon(self, why: str = "", *, undoing: bool = False) -> list[str]:
         """End as cancelled whatever still runs after `cancel`; its late result is dropped. Returns those steps.
 
         Args:
+            why: What is told of each; that it did not stop, if empty.
             undoing: What undoes steps, and not the steps.
         """
         first, last = (self.plan.steps, len(self.plan.names)) if undoing else (0, self.plan.steps)
@@ -93,7 +96,7 @@ class Steering(Log):
                         task,
                         self.state.attempt[task],
                         None,
-                        Outcome("cancelled", error=ErrorInfo("Cancelled", why)),
+                        Outcome("cancelled", error=ErrorInfo("Cancelled", why or self._not_stopped(task))),
                         now,
                     )
                 elif self.state.phase[task] == ENDED:  # a log that was cut off there: nobody has its result
@@ -101,6 +104,11 @@ class Steering(Log):
             pokes = self._after()
         call_all(pokes)
         return names
+
+    def _not_stopped(self, task: int) -> str:
+        still = self._still_runs(task)
+        more = f": {still}, until it ends or the kernel is restarted" if still else ""
+        return f"it did not stop when asked{more}; whatever it still does is ignored"
 
     def preview(self, task: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What a move would do now: tasks that would run (again), and running ones whose work would be lost."""

@@ -21,6 +21,7 @@ from cerebelum_nb.wire.channel import OPTIONS
 
 SERVER_NAME: Final = "core.cerebelum"  # in Core's certificate; its authority signs nothing else, so no host is in it
 SCHEME: Final = "tls://"
+LAST_PORT: Final = 65_535
 # Between hosts a connection may be cut without a word, so it is asked whether it is there.
 TLS_SERVER_OPTIONS: Final = [
     *(option for option in OPTIONS if option[0] != "grpc.http2.bdp_probe"),  # bandwidth is worth measuring here
@@ -70,8 +71,10 @@ def host_and_port(url: str) -> tuple[str, int]:
     """
     host, colon, port = url.removeprefix(SCHEME).rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or "/" in host or "@" in host or not port.isdecimal() or int(port) > 65_535:
+    if not colon or not host or "/" in host or "@" in host or not port.isdecimal():
         raise WireError(f"{url!r} is not the address of a Core: write it as {SCHEME}host:port")
+    if int(port) > LAST_PORT:
+        raise WireError(f"{url!r} is not the address of a Core: ports end at {LAST_PORT}")
     return host, int(port)
 
 

@@ -215,7 +215,8 @@ async def test_an_agent_that_waits_comes_to_the_next_core_with_the_same_address_
     core = serving("--grace", "0.5")
     agent = core.worker()
     core.program.end()
-    agent.wait_for("trying again")
+    agent.wait_for("Core has ended where it was served: its pass")
+    agent.wait_for("is gone; trying again")
 
     again = ServedForTest(tmp_path, "--listen", f"127.0.0.1:{core.port}")
 

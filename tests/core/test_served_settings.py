@@ -53,6 +53,16 @@ def test_what_workers_of_others_would_not_get_is_refused_with_what_sets_it():
     )
 
 
+def test_workers_that_a_served_core_would_not_get_are_refused_with_what_adds_them():
+    with pytest.raises(PlanError) as refused:
+        Settings(pools={"big": {"core": "tls://host:1", "slots": 3}})
+
+    assert str(refused.value) == (
+        "Settings(pools=...): slots of pool 'big' do nothing, since its workers are started elsewhere: leave them out, "
+        "and add workers there with cerebelum worker --core host:1 --pool big --slots 3"
+    )
+
+
 @pytest.mark.parametrize("key", ["pass", "core"])
 def test_what_is_no_text_is_refused(key):
     with pytest.raises(PlanError, match=f"{key} = 7 of pool 'big' is not the"):

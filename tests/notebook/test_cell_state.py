@@ -177,6 +177,19 @@ def test_a_run_in_flight_keeps_the_code_it_began_with(nb):
     assert nb("g8", "run = %cerebelum_run wf_flight\nrun.outputs['landed']").value == "('old', 'new')"
 
 
+def test_status_names_a_step_that_does_not_stop(nb):
+    nb("e0", "import threading\nhold, begun = threading.Event(), threading.Event()")
+    nb("e1", "%%cerebelum_step endless\nbegun.set()\nhold.wait(20)")
+    nb("e2", "%%cerebelum_workflow wf_endless\nendless")
+    number = nb("e3", "stuck = %cerebelum_run wf_endless --detach\nbegun.wait(10)\nstuck.number").value
+    nb("e4", "stuck.cancel(); stuck.wait(10)")
+    status = nb("e5", "%cerebelum status").out
+    nb("e6", "hold.set()")
+
+    line = f"step 'endless' of run {number} did not stop: it runs until it ends, or the kernel is restarted"
+    assert line in status.splitlines()
+
+
 def status_of(nb, workflow):
     lines = nb("status", "%cerebelum status").out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"{workflow}, run"))

@@ -90,10 +90,15 @@ def test_a_host_that_does_not_exist(served):
     assert "there is no host 'nowhere.invalid'" in refusal(served, "tls://nowhere.invalid:1")
 
 
-@pytest.mark.parametrize("url", ["", "tls://", "tls://host", "host:port", "tls://host:70000", "http://host:1"])
+@pytest.mark.parametrize("url", ["", "tls://", "tls://host", "host:port", "http://host:1"])
 def test_what_is_no_address(served, url):
     with pytest.raises(WireError, match="is not the address of a Core: write it as tls://host:port"):
         host_and_port(url)
+
+
+def test_a_port_that_cannot_be():
+    with pytest.raises(WireError, match="^'host:70000' is not the address of a Core: ports end at 65535$"):
+        host_and_port("host:70000")
 
 
 def test_an_http_server(served):
