@@ -1,5 +1,6 @@
 """What goes to Core with an attempt: where to look for modules, the function, what it is called with."""
 
+import asyncio
 import os
 from itertools import chain
 
@@ -35,6 +36,7 @@ class Sending:
         self._shipper = Shipper()
         self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
         self._place = LastPlace()
+        self._looked = False  # where that is, in this turn of the loop
         self._based = large.based if large is not None else None
         self._followed: dict[tuple[str, int, int], int] = {}  # attempts that others may follow, the oldest first
 
@@ -82,9 +84,8 @@ class Sending:
             self._followed[attempt.run, attempt.task, attempt.number] = number
             if len(self._followed) > FOLLOWED_COUNT:
                 del self._followed[next(iter(self._followed))]
-        if not before and self._place.moved():  # a cell may have said %cd or sys.path.insert
-            path, cwd = place()
-            self._outbox.put(Place(tuple(map(os.fsencode, path)), os.fsencode(cwd)))
+        if not before and not self._looked:
+            self._look()
         self._send_code(shipped)
         address = Address(attempt.run, attempt.task, attempt.number, "to worker", f"{shipped.digest} {body.codec}")
         submit = Submit(
@@ -103,6 +104,20 @@ class Sending:
             self._outbox.put(submit)
         else:
             self._outbox.slowly(number, chain(cut(self._key, submit, "to worker", long), (submit,)))
+
+    def _look(self) -> None:
+        """See whether a cell has said %cd or sys.path.insert. Once for all that leaves in this turn of the loop.
+
+        What is asked of the system gives other threads the interpreter, and it takes a while to have it back.
+        """
+        self._looked = True
+        asyncio.get_running_loop().call_soon(self._turn_is_over)
+        if self._place.moved():
+            path, cwd = place()
+            self._outbox.put(Place(tuple(map(os.fsencode, path)), os.fsencode(cwd)))
+
+    def _turn_is_over(self) -> None:
+        self._looked = False
 
     def reply(self, number: int, pause: int, attempt: Attempt, answer: Answer) -> None:
         """Put what somebody said to an attempt's pause into the outbox.
@@ -134,10 +149,16 @@ class Sending:
 
 def is_light(attempt: Attempt) -> bool:
     """Whether what a step is called with is made ready in no time, as far as one sees without doing it."""
-    given = [*attempt.args, *attempt.kwargs.values()]
+    given = attempt.args
+    if attempt.kwargs:
+        given = [*given, *attempt.kwargs.values()]
     if attempt.fields:
-        given.append(attempt.fields.get("inputs"))
-    return all(type(value) in _ATOMS or (type(value) in _SIZED and len(value) <= LIGHT) for value in given)
+        given = [*given, attempt.fields.get("inputs")]
+    for value in given:
+        kind = type(value)
+        if kind not in _ATOMS and (kind not in _SIZED or len(value) > LIGHT):
+            return False
+    return True
 
 
 def encoded_call(attempt: Attempt, large: LargeValues | None, limit: int = LIMIT_NBYTES) -> Encoded | Waiting:

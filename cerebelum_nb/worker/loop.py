@@ -89,7 +89,7 @@ class Worker:
         self._bell = os.pipe()  # rung by a print, so that the control thread need not tick
         self._descriptors = Descriptors()
         self._key = self._own = b""  # of what the kernel seals, and of what we do
-        self._cwd = b"."
+        self._cwd, self._there = b".", b""  # the kernel's directory; the same as the system names it
         showing.prefer_figures()
         self._environ = os.environ
         self._environ_at_start = dict(os.environb)
@@ -215,13 +215,19 @@ class Worker:
         sys.path[:] = map(os.fsdecode, place.path)
         if _PACKAGE_PARENT not in sys.path:
             sys.path.append(_PACKAGE_PARENT)
-        self._cwd = place.cwd
+        self._cwd, self._there = place.cwd, b""
         self._tidy()
+        with contextlib.suppress(OSError):
+            self._there = os.getcwdb()  # noqa: PTH109  as below
 
     def _tidy(self) -> None:
         """Undo what a step did to the process: its directory, environment and signal handlers."""
-        with contextlib.suppress(OSError):  # the kernel's directory may be gone
-            os.chdir(self._cwd)
+        try:
+            if os.getcwdb() != self._there:  # noqa: PTH109  to ask takes a third of the time of going there
+                os.chdir(self._cwd)
+        except OSError:  # it is in one that is gone; the kernel's directory may be gone, too
+            with contextlib.suppress(OSError):
+                os.chdir(self._cwd)
         os.environ = self._environ  # noqa: B003  a step may have put something else there
         data = self._environ._data  # type: ignore[attr-defined]  # noqa: SLF001  30 times quicker than what is public
         if data != self._environ_at_start:
