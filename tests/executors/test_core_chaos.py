@@ -168,10 +168,10 @@ async def test_cancel_stops_the_step_at_once_and_its_worker_works_on(core, tmp_p
     who = cell("import os, time\ndef who(x):\n    time.sleep(0.02)\n    return os.getpid()")["who"]
     began, pids = time.monotonic(), set()
     while pid not in pids:  # the other worker may be quicker for a while
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30, f"{pid} is gone" if is_gone(pid) else f"{pid} gets nothing"
         pids |= {o.value for o in await asyncio.gather(*[run(core, who, n) for n in range(6)])}
 
-    assert took_s < 1
+    assert took_s < 5  # its step sleeps for a minute
 
 
 @pytest.mark.asyncio
