@@ -56,11 +56,12 @@ def _status(_args: Arguments, notebook: Notebook) -> None:
             how = f"%cerebelum approve {run.number} {waiting.step}"
             lines.append(f"  {waiting.step} waits for approval: {waiting.type} - {how}")
     numbers = {run.id: run.number for run in session.runs}
-    for run_id, step in session.left_behind:
+    left = session.left_behind
+    for run_id, step in left:
         of = f"run {numbers[run_id]}" if run_id in numbers else f"run {run_id}"
         lines.append(f"step {step!r} of {of} did not stop: it runs until it ends, or the kernel is restarted")
     lines += [f"  {breaker}" for breaker in session.breakers.values() if breaker.state != "closed"]
-    lines += [] if live else ["nothing runs now"]
+    lines += [] if live or left else ["nothing runs now"]
     lines += report(session, notebook.seen, registry, notebook.names)
     print("\n".join(lines))  # noqa: T201  a magic answers in its cell
 

@@ -188,6 +188,7 @@ def test_status_names_a_step_that_does_not_stop(nb):
 
     line = f"step 'endless' of run {number} did not stop: it runs until it ends, or the kernel is restarted"
     assert line in status.splitlines()
+    assert "nothing runs now" not in status
 
 
 def status_of(nb, workflow):
