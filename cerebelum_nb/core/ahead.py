@@ -9,6 +9,7 @@ from cerebelum_nb.core.pace import Pace, Spins
 from cerebelum_nb.core.queue import Queue
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.unbegun import Unbegun
+from cerebelum_nb.core.units import Units
 from cerebelum_nb.wire.frames import Finished
 
 STALL_S: Final = 0.005  # an attempt that takes longer holds up nothing that waits behind it in its worker
@@ -22,30 +23,34 @@ class Ahead:
 
     Args:
         slots: By number; shared with the service.
+        units: The batches among what is in the queue.
         stopped: Called with an attempt that was to be stopped, and has ended by being taken back.
         hand_out: Called when something waits again.
         say: Told to whoever looks at an attempt.
+        stalls: Called with a slot whose worker takes longer than was thought for what it runs.
 
     Attributes:
         pace: Says how many attempts a worker should hold.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  put together in one place, `Handing`
         self,
         queue: Queue,
         slots: Mapping[int, Slot],
+        units: Units,
         stopped: Callable[[int], object],
         hand_out: Callable[[], object],
         say: Callable[[int, str], object],
+        stalls: Callable[[int], object],
     ) -> None:
         self.pace = Pace()
-        self._queue, self._slots = queue, slots
-        self._stopped, self._hand_out = stopped, hand_out
+        self._queue, self._slots, self._units = queue, slots, units
+        self._stopped, self._hand_out, self._stalls = stopped, hand_out, stalls
         self._spins = Spins()
         self._loop = asyncio.get_running_loop()
         self._unbegun = Unbegun(queue, slots, self.take_back, hand_out, say)
         self._looks = False  # somebody will look soon
-        self._ran: dict[int, int | None] = {}  # at the last look: slot -> what it ran
+        self._ran: dict[int, tuple[int | None, int]] = {}  # at the last look: slot -> what it ran, what it had done
 
     def ended(self, frame: Finished) -> None:
         """An attempt has ended on its worker."""
@@ -78,19 +83,27 @@ class Ahead:
     def _look(self) -> None:
         """Free what waits in workers behind an attempt that takes longer than was thought."""
         self._looks, before = False, self._ran
-        self._ran = {number: self._queue.begins(number) for number in self._queue.crowded()}
-        for number, attempt in self._ran.items():
-            if before.get(number) == attempt:
+        slots = self._queue.slots
+        self._ran = {number: (self._queue.begins(number), slots[number].done) for number in self._queue.crowded()}
+        for number, ran in self._ran.items():
+            if before.get(number) == ran:
                 self.take_back(number)
+                self._stalls(number)
         self._hand_out()
 
     def take_back(self, number: int) -> None:
         """Have all that a slot's worker has not begun wait here again."""
-        for attempt in self._queue.take_back(number, self._slots[number].take_back()):
+        unbegun = self._slots[number].take_back()
+        for attempt in self._queue.take_back(number, self._units.cut(number, unbegun)):
             self._stopped(attempt)
+        self._units.tell_dropped()
 
     def fetch(self, attempt: int) -> None:
         """Have an attempt wait here again if its worker has it and has not begun it."""
-        slot = self._queue.where(attempt)
-        if slot is not None and self._queue.is_ready(slot) and self._queue.begins(slot) != attempt:
+        entry = self._units.entry(attempt)
+        slot = self._queue.where(entry)
+        whole = self._units.get(entry) is not None
+        if slot is not None and self._queue.is_ready(slot) and (whole or self._queue.begins(slot) != entry):
             self.take_back(slot)
+        if whole and self._queue.where(entry) is None:
+            self._units.break_up(entry)

@@ -1,6 +1,7 @@
 """Attempts, slots, and lines of attempts that follow one another: what `Queue` decides on top of. Pure."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -26,6 +27,7 @@ class SlotState:
     ready: bool = False
     aside: bool = False  # it does not count: its step is paused, or was when others took its place
     holding: deque[int] = field(default_factory=deque)
+    load: int = 0  # attempts among what it holds that have not ended
     stillborn: int = 0
     leaving: bool = False  # it is set aside for good
     draining: bool = False  # its worker gets nothing more, and another one takes its place
@@ -43,6 +45,7 @@ class Lines:
         self._pending = Turns()
         self._run_of: dict[int, str] = {}  # of all attempts that wait or are held
         self._where: dict[int, int] = {}
+        self._weights: dict[int, int] = {}  # of entries that are several attempts: how many have not ended
         self._stopping: dict[int, float] = {}  # attempt -> when the stop was asked
         self._told: dict[int, Harsher] = {}
         self._behind = Behind()
@@ -63,8 +66,43 @@ class Lines:
         dropped, self._dropped = self._dropped, []
         return dropped
 
+    def moved_on(self, entry: int, ended: int) -> None:
+        """Some of an entry's attempts have ended, not all."""
+        self.shrink(entry, ended)
+        self._slots[self._where[entry]].done += ended
+
+    def shrink(self, entry: int, by: int) -> None:
+        """An entry that a slot has is fewer attempts from now on."""
+        self._weights[entry] = self._weights.get(entry, 1) - by
+        self._slots[self._where[entry]].load -= by
+
+    def is_last(self, entry: int) -> None:
+        """Of an entry one attempt is left, and it is known that it runs."""
+        self._weights.pop(entry, None)
+
+    def leave(self, entry: int) -> None:
+        """An entry that no worker has begun is not here any more, nor what follows it."""
+        if self._unplace(entry) is None:
+            self._forget(entry)
+        else:
+            del self._run_of[entry]
+            self._drop(entry)
+        self._weights.pop(entry, None)
+
+    def drop_behind(self, entry: int) -> None:
+        """Nothing will run what follows an entry."""
+        self._drop(entry)
+
+    def put_first(self, attempts: Sequence[int], run: str) -> None:
+        """Attempts wait before all others."""
+        for attempt in reversed(attempts):
+            self._run_of[attempt] = run
+            self._pending.put_back(attempt, run)
+
     def _place(self, slot: int, attempt: int) -> None:
-        self._slots[slot].holding.append(attempt)
+        state = self._slots[slot]
+        state.holding.append(attempt)
+        state.load += self._weights.get(attempt, 1) if self._weights else 1
         self._where[attempt] = slot
 
     def _place_line(self, slot: int) -> list[int]:
@@ -106,7 +144,9 @@ class Lines:
         """Take an attempt out of the slot that has it."""
         slot = self._where.pop(attempt, None)
         if slot is not None:
-            self._slots[slot].holding.remove(attempt)
+            state = self._slots[slot]
+            state.holding.remove(attempt)
+            state.load -= self._weights.get(attempt, 1) if self._weights else 1
             self._stopping.pop(attempt, None)
             self._told.pop(attempt, None)
         return slot
@@ -122,6 +162,7 @@ class Lines:
         for follower in self._behind.leave(attempt):
             self._unplace(follower)
             self._run_of.pop(follower, None)
+            self._weights.pop(follower, None)
             self._dropped.append(follower)
 
     def _forget(self, attempt: int) -> None:

@@ -16,10 +16,11 @@ class Pace:
     def __init__(self) -> None:
         self.average_s = AHEAD_S
 
-    def took(self, seconds: float) -> None:
-        """An attempt kept its worker busy for so long."""
+    def took(self, seconds: float, attempts: int = 1) -> None:
+        """Attempts kept their worker busy for so long each."""
         seconds = min(seconds, AHEAD_S)
-        self.average_s = max(seconds, self.average_s + (seconds - self.average_s) / _FORGETS)
+        weight = min(attempts, _FORGETS)
+        self.average_s = max(seconds, self.average_s + (seconds - self.average_s) * weight / _FORGETS)
 
     @property
     def window(self) -> int:

@@ -58,13 +58,16 @@ class Queue(Lines):
         self._draining: set[int] = set()
         self._retiring: set[int] = set()  # of these, whose worker was told to end
 
-    def add(self, attempt: int, run: str = "", after: int = 0) -> None:
+    def add(self, attempt: int, run: str = "", after: int = 0, weight: int = 1) -> None:
         """A new attempt waits. Runs take turns.
 
         Args:
             after: What it follows, which has not ended; 0 for nothing.
+            weight: So many attempts it stands for.
         """
         self._run_of[attempt] = run
+        if weight > 1:
+            self._weights[attempt] = weight
         if not after:
             self._pending.add(attempt, run)
             return
@@ -97,11 +100,11 @@ class Queue(Lines):
         """Whether a slot takes one more: nothing is put behind what takes long, or before a worker that starts."""
         if state.vacant or state.aside or state.draining or state.silent:
             return False
-        return len(state.holding) < (self.window if state.ready and not state.slow and not state.alone else 1)
+        return state.load < (self.window if state.ready and not state.slow and not state.alone else 1)
 
     def _load(self, slot: int) -> tuple[int, bool]:
         state = self._slots[slot]
-        return len(state.holding), not state.ready
+        return state.load, not state.ready
 
     def opened(self) -> list[int]:
         """Open slots for attempts that wait while workers are set aside; each is vacant until a worker has `joined`."""
@@ -198,10 +201,13 @@ class Queue(Lines):
 
     def crowded(self) -> list[int]:
         """Slots whose workers have more than what they run."""
-        return [slot for slot, state in self._slots.items() if len(state.holding) > 1 and state.ready]
+        return [slot for slot, state in self._slots.items() if state.ready and self._has_more(state)]
+
+    def _has_more(self, state: SlotState) -> bool:
+        return state.load > 1 or (bool(state.holding) and state.holding[0] in self._weights)
 
     def take_back(self, slot: int, count: int) -> list[int]:
-        """The last `count` attempts that a slot holds will not begin there: they wait again, before all others.
+        """The last `count` entries that a slot holds will not begin there: they wait again, before all others.
 
         Returns:
             Those of them that were to be stopped: they have ended.
@@ -236,6 +242,8 @@ class Queue(Lines):
         slot = self._unplace(attempt)
         if slot is None:
             return False
+        if self._weights:
+            self._weights.pop(attempt, None)
         state = self._slots[slot]
         state.done += 1
         self._run_of.pop(attempt, None)

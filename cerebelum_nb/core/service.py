@@ -3,27 +3,28 @@
 import asyncio
 import hmac
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
-from cerebelum_nb.core.ahead import Ahead
-from cerebelum_nb.core.held import NOTHING_TO_FOLLOW, STOPPED, Coming, Held, Settings, worker_lost
-from cerebelum_nb.core.queue import ASIDE_MOST, KILL_AFTER_S, TERMINATE_AFTER_S, Queue
+from cerebelum_nb.core.handing import Handing
+from cerebelum_nb.core.held import STOPPED, Held, Settings, worker_lost
+from cerebelum_nb.core.queue import KILL_AFTER_S, TERMINATE_AFTER_S
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Process
-from cerebelum_nb.core.staff import Staff, not_started, note
-from cerebelum_nb.core.values import Value, Values
+from cerebelum_nb.core.staff import not_started, note
+from cerebelum_nb.core.units import Unit
 from cerebelum_nb.core.watching import Watching
+from cerebelum_nb.errors import PayloadRejected
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.seal import key_to_workers, worker_key
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
-    STOPS,
     AnyFrame,
+    Batch,
     Cancel,
     Code,
     Displayed,
@@ -37,10 +38,8 @@ from cerebelum_nb.wire.frames import (
     Place,
     Printed,
     Progress,
-    Ready,
     Reply,
     Resumed,
-    Started,
     Submit,
     Waits,
     Welcome,
@@ -49,6 +48,7 @@ from cerebelum_nb.wire.frames import (
 )
 
 CODES_PER_WORKER = 256
+AGAIN_S = 0.001  # after so long it is looked at again whether a worker has begun what is to be stopped
 READY_DEADLINE_S = 30.0  # a worker that takes longer to start is replaced
 RESPAWN_S, RESPAWN_CAP_S = 0.1, 5.0  # the wait after a worker that ended before it was ready doubles
 LOG_TAIL = 2_000
@@ -56,7 +56,7 @@ SLOW_S = 0.001  # what follows a slower step goes to a worker alone, so that oth
 _SAID_BY_WORKERS = frozenset({Finished, Printed, Displayed, Progress, Paused, Resumed, Piece, Waits})
 
 
-class Service:
+class Service(Handing):
     """Takes frames from the kernel and from workers, and passes them on.
 
     Args:
@@ -64,19 +64,10 @@ class Service:
     """
 
     def __init__(self, settings: Settings, processes: list[Process]) -> None:
-        self._settings = settings
+        super().__init__(settings, len(processes))
         self._place = settings.place
-        self._queue = Queue(range(1, len(processes) + 1))
         self._codes: dict[str, Code] = {}
-        self._held: dict[int, Held] = {}
-        self._coming = Coming(settings.limit_nbytes)
-        self._values = Values()
-        self._out = channel.Outbox()
         self._taken = False
-        self._loop = asyncio.get_running_loop()
-        self._slots: dict[int, Slot] = {}
-        self._ahead = Ahead(self._queue, self._slots, self._was_stopped, self._hand_out, self._say)
-        self._staff = Staff(self._queue, self._slots, self._out, settings.nursery, self._respawn)
         self.stream_ended = asyncio.Event()
         self._watching = Watching(self._started_workers, self._queue.begins, self._say, settings.silent_s)
         for number, process in enumerate(processes, start=1):
@@ -106,7 +97,7 @@ class Service:
 
     def _from_kernel(self, frame: AnyFrame) -> None:
         match frame:
-            case Submit():
+            case Submit() | Batch():
                 self._submitted(frame)
             case Cancel():
                 self._cancel(frame)
@@ -127,20 +118,51 @@ class Service:
             case _:
                 self._staff.obey(frame)
 
-    def _submitted(self, frame: Submit) -> None:
-        before = frame.after
-        if before and before not in self._held:
-            value = self._values.over(before)
-            if value is None:
-                self._out.put(Lost(frame.id, NOTHING_TO_FOLLOW, begun=False))
-                return
-            self._values.put(frame.id, value)
-            before = 0
+    def _submitted(self, frame: Submit | Batch) -> None:
+        if isinstance(frame, Submit):
+            self._single(frame)
+            return
+        try:
+            if self._ahead.pace.window < frame.count:  # they take long, these days: each to who is free first
+                for submit in self._units.singles(frame):
+                    self._single(submit)
+            elif (after := self._before(frame)) is not None:
+                codes = [self._codes[digest] for digest in frame.digests]
+                self._units.add(Unit(frame, codes, self._loop.time(), frame.count), after)
+            else:
+                for attempt in range(frame.id, frame.id + frame.count):
+                    self._is_dropped(attempt)
+        except PayloadRejected as exc:
+            for attempt in range(frame.id, frame.id + frame.count):
+                self._out.put(Lost(attempt, ErrorInfo("PayloadRejected", str(exc))))
+
+    def _single(self, frame: Submit) -> None:
+        after = self._before(frame)
+        if after is None:
+            self._is_dropped(frame.id)
+            return
         self._held[frame.id] = Held(frame, self._codes[frame.digest], self._loop.time(), self._coming.pop(frame.id))
-        self._queue.add(frame.id, frame.run, before)
+        self._queue.add(frame.id, frame.run, after)
+
+    def _before(self, frame: Submit | Batch) -> int | None:
+        """What an attempt or a batch follows in the queue; None where there is no such thing.
+
+        Returns:
+            0 where it follows nothing, or something that has ended and whose result is here.
+        """
+        unit = self._units.of(frame.after)
+        if unit is not None:
+            return unit.frame.id if frame.after == unit.left[-1] and not unit.was_cut else None
+        if not frame.after or frame.after in self._held:
+            return frame.after
+        value = self._values.over(frame.after)
+        if value is None:
+            return None
+        self._values.put(frame.id, value)
+        return 0
 
     def _reply(self, frame: Reply) -> None:
-        slot = self._queue.where(frame.id)
+        slot = self._queue.where(self._units.entry(frame.id))
         if slot is not None:  # else it has ended meanwhile
             self._slots[slot].reply(frame)
 
@@ -149,7 +171,10 @@ class Service:
     def _cancel(self, frame: Cancel) -> None:
         self._ahead.fetch(frame.id)
         self._out.drop(frame.id)
-        slot = self._queue.cancel(frame.id, self._loop.time())
+        unit = self._units.of(frame.id)
+        if unit is not None and not self._is_last(unit, frame):
+            return
+        slot = self._queue.cancel(self._units.entry(frame.id), self._loop.time())
         if slot is None:
             self._was_stopped(frame.id)
             return
@@ -157,24 +182,25 @@ class Service:
         for delay_s in (TERMINATE_AFTER_S, KILL_AFTER_S):
             self._loop.call_later(delay_s + 0.01, self._insist)
 
+    def _is_last(self, unit: Unit, frame: Cancel) -> bool:
+        """Whether an attempt that is to be stopped is the last that the worker of its batch has begun.
+
+        Else it has ended there, which will be said; or the worker stood in its gate just now, and is looked at again.
+        """
+        if self._slots[self._queue.where(unit.frame.id) or 0].unbegun():
+            self._loop.call_later(AGAIN_S, self._cancel, frame)
+            return False
+        if frame.id != unit.left[-1]:
+            return False
+        unit.stopping = frame.id
+        return True
+
     def _withdraw(self, frame: Withdraw) -> None:
         self._ahead.fetch(frame.id)
         if self._queue.withdraw(frame.id):
             self._let_go(frame.id)
             self._out.put(Lost(frame.id, ErrorInfo("NoWorker", "no worker took it"), begun=False))
-            self._say_dropped()
-
-    def _let_go(self, attempt: int) -> None:
-        """An attempt is no longer in our hands."""
-        self._held.pop(attempt, None)
-        self._values.pop(attempt)
-        self._coming.pop(attempt)
-
-    def _say_dropped(self) -> None:
-        """What followed an attempt that gave no result is not run; the kernel sends it again if it is to be."""
-        for attempt in self._queue.take_dropped():
-            self._let_go(attempt)
-            self._out.put(Lost(attempt, NOTHING_TO_FOLLOW, begun=False))
+            self._units.tell_dropped()
 
     def _insist(self) -> None:
         for number, step in self._queue.overdue(self._loop.time()):
@@ -203,130 +229,21 @@ class Service:
     def _started_workers(self) -> list[Slot]:
         return [slot for number, slot in self._slots.items() if self._queue.is_ready(number)]
 
-    def _say(self, attempt: int | None, text: str) -> None:
-        if attempt is None:
-            note(text.rstrip())
-        else:
-            self._out.put(Printed(attempt, "notice", text))
-
-    def _hand_out(self) -> None:
-        to: dict[int, list[int]] = {}
-        for slot, attempt in self._queue.give():
-            if self._queue.is_ready(slot):  # else it gets it when it is: until then it can be taken back
-                to.setdefault(slot, []).append(attempt)
-        for slot, attempts in to.items():
-            self._send(slot, attempts)
-            if self._queue.begins(slot) == attempts[0]:
-                self._started(slot)
-        for number in self._queue.opened():
-            self._respawn(number)
-        self._ahead.handed_out(to, len(self._held))
-
-    def _was_stopped(self, attempt: int) -> None:
-        self._let_go(attempt)
-        self._out.put(Lost(attempt, STOPPED, begun=False))
-        self._say_dropped()
-
-    def _send(self, number: int, attempts: Sequence[int]) -> None:
-        """Let a worker have attempts. From here on they may have begun: said first where our death does not hide it."""
-        slot, frames, handed = self._slots[number], list[AnyFrame](), self._settings.handed
-        for attempt in attempts:
-            handed.note(attempt)
-            frames += self._frames_for(slot, attempt)
-        slot.give(frames, len(attempts))
-
-    def _started(self, slot: int) -> None:
-        attempt = self._queue.begins(slot)
-        if attempt is not None:
-            got = self._held[attempt].got
-            self._out.hold(Started(attempt, f"worker {slot}", got, self._loop.time() - got))
-
-    def _frames_for(self, slot: Slot, attempt: int) -> Iterable[AnyFrame]:
-        held, has = self._held[attempt], slot.codes
-        value = self._values.of(attempt)
-        if value is not None:  # else the worker has what comes before it
-            yield value.sent_to(f"worker {slot.number}", self._settings.key)
-        if held.code.digest not in has:
-            has[held.code.digest] = None
-            yield held.code
-            if len(has) > CODES_PER_WORKER:
-                oldest = next(iter(has))
-                del has[oldest]
-                yield Forget(oldest)
-        yield from held.pieces
-        yield held.submit
-
-    def _from_worker(self, slot: Slot, frames: list[AnyFrame]) -> None:
-        if self._slots.get(slot.number) is not slot:
-            return  # it is to end, and has nothing to say any more
-        ended = moved = False
-        for frame in frames:
-            if isinstance(frame, Ready):
-                self._is_ready(slot)
-                moved = True  # it may have room, where what it was to get has been taken back
-                continue
-            if type(frame) not in _SAID_BY_WORKERS or self._queue.where(frame.id) != slot.number:  # type: ignore[union-attr]
-                continue  # of another worker's attempt, of one that has ended, or not a worker's to say
-            if isinstance(frame, Finished):
-                follower = self._queue.follower(frame.id)
-                if not self._queue.finish(frame.id, frame.then, slow=frame.run_s > SLOW_S):
-                    continue
-                if frame.then != STOPS:
-                    submit = self._held[frame.id].submit
-                    self._values.ended(Value(frame, submit, f"worker {slot.number}"), follower)
-                self._let_go(frame.id)
-                self._ahead.ended(frame)
-                (self._out.behind if self._out.slow else self._out.put)(frame)
-                self._say_dropped()
-                self._started(slot.number)
-                ended = True
-                continue
-            moved |= self._said(frame)  # type: ignore[arg-type]  # of those that have an id
-        if ended or moved:
-            self._queue.window = self._ahead.pace.window
-            self._staff.let_go()
-            self._hand_out()
-
-    def _said(self, frame: Printed | Displayed | Progress | Piece | Paused | Resumed) -> bool:
-        """What a step says; whether somebody may have to move."""
-        if isinstance(frame, Piece):
-            self._out.slowly(frame.id, (frame,))
-            return False
-        self._out.put(frame)
-        if not isinstance(frame, Paused | Resumed):
-            return False
-        self._step_aside(frame)
-        return True
-
-    def _is_ready(self, slot: Slot) -> None:
-        self._queue.ready(slot.number)
-        note(f"worker {slot.number} (pid {slot.pid}) is ready")
-        if held := self._queue.held(slot.number):
-            self._send(slot.number, held)
-        self._started(slot.number)
-
-    def _step_aside(self, frame: Paused | Resumed) -> None:
-        if isinstance(frame, Resumed):
-            self._queue.resumed(frame.id)
-            return
-        slot = self._queue.where(frame.id)
-        if slot is not None and len(self._queue.held(slot)) > 1:
-            self._ahead.take_back(slot)
-        if not self._queue.paused(frame.id):
-            text = f"{ASIDE_MOST} steps are paused on workers already: this one keeps its worker's place meanwhile\n"
-            self._out.put(Printed(frame.id, "notice", text))
-
     def _worker_died(self, slot: Slot, how: str) -> None:
         self._settings.nursery.forget(slot.pid)
         note(f"worker {slot.number} (pid {slot.pid}) {how.rstrip(',')}")
+        self._fetch_ends(slot)
+        unit = self._units.front(slot.number)
+        lost = self._units.lost(unit, slot.left) if unit is not None else []
         death = self._queue.died(slot.number)
-        if death.lost is not None:
-            held = self._held.pop(death.lost)
-            self._values.pop(death.lost)
-            self._out.drop(death.lost)
-            error = worker_lost(slot, how, held.submit, closed=death.closed) if death.wanted else STOPPED
-            self._out.put(Lost(death.lost, error))
-        self._say_dropped()
+        if unit is None and death.lost is not None:
+            lost = [self._held[death.lost].submit]
+        for submit in lost:
+            wanted = death.wanted if unit is None else submit.id != unit.stopping
+            self._let_go(submit.id)
+            self._out.drop(submit.id)
+            self._out.put(Lost(submit.id, worker_lost(slot, how, submit, closed=death.closed) if wanted else STOPPED))
+        self._units.tell_dropped()
         if death.closed:
             self._slots.pop(slot.number, None)
             self._out.put(Left(slot.number))
@@ -360,8 +277,9 @@ class Service:
         )
         error = ErrorInfo("WorkersDoNotStart", text, self._log_tail())
         for attempt in self._queue.give_up_pending():
-            self._let_go(attempt)
-            self._out.put(Lost(attempt, error, begun=False))
+            for one in self._units.attempts(attempt):
+                self._let_go(one)
+                self._out.put(Lost(one, error, begun=False))
 
     def _log_tail(self) -> str:
         try:

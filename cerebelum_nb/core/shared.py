@@ -21,7 +21,7 @@ from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.core.staff import not_started, seats
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.wire.credentials import SCHEME
-from cerebelum_nb.wire.frames import AnyFrame, Drain, Joined, Left, Look, Printed, Resize, Seats, Submit
+from cerebelum_nb.wire.frames import AnyFrame, Batch, Drain, Joined, Left, Look, Printed, Resize, Seats, Submit
 
 TURN_S: Final = 1.0  # where kernels are more than workers, each has one for so long at least
 _SOON_S: Final = 0.02
@@ -327,8 +327,10 @@ class SharedService(Service):
         if isinstance(frame, Resize) or (isinstance(frame, Drain) and not frame.again):
             return  # how many there are is said where they are started
         if isinstance(frame, Look):
-            self._out.put(Seats(seats(self._queue), self._queue.waiting, self._workers.count(self.pool)))
+            self._out.put(Seats(seats(self._queue, self._units), self._queue.waiting, self._workers.count(self.pool)))
             return
+        if isinstance(frame, Batch):
+            raise WireError("attempts in a batch are for a Core that has workers of its own")
         if isinstance(frame, Submit) and (frame.id < 1 or frame.id in self._held):  # it could come behind itself
             raise WireError(f"attempt {frame.id} was sent already, or has no number")
         super()._from_kernel(frame)
@@ -375,7 +377,7 @@ class OneByOne(Pace):
     def __init__(self) -> None:
         self.average_s = 1.0  # nobody waits for one kernel's answer while others are there
 
-    def took(self, seconds: float) -> None:
+    def took(self, seconds: float, attempts: int = 1) -> None:
         """Nothing follows from it."""
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from cerebelum_nb.core.spawn import Process, kill_group
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.frames import AnyFrame, Cancel, Ping, Reply
+from cerebelum_nb.wire.frames import AnyFrame, Cancel, Ping, Reply, weight
+from cerebelum_nb.wire.gate import Left
 from cerebelum_nb.wire.line import READ_NBYTES, Splitter, each_packed
 
 MANY = 3  # frames at once from one worker: more come soon
@@ -97,7 +98,9 @@ class Slot:
     heir = "A new worker has taken its place."  # what to say when it has ended
     heard = 0  # so often it has answered
     patience = 1  # with it, see `Unbegun`
-    _sent = 0  # attempts
+    ended = False  # it is gone, and what it has said is still to be heard
+    left = 0  # attempts that it had not begun when it ended
+    _sent = 0
 
     def __init__(self, number: int, process: Process, on_frames: OnFrames, on_death: OnDeath) -> None:
         self.number = number
@@ -110,6 +113,7 @@ class Slot:
         self._on_frames, self._on_death = on_frames, on_death
         self._splitter = Splitter()
         self._gone = self._gathers = False
+        self._kept: Left | None = None
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
         self._loop.add_reader(self._sock, self._readable)
@@ -149,6 +153,10 @@ class Slot:
     def unbegun(self) -> int:
         """How many attempts it was sent and has not come to yet; 0 while something long is on its way to it."""
         return 0 if self._line.sends else self._process.gate.waiting(self._sent)
+
+    def in_gate(self) -> Left | None:
+        """What it has to say and keeps until it has more, as far as it has left that in its gate."""
+        return self._kept if self._gone else self._process.gate.left()
 
     def _answers(self) -> None:
         try:
@@ -199,7 +207,7 @@ class Slot:
             data, frames = b"", []
         if frames:
             self._on_frames(self, frames)
-            if len(frames) >= MANY and not self._gathers:
+            if weight(frames) >= MANY and not self._gathers:
                 self._gathers = True
                 self._loop.remove_reader(self._sock)
                 self._loop.call_later(GATHER_S, self._gathered)
@@ -224,6 +232,7 @@ class Slot:
             self._loop.call_soon_threadsafe(self._ended, how_it_ended(code))
 
     def _ended(self, how: str) -> None:
+        self.ended = True
         with contextlib.suppress(OSError, WireError):  # what it said last is still in the socket
             while data := self._sock.recv(READ_NBYTES):
                 if frames := self._splitter.feed(data):
@@ -232,6 +241,7 @@ class Slot:
         self._loop.remove_reader(self._process.control)
         self._line.close()
         self._control.close()
+        self.left, self._kept = self._process.gate.waiting(self._sent), self._process.gate.left()
         self._process.gate.close()
         self._gone = True
         self._on_death(self, self.why or how)

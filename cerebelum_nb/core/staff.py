@@ -9,6 +9,7 @@ from cerebelum_nb.core.lines import SlotState
 from cerebelum_nb.core.queue import Queue
 from cerebelum_nb.core.slots import Slot
 from cerebelum_nb.core.spawn import Ending, Nursery
+from cerebelum_nb.core.units import Units
 from cerebelum_nb.wire.channel import Outbox
 from cerebelum_nb.wire.frames import AnyFrame, Drain, Left, Look, Ping, Resize, Seat, Seats
 
@@ -19,19 +20,21 @@ class Staff:
     """Changes how many slots there are, and who is in them.
 
     Args:
+        units: The batches among what is in the queue.
         slots: By number; shared with the service.
         respawn: Puts a worker into a slot that has none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  put together in one place, `Handing`
         self,
         queue: Queue,
+        units: Units,
         slots: dict[int, Slot],
         out: Outbox,
         nursery: Nursery,
         respawn: Callable[[int], None],
     ) -> None:
-        self._queue, self._slots, self._out = queue, slots, out
+        self._queue, self._units, self._slots, self._out = queue, units, slots, out
         self._nursery, self._respawn = nursery, respawn
 
     def obey(self, frame: AnyFrame) -> None:
@@ -44,7 +47,7 @@ class Staff:
             case Ping():
                 self._out.put(frame)
             case Look():
-                self._out.put(Seats(seats(self._queue), self._queue.waiting))
+                self._out.put(Seats(seats(self._queue, self._units), self._queue.waiting))
             case _:
                 logger.warning("frame.unexpected", extra={"frame": type(frame).__name__})
 
@@ -81,18 +84,19 @@ class Staff:
             self._out.put(Left(number))
 
 
-def seats(queue: Queue) -> tuple[Seat, ...]:
+def seats(queue: Queue, units: Units) -> tuple[Seat, ...]:
     """All slots as they are now."""
-    return tuple(Seat(number, *_now(slot), slot.done, _leaves(slot)) for number, slot in sorted(queue.slots.items()))
+    found = sorted(queue.slots.items())
+    return tuple(Seat(number, *_now(slot, units), slot.done, _leaves(slot)) for number, slot in found)
 
 
-def _now(slot: SlotState) -> tuple[str, int]:
+def _now(slot: SlotState, units: Units) -> tuple[str, int]:
     """What a slot does, and the attempt it is about."""
     if slot.vacant or not slot.ready:
         return "starting", 0
     if not slot.holding:
         return "silent" if slot.silent else "idle", 0
-    return "paused" if slot.aside and not slot.leaving else "busy", slot.holding[0]
+    return "paused" if slot.aside and not slot.leaving else "busy", units.running(slot.holding[0])
 
 
 def _leaves(slot: SlotState) -> str:

@@ -72,7 +72,7 @@ class Unbegun:
                 asked = None
             if state.silent:
                 moved |= self._may_answer(number, asked)
-            elif state.holding and slot.unbegun() >= len(state.holding):
+            elif state.holding and slot.unbegun() >= state.load:
                 moved |= self._has_begun_nothing(number, slot, state.holding[0], asked)
         if self._asked and not self.looks:
             self.soon()

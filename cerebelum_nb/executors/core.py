@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # it loads gRPC, which must not happen before Core has been s
     from cerebelum_nb.executors.core_link import Link
     from cerebelum_nb.executors.distrust import Distrust
     from cerebelum_nb.executors.large import LargeValues
-    from cerebelum_nb.executors.reading import Following, TakeBack
+    from cerebelum_nb.executors.reading import TakeBack
     from cerebelum_nb.wire.storage import Storage
 
 
@@ -140,16 +140,19 @@ class CoreExecutor:
             self._given_up.discard(key)
             self._saw.pop(key, None)
 
-    def follow(self, attempt: Attempt, signals: Signals) -> "Following | None":
+    def follow(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome], None]) -> "TakeBack | None":
         """Send an attempt before what it follows has ended, so that the same worker goes on with it at once.
 
+        Args:
+            ended: Told how it has ended; not `delivered` where it did not begin.
+
         Returns:
-            How it ends, and how to take it back; None where it must wait for its turn.
+            What stops it, where it is not wanted any more; None where it must wait for its turn.
         """
         if self._link is None or not self._link.alive:
             return None
         try:
-            return self._link.follow(attempt, signals)
+            return self._link.follow(attempt, signals, ended)
         except (CaptureError, WireError):
             return None  # `run` will say so, when its turn comes
 
@@ -164,9 +167,8 @@ class CoreExecutor:
         """
         if (link := self.link) is None:
             return None
-        if self._taken_back and (attempt.run, attempt.task, attempt.number) in self._taken_back:
-            return None  # `run` says that, too
-        if not self.slots and self.served is None:
+        nobody = not self.slots and self.served is None
+        if nobody or (self._taken_back and (attempt.run, attempt.task, attempt.number) in self._taken_back):
             return None  # `run` says so
         try:
             return link.launch(attempt, signals, functools.partial(self._ended, attempt, signals, ended))

@@ -16,8 +16,9 @@ from cerebelum_nb.capture import LOUD_NBYTES, Shipped, what_weighs
 from cerebelum_nb.codec import Encoded
 from cerebelum_nb.errors import WireError
 from cerebelum_nb.executors.core_process import CoreProcess, to_its_end
+from cerebelum_nb.executors.hands import at_work, ended, found
 from cerebelum_nb.executors.large import Waiting
-from cerebelum_nb.executors.reading import Following, Reading, Running, TakeBack, Told, core_lost, nobody_took_it
+from cerebelum_nb.executors.reading import Reading, Running, TakeBack, Told, core_lost, nobody_took_it
 from cerebelum_nb.executors.room import Room, tell
 from cerebelum_nb.executors.sending import Sending, encoded_call, is_light
 from cerebelum_nb.executors.stored import large_values
@@ -28,6 +29,7 @@ from cerebelum_nb.wire.frames import (
     AnyFrame,
     Cancel,
     Displayed,
+    Ended,
     Finished,
     Joined,
     Left,
@@ -90,7 +92,8 @@ class Link:
         self._last_id = 0
         self._reading = Reading(process.key, self.large, distrust, process.limit_nbytes)
         self._outbox = channel.Outbox()
-        self._sending = Sending(process.key, self._outbox, self.large)
+        joins = distrust is None and process.pid > 0  # Core has workers of its own
+        self._sending = Sending(process.key, self._outbox, self.large, joins=joins)
         self._outbox.put(*process.opening)
         self._channel = process.channel()
         open_stream = self._channel.stream_stream(f"/{channel.SERVICE}/{channel.METHOD}")
@@ -131,11 +134,15 @@ class Link:
         finally:
             self._running.pop(number, None)
 
-    def _stop(self, number: int, running: Running) -> None:
+    def _stop(self, number: int, running: Running) -> "asyncio.Future[Outcome]":
+        """Stop what was sent; what is returned is done when its code does not run."""
+        self._sending.close()
         self._outbox.drop(number)
         self._outbox.put(Cancel(number))
+        left: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         if self.alive:
-            self._leaving[number] = msgspec.structs.replace(running, outcome=asyncio.get_running_loop().create_future())
+            self._leaving[number] = msgspec.structs.replace(running, outcome=left)
+        return left
 
     def _is_busy(self) -> bool:
         return bool(self._running or self._leaving)
@@ -156,11 +163,10 @@ class Link:
 
     def at_work(self) -> dict[int, tuple[Attempt, float]]:
         """What it has, by number: the attempt, and for how many seconds a worker may have had it."""
-        now = perf_counter()
-        return {n: (r.attempt, max(0.0, now - r.sent - r.held_s)) for n, r in self._running.items()}
+        return at_work(self._running)
 
-    def follow(self, attempt: Attempt, signals: Signals) -> "Following | None":
-        """Send an attempt before what it follows has ended; None where that cannot be.
+    def follow(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome], None]) -> TakeBack | None:
+        """Send an attempt before what it follows has ended: the same as `launch`.
 
         Raises:
             CaptureError: As `run` does.
@@ -170,15 +176,14 @@ class Link:
         before = self._sending.number_of(attempt.run, attempt.after)
         if not before or not self.alive or self._distrust is not None:
             return None
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        number = self._at_once(attempt, signals, outcome, before)
-        return Following(outcome, functools.partial(self._take_back, number)) if number else None
+        number = self._at_once(attempt, signals, Told(ended), before)
+        return functools.partial(self._take_back, number) if number else None
 
     def launch(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome], None]) -> TakeBack | None:
         """Send an attempt that nobody awaits: somebody is told how it has ended, on the loop.
 
         Returns:
-            What stops it, as `Following` has it; None where it cannot be sent now, and `run` is to do it.
+            What stops it; None where it cannot be sent now, and `run` is to do it.
 
         Raises:
             CaptureError: As `run` does.
@@ -187,9 +192,7 @@ class Link:
         number = self._at_once(attempt, signals, Told(ended)) if self.alive and is_light(attempt) else 0
         return functools.partial(self._take_back, number) if number else None
 
-    def _at_once(
-        self, attempt: Attempt, signals: Signals, outcome: "asyncio.Future[Outcome] | Told", before: int = 0
-    ) -> int:
+    def _at_once(self, attempt: Attempt, signals: Signals, outcome: Told, before: int = 0) -> int:
         """Send an attempt for which nobody has to wait: its number; 0 for one that needs more."""
         began = perf_counter()
         shipped = self._sending.ship(attempt)
@@ -202,38 +205,32 @@ class Link:
 
     def _take_back(self, number: int) -> "asyncio.Future[Outcome] | None":
         running = self._running.pop(number, None)
-        if running is None or not self.alive:
-            return None
-        self._outbox.put(Cancel(number))
-        left: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._leaving[number] = msgspec.structs.replace(running, outcome=left)
-        return left
+        return self._stop(number, running) if running is not None and self.alive else None
 
     def _send(self, running: Running, shipped: Shipped, body: Encoded, before: int = 0) -> int:
         self._last_id += 1
         number = self._last_id
         self._running[number] = running
-        self._sending.submit(number, running.attempt, shipped, body, before)
+        send = self._sending.join if running.unasked else self._sending.submit
+        send(number, running.attempt, shipped, body, before)
         running.sent = perf_counter()
         return number
 
     async def gone(self, run: str, task: int, number: int) -> Outcome | None:
         """Return when the code of an attempt that was cancelled no longer runs: how it ended, if it has said so."""
-        for running in self._leaving.values():
-            attempt = running.attempt
-            if (attempt.run, attempt.task, attempt.number) == (run, task, number):
-                return await cast("asyncio.Future[Outcome]", running.outcome)
-        return None
+        left = found(self._leaving, run, task, number)
+        return await cast("asyncio.Future[Outcome]", left[1].outcome) if left is not None else None
 
     def withdraw(self, run: str, task: int, number: int) -> None:
         """Take an attempt back if no worker has it yet: its outcome says so then."""
-        for sent, running in self._running.items():
-            attempt = running.attempt
-            if (attempt.run, attempt.task, attempt.number) == (run, task, number):
-                dropped = self._outbox.drop(sent)  # nobody has got all of it
-                self._outbox.put(Cancel(sent) if dropped else Withdraw(sent))
-                if dropped and not running.outcome.done():
-                    running.outcome.set_result(nobody_took_it())
+        if (its := found(self._running, run, task, number)) is None:
+            return
+        sent, running = its
+        self._sending.close()
+        dropped = self._outbox.drop(sent)  # nobody has got all of it
+        self._outbox.put(Cancel(sent) if dropped else Withdraw(sent))
+        if dropped and not running.outcome.done():
+            running.outcome.set_result(nobody_took_it())
 
     def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
         """Tell a waiting attempt what somebody said; see `protocols.Executor.answer`.
@@ -241,11 +238,9 @@ class Link:
         Raises:
             WireError: The value cannot be sent or is too large.
         """
-        for sent, running in self._running.items():
-            attempt = running.attempt
-            if running.pause and (attempt.run, attempt.task, attempt.number) == (run, task, number):
-                self._sending.reply(sent, running.pause, attempt, answer)
-                return
+        its = found(self._running, run, task, number)
+        if its is not None and its[1].pause:
+            self._sending.reply(its[0], its[1].pause, its[1].attempt, answer)
 
     async def close(self, error: ErrorInfo, *, at_once: bool = False) -> None:
         """End Core, `at_once` where it is known not to answer; attempts that still run end as cancelled."""
@@ -304,10 +299,8 @@ class Link:
 
     def _bury(self) -> str:
         how = "" if self._closing else self.process.how_it_ended(0.0 if self._silent else 0.3)
-        if self._silent:
-            ours = self.process.pid  # 0: somebody serves it, and it may only be cut off
-            done = "and was ended," if ours else "so its connection was given up,"
-            how = f"{self._silence}, {done}"
+        if self._silent:  # one that somebody serves has no pid, and may only be cut off
+            how = f"{self._silence}, {'and was ended' if self.process.pid else 'so its connection was given up'},"
         if self.large is not None:
             self.large.outlive()
         self.process.stop(tuple(self.workers.values()), at_once=self._silent)
@@ -327,11 +320,8 @@ class Link:
 
     def _take(self, frame: AnyFrame) -> None:
         kind = type(frame)  # on the way of every attempt: `isinstance` of several takes ten times as long
-        if kind is Joined:
-            self._worker_ended(frame.slot)  # type: ignore[union-attr]
-            self.workers[frame.slot] = frame.pid  # type: ignore[union-attr]
-        elif kind is Left:
-            self._worker_ended(frame.slot)  # type: ignore[union-attr]
+        if kind is Joined or kind is Left:
+            self._changed(frame)  # type: ignore[arg-type]
         elif kind in _OF_ATTEMPT:
             frame = cast(_OfAttempt, frame)
             if self._distrust is not None:
@@ -342,16 +332,30 @@ class Link:
                 self._tell_of(frame, running)
             elif kind in _ENDS and (left := self._leaving.pop(frame.id, None)) is not None:
                 self._tell_of(frame, left)
+        elif kind is Ended:
+            self._ended(cast(Ended, frame))
         elif kind is Seats:
             asked, self.asked = self.asked, []
             for waiting in asked:
                 if not waiting.done():
                     waiting.set_result(cast(Seats, frame))
 
-    def _worker_ended(self, slot: int) -> None:
-        pid = self.workers.pop(slot, None)
-        if pid is not None and self.large is not None:
+    def _ended(self, frame: Ended) -> None:
+        """Attempts of a batch have ended."""
+        for number, running, outcome in ended(frame, self._reading, self._running, self._leaving):
+            if not running.worker:
+                running.worker = frame.worker
+                tell(running.signals.started, frame.worker)
+            running.outcome.set_result(outcome)
+            self._leaving.pop(number, None)
+            self._passed(number, running)
+
+    def _changed(self, frame: Joined | Left) -> None:
+        if (pid := self.workers.pop(frame.slot, None)) is not None and self.large is not None:
             self.large.left_by(pid)
+        if isinstance(frame, Joined):
+            self.workers[frame.slot] = frame.pid
+        self._sending.crew = len(self.workers)
 
     def _tell_of(self, frame: AnyFrame, running: Running) -> None:
         match frame:

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,7 +15,8 @@ from cerebelum_nb.executors.skew import Skew
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import Attempt, Outcome, Signals
 from cerebelum_nb.seal import Address, unseal, worker_key
-from cerebelum_nb.wire.frames import Finished, Paused, Piece
+from cerebelum_nb.wire.batches import End, ends_of
+from cerebelum_nb.wire.frames import Ended, Finished, Paused, Piece
 from cerebelum_nb.wire.lent import SHARED
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES, PIECES, Gathered
 
@@ -27,19 +28,6 @@ if TYPE_CHECKING:  # most have a Core of their own, and trust its workers
 logger = logging.getLogger(__name__)
 
 TakeBack = Callable[[], "asyncio.Future[Outcome] | None"]  # stops an attempt; done when its code does not run
-
-
-class Following(NamedTuple):
-    """An attempt that was sent before its turn.
-
-    Attributes:
-        outcome: How it ends; not `delivered` where it did not begin.
-        take_back: Stop it; call this where it is not wanted any more, or its outcome was cancelled. What it returns is
-            done when its code does not run.
-    """
-
-    outcome: "asyncio.Future[Outcome]"
-    take_back: TakeBack
 
 
 class Told:
@@ -115,6 +103,12 @@ class Reading:
                 codec, data = long.body(attempt.run, attempt.task, attempt.number, data)
         except PayloadRejected as exc:
             return Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))
+        return self._outcome(frame, codec, data, running, arrived)
+
+    def _outcome(
+        self, frame: Finished | End, codec: str, data: bytes | memoryview, running: Running, arrived: float
+    ) -> Outcome:
+        attempt = running.attempt
         if codec == "error":
             error, transfer_s = self._error_in(data), self._transfer_s(frame, running, arrived)
             return Outcome("error", error=error, run_s=frame.run_s, transfer_s=transfer_s)
@@ -135,14 +129,34 @@ class Reading:
         nbytes = value.nbytes if type(value) is Large else len(data)
         return Outcome("ok", value, None, frame.run_s, nbytes, transfer_s=transfer_s)
 
-    def _error_in(self, data: memoryview) -> ErrorInfo:
+    def outcomes(self, frame: Ended, run: str, have: "Sequence[Running | None]") -> "list[Outcome | None]":
+        """How attempts of a batch ended, in order; None where nobody asks."""
+        arrived, key = perf_counter(), worker_key(self._key, frame.worker)
+        try:
+            ends = ends_of(key, run, frame)
+        except PayloadRejected as exc:
+            return [Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))] * frame.count
+        return [
+            None if running is None else self._ended(frame, end, running, arrived)
+            for running, end in zip(have, ends, strict=True)
+        ]
+
+    def _ended(self, frame: Ended, end: End, running: Running, arrived: float) -> Outcome:
+        attempt = running.attempt
+        if (end.task, end.number) != (attempt.task, attempt.number):
+            text = f"what came back for step {attempt.step!r} is another attempt's, or was not begun: it was not read"
+            return Outcome("error", error=ErrorInfo("PayloadRejected", text))
+        running.got, running.held_s = frame.got, frame.held_s + end.waited_s
+        return self._outcome(end, end.codec, end.body, running, arrived)
+
+    def _error_in(self, data: bytes | memoryview) -> ErrorInfo:
         try:
             error = msgspec.msgpack.decode(data, type=ErrorInfo)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:  # a worker that is not ours any more
             return ErrorInfo("PayloadRejected", f"the worker sent an error that cannot be read: {exc}")
         return error if self._distrust is None else self._distrust.error(error)
 
-    def _transfer_s(self, frame: Finished, running: Running, arrived: float) -> tuple[float, float]:
+    def _transfer_s(self, frame: Finished | End, running: Running, arrived: float) -> tuple[float, float]:
         """How long an attempt's way there took, and its result's way back, from durations on each side alone."""
         there_s = running.held_s + frame.decode_s + frame.run_s + frame.encode_s
         way_s = max(0.0, arrived - running.sent - there_s)

@@ -14,6 +14,8 @@ from cerebelum_nb.executors.core_process import LastPlace, place
 from cerebelum_nb.executors.large import LargeValues, Waiting
 from cerebelum_nb.protocols import After, Answer, Attempt
 from cerebelum_nb.seal import Address, key_to_workers, seal
+from cerebelum_nb.wire import batches
+from cerebelum_nb.wire.batches import Item, single
 from cerebelum_nb.wire.channel import Outbox
 from cerebelum_nb.wire.frames import Code, Forget, Place, Reply, Submit, check_size
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES, OPTION, cut, described, is_long
@@ -29,16 +31,28 @@ _NOTHING = encode([[], {}, None, None])
 
 
 class Sending:
-    """Sends attempts into one connection's outbox, and each function once."""
+    """Sends attempts into one connection's outbox, and each function once.
 
-    def __init__(self, key: bytes, outbox: Outbox, large: LargeValues | None = None) -> None:
-        self._key, self._outbox = key_to_workers(key), outbox
+    Args:
+        joins: Light attempts go in batches.
+
+    Attributes:
+        crew: How many workers they are for.
+    """
+
+    def __init__(self, key: bytes, outbox: Outbox, large: LargeValues | None = None, *, joins: bool = False) -> None:
+        self._key, self._outbox, self._joins = key_to_workers(key), outbox, joins
         self._shipper = Shipper()
         self._codes: dict[str, int] = {}  # what Core has -> its size, least recently used first
         self._place = LastPlace()
         self._looked = False  # where that is, in this turn of the loop
         self._based = large.based if large is not None else None
         self._followed: dict[tuple[str, int, int], int] = {}  # attempts that others may follow, the oldest first
+        self._gathered: list[Item] = []  # attempts that leave with this turn's message
+        self._first, self._run = 0, ""  # the number of the first of them, and whose they are
+        self._after = 0  # what it follows; the others follow each other then
+        self.crew = 1
+        outbox.gathered = self.close
 
     def number_of(self, run: str, after: After) -> int:
         """The number of an attempt that another one may follow; 0 for none."""
@@ -81,9 +95,8 @@ class Sending:
         if long is not None:
             body = described(long)
         if attempt.followed and long is None:
-            self._followed[attempt.run, attempt.task, attempt.number] = number
-            if len(self._followed) > FOLLOWED_COUNT:
-                del self._followed[next(iter(self._followed))]
+            self._is_followed(attempt, number)
+        self.close()
         if not before and not self._looked:
             self._look()
         self._send_code(shipped)
@@ -104,6 +117,43 @@ class Sending:
             self._outbox.put(submit)
         else:
             self._outbox.slowly(number, chain(cut(self._key, submit, "to worker", long), (submit,)))
+
+    def join(self, number: int, attempt: Attempt, shipped: Shipped, body: Encoded, before: int = 0) -> None:
+        """Send an attempt, a light one together with others of its run that come in this turn of the loop."""
+        if not self._joins or body.nbytes > batches.LIGHT_NBYTES or attempt.once or bool(before) != attempt.followed:
+            self.submit(number, attempt, shipped, body, before)
+            return
+        last = self._first + len(self._gathered) - 1
+        if attempt.run != self._run or number != last + 1 or before != (last if self._after else 0):
+            self.close()
+        if not self._looked:
+            self._look()
+        self._send_code(shipped)
+        if not self._gathered:
+            self._first, self._run, self._after = number, attempt.run, before
+            self._outbox.stir()
+        if before:
+            self._is_followed(attempt, number)
+        self._gathered.append(Item(attempt.task, attempt.number, attempt.step, shipped.digest, body.codec, body.data))
+
+    def _is_followed(self, attempt: Attempt, number: int) -> None:
+        self._followed[attempt.run, attempt.task, attempt.number] = number
+        if len(self._followed) > FOLLOWED_COUNT:
+            del self._followed[next(iter(self._followed))]
+
+    def close(self) -> None:
+        """Put what was gathered into the outbox: before anything else is said of it."""
+        items, self._gathered = self._gathered, []
+        size = max(1, min(batches.MOST, len(items) // (2 * max(1, self.crew))))
+        if self._after:  # a line has one worker
+            size = batches.MOST_IN_LINE
+        for start in range(0, len(items), size):
+            some, first = items[start : start + size], self._first + start
+            after = (first - 1 if start else self._after) if self._after else 0
+            if len(some) > 1:
+                self._outbox.put(batches.batch(self._key, first, self._run, some, after))
+            else:
+                self._outbox.put(single(self._key, first, self._run, some[0], after))
 
     def _look(self) -> None:
         """See whether a cell has said %cd or sys.path.insert. Once for all that leaves in this turn of the loop.

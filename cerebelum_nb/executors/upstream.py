@@ -73,7 +73,7 @@ class UpstreamExecutor(CoreExecutor):
         finally:
             gate.over(ticket, ok=ok)
 
-    def follow(self, attempt: Attempt, signals: Signals) -> None:
+    def follow(self, attempt: Attempt, signals: Signals, ended: Any) -> None:
         """Nothing is sent before its turn: Core says when it begins."""
 
     def launch(self, attempt: Attempt, signals: Signals, ended: Any) -> None:

@@ -331,7 +331,7 @@ class RunState:
         self.retried.pop(task, None)
         if phase in (ENDED, SUCCEEDED, FAILED, CANCELLED) and self.attempt[task]:
             self._put_attempt_aside(task)
-        for known in (self.reasons, self.progress, self.looked_up):
+        for known in (self.reasons, self.progress, self.looked_up, self.paused):
             known.pop(task, None)
         self.reused.discard(task)
         self.passed.discard(task)

@@ -24,13 +24,28 @@ GONE_S: Final = 5.0  # for so long a recalled attempt that has begun may take to
 class _Sent:
     """An attempt that was sent. Its signals, which are kept until its turn comes."""
 
-    __slots__ = ("early", "following", "key", "signals")
+    __slots__ = ("_wakes", "early", "key", "outcome", "signals", "take_back")
 
     def __init__(self, key: tuple[int, int]) -> None:
         self.key = key
-        self.following: Any = None
+        self.take_back: Callable[[], asyncio.Future[Outcome] | None] | None = None  # where it could be sent
         self.signals: Signals | None = None
         self.early: list[tuple[str, tuple[Any, ...]]] = []
+        self.outcome: Outcome | None = None
+        self._wakes: asyncio.Future[Outcome] | None = None
+
+    def ended(self, outcome: Outcome) -> None:
+        """It has ended, be it before its turn."""
+        self.outcome = outcome
+        if self._wakes is not None and not self._wakes.done():
+            self._wakes.set_result(outcome)
+
+    async def end(self, loop: asyncio.AbstractEventLoop) -> Outcome:
+        """How it ends."""
+        if self.outcome is not None:
+            return self.outcome
+        self._wakes = loop.create_future()
+        return await self._wakes
 
     def begin(self, signals: Signals) -> None:
         """Its turn has come."""
@@ -77,7 +92,7 @@ class Ahead:
 
     def __init__(self, job: Job, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
         self._job, self._loop, self._lane = job, loop, executor.name
-        self._follow: Callable[[Attempt, Signals], Any] | None = getattr(executor, "follow", None)
+        self._follow: Callable[..., Any] | None = getattr(executor, "follow", None)  # see `CoreExecutor.follow`
         self._sent: deque[_Sent] = deque()
         self._last: Ticket | None = None  # what the next one would follow
         self._room = FIRST
@@ -109,8 +124,8 @@ class Ahead:
             turn = AttemptSubmitted(0, 0.0, follower.task, follower.number)  # as its ticket will be
             sent = _Sent((follower.task, follower.number))
             after = After(self._last.task, self._last.attempt, follower.place)
-            sent.following = self._follow(self._job.attempt(turn, after, followed=True), sent)
-            if sent.following is None:
+            sent.take_back = self._follow(self._job.attempt(turn, after, followed=True), sent, sent.ended)
+            if sent.take_back is None:
                 self._last = None
                 return
             self._sent.append(sent)
@@ -144,10 +159,11 @@ class Ahead:
         if self._last is not None and len(self._sent) <= MOST - MORE:
             self._send_soon()
         try:
-            outcome: Outcome = await sent.following.outcome
+            outcome = await sent.end(self._loop)
         except asyncio.CancelledError:
             self.end()
-            sent.following.take_back()
+            if sent.take_back is not None:
+                sent.take_back()
             raise
         if not outcome.delivered:
             self.end()
@@ -170,5 +186,5 @@ class Ahead:
         self._last = None
         self._job.scheduler.ahead.discard(self.recall)
         sent, self._sent = self._sent, deque()
-        ends = [one.following.take_back() for one in sent]
+        ends = [one.take_back() for one in sent if one.take_back is not None]
         return [end for end in ends if end is not None]

@@ -191,9 +191,13 @@ class Steering(Log):
             self.values[task] = None
 
     def _again(self, *tasks: int) -> tuple[int, ...]:
-        """Tasks that are sent back: those named and all below them, as far as they have begun or ended."""
+        """Tasks that are sent back: those named and all below them, as far as they have begun or ended.
+
+        Also those below that wait for another attempt: what they need has to be there again first.
+        """
         phase, touched = self.state.phase, {*tasks, *self.plan.below(*tasks)} - self.plan.left_out
-        return tuple(sorted(t for t in touched if phase[t] not in (WAITING, READY)))
+        failed = self.state.paused.keys() - set(tasks)
+        return tuple(sorted(t for t in touched if phase[t] not in (WAITING, READY) or t in failed))
 
     def _end_running(self, tasks: Iterable[int], why: str, now: float) -> list[Poke]:
         """End the live attempts among tasks; what is returned stops them, and is called without the lock."""

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-from cerebelum_nb.wire.frames import MAX_MESSAGE_NBYTES, AnyFrame, Finished, messages
+from cerebelum_nb.wire.frames import MAX_MESSAGE_NBYTES, AnyFrame, Finished, messages, weight
 
 SERVICE = "cerebelum_nb.Dispatch"
 METHOD = "Open"
@@ -56,6 +56,7 @@ class Outbox:
     Both matter: a message per frame costs 17 times the throughput, and two writes at once hang the stream.
 
     Attributes:
+        gathered: Called before a message is made: somebody puts what was gathered until then.
         slow: By attempt, what goes frame by frame, in turns, and is overtaken by all else.
     """
 
@@ -63,7 +64,12 @@ class Outbox:
         self._frames: list[AnyFrame] = []
         self._some = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self.gathered: Callable[[], object] = bool
         self.slow: dict[int, deque[Iterator[AnyFrame]]] = {}
+
+    def stir(self) -> None:
+        """Something is gathered."""
+        self._some.set()
 
     def put(self, *frames: AnyFrame) -> None:
         """Send frames with this turn's message. Called on the loop."""
@@ -110,6 +116,7 @@ class Outbox:
         """Write for as long as the stream lives; the only caller of `write`."""
         while True:
             await self._some.wait()
+            self.gathered()
             self._some.clear()
             frames, self._frames = self._frames, []
             if self._timer is not None:
@@ -121,5 +128,5 @@ class Outbox:
                 for message in messages(self._next_slow()):
                     await write(message)
                 self._some.set()
-            elif len(frames) >= MANY:
-                await asyncio.sleep(min(GATHER_MOST_S, GATHER_S * len(frames)))
+            elif (many := weight(frames)) >= MANY:
+                await asyncio.sleep(min(GATHER_MOST_S, GATHER_S * many))

@@ -3,6 +3,7 @@
 Kernel -> Core -> worker: Place, Code, Forget, Submit, Cancel, Reply; Core adds Welcome. Withdraw, Ping, Resize, Drain
 and Look end at Core.
 A Submit may follow another one, whose result it reads: it goes to the same worker, or that Finished goes before it.
+Light attempts go together in a Batch, and what they gave comes back in an Ended, in place of Submit and Finished.
 Both ways: Piece, before the Submit or the Finished that it belongs to.
 Worker -> Core -> kernel: Printed, Displayed, Progress, Paused, Resumed, Waits, Finished; Core adds Started, Joined,
 Left, Lost, Ping and Seats; Ready ends at Core.
@@ -53,6 +54,18 @@ class Submit(Frame, frozen=True, tag=4, array_like=True, gc=False):
     sealed: bytes
     after: int = 0  # the attempt whose result it reads, and which may not have ended; 0 where it has all it needs
     followed: bool = False  # another one may come that reads its result
+
+
+class Batch(Frame, frozen=True, tag=40, array_like=True, gc=False):
+    """Light attempts of one run, numbered one after the other, that may go to one worker together; see `batches`."""
+
+    id: int  # of the first
+    run: str
+    count: int
+    digests: tuple[str, ...]  # of all their Codes
+    sealed: bytes
+    line: bool = False  # each reads the result of the one before it, and another one may come that reads the last one's
+    after: int = 0  # the attempt whose result the first one of a line reads
 
 
 class Cancel(Frame, frozen=True, tag=5, array_like=True, gc=False):
@@ -131,6 +144,18 @@ class Finished(Frame, frozen=True, tag=13, array_like=True, gc=False):
     decode_s: float = 0.0  # before the step's code: its inputs and its function were read
     encode_s: float = 0.0  # after it: the result was made ready to be sent
     then: int = STOPS  # what becomes of those that follow it
+
+
+class Ended(Frame, frozen=True, tag=41, array_like=True, gc=False):
+    """How attempts of a batch ended, some that are numbered one after the other; see `batches`."""
+
+    id: int  # of the first
+    count: int
+    sealed: bytes
+    busy_s: float  # so long the worker was busy with them
+    worker: str = ""  # Core's to say, as in `Started`
+    got: float = 0.0
+    held_s: float = 0.0
 
 
 class Lost(Frame, frozen=True, tag=14, array_like=True, gc=False):
@@ -249,16 +274,17 @@ _ToWorker = Place | Code | Forget | Submit | Cancel | Welcome | Reply | Withdraw
 _ToKernel = (
     Ready | Started | Printed | Displayed | Finished | Lost | Joined | Left | Progress | Paused | Resumed | Seats
 )
-AnyFrame = _ToWorker | _ToKernel | Piece | Waits
+AnyFrame = _ToWorker | _ToKernel | Piece | Waits | Batch | Ended
 
 SOFT_NBYTES = 1 << 20  # frames are joined into one message up to about this size
 MAX_BODY_NBYTES = 64 << 20  # one function, one attempt's arguments, one result
 MAX_MESSAGE_NBYTES = MAX_BODY_NBYTES + (2 << 20)  # what both ends accept: the body and what is around it
 
-_WITH_BODY = frozenset({Submit, Finished, Code, Paused, Reply, Piece})
+_WITH_BODY = frozenset({Submit, Finished, Code, Paused, Reply, Piece, Batch, Ended})
 encoded: Callable[[Sequence[AnyFrame]], bytes] = (
     msgspec.msgpack.Encoder().encode
 )  # whatever it comes to; see `messages`
+_A_FRAME = 4  # so many attempts in a batch are the work of one
 _decode = msgspec.msgpack.Decoder(list[AnyFrame]).decode
 
 
@@ -283,6 +309,15 @@ def _message(frames: list[AnyFrame], nbytes: int) -> bytes:
             2 * nbytes
         )  # costs nothing; without memory this raises MemoryError, where msgspec would crash the process
     return encoded(frames)
+
+
+def weight(frames: Sequence[AnyFrame]) -> int:
+    """As how many frames some count: what is in a batch is less work than what comes by itself."""
+    count = len(frames)
+    for frame in frames:
+        if isinstance(frame, Ended) or (isinstance(frame, Batch) and not frame.line):
+            count += frame.count // _A_FRAME
+    return count
 
 
 def _rough_nbytes(frame: AnyFrame) -> int:

@@ -4,7 +4,16 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from cerebelum_nb.errors import WireError
-from cerebelum_nb.wire.frames import MAX_MESSAGE_NBYTES, SOFT_NBYTES, AnyFrame, Finished, encoded, frames_of, messages
+from cerebelum_nb.wire.frames import (
+    MAX_MESSAGE_NBYTES,
+    SOFT_NBYTES,
+    AnyFrame,
+    Ended,
+    Finished,
+    encoded,
+    frames_of,
+    messages,
+)
 
 _LENGTH = struct.Struct(">I")
 READ_NBYTES = 1 << 18
@@ -12,7 +21,7 @@ READ_NBYTES = 1 << 18
 
 def packed(frames: list[AnyFrame]) -> bytes:
     """Frames as bytes for the socket."""
-    if len(frames) == 1 and type(frames[0]) is Finished and len(frames[0].sealed) <= SOFT_NBYTES:  # most of what comes
+    if len(frames) == 1 and isinstance(frames[0], Finished | Ended) and len(frames[0].sealed) <= SOFT_NBYTES:
         message = encoded(frames)
         return _LENGTH.pack(len(message)) + message
     return b"".join(part for message in messages(frames) for part in (_LENGTH.pack(len(message)), message))

@@ -8,7 +8,7 @@ from cerebelum_nb.protocols import After
 from cerebelum_nb.seal import Address, unseal
 from cerebelum_nb.wire.frames import GIVEN_BACK, GOES_ON, STOPS, Finished, Submit
 from cerebelum_nb.wire.lent import SHARED
-from cerebelum_nb.wire.pieces import PIECES
+from cerebelum_nb.wire.pieces import PIECES, is_long
 
 TURN_S = 0.01  # a line of attempts has a worker for so long; what comes then waits as others do
 _NOT_KEPT = frozenset({"error", "cancelled", SHARED, PIECES})  # what is large goes the usual way, and is not copied
@@ -41,16 +41,19 @@ class Kept:
         """What the attempt that runs has returned. The kernel opens envelopes: what follows reads what is in them."""
         self._readable = type(value) is not dict or ("ok" not in value and "error" not in value)
 
-    def keep(self, submit: Submit, encoded: Encoded, now: float) -> int:
+    def keep(self, submit: Submit, encoded: Encoded, now: float, *, inside: bool = False) -> int:
         """Keep the result of the attempt that has ended, where something follows it.
+
+        Args:
+            inside: What follows came in the same batch: the line's turn does not end before that is over.
 
         Returns:
             What becomes of that; see `frames.Finished`.
         """
         self._id, self._given, self._encoded = 0, None, None
-        if not submit.followed or encoded.codec in _NOT_KEPT or not self._readable:
+        if not submit.followed or encoded.codec in _NOT_KEPT or is_long(encoded) or not self._readable:
             return STOPS
-        if now - self._since > TURN_S:
+        if not inside and now - self._since > TURN_S:
             return GIVEN_BACK
         self._id, self._of, self._encoded = submit.id, (submit.run, submit.task, submit.number), encoded
         return GOES_ON

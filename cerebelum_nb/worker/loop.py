@@ -20,13 +20,16 @@ import msgspec
 from cerebelum_nb import attempt as attempts
 from cerebelum_nb import capture, codec
 from cerebelum_nb.context import Context
-from cerebelum_nb.errors import WireError
+from cerebelum_nb.errors import PayloadRejected, WireError
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.protocols import After
 from cerebelum_nb.seal import Address, seal, unseal
 from cerebelum_nb.wire import lifeline
+from cerebelum_nb.wire.batches import LIGHT_NBYTES, NOT_OPENED, End, batched, items_of
 from cerebelum_nb.wire.frames import (
+    GOES_ON,
     AnyFrame,
+    Batch,
     Cancel,
     Code,
     Finished,
@@ -46,7 +49,7 @@ from cerebelum_nb.wire.line import READ_NBYTES, Splitter
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES, OPTION, PIECES, Gathered, cut, described, is_long
 from cerebelum_nb.worker import showing
 from cerebelum_nb.worker.kept import Kept
-from cerebelum_nb.worker.report import Descriptors, Report, Reporter
+from cerebelum_nb.worker.report import Descriptors, Ends, Report, Reporter
 from cerebelum_nb.worker.shared import Shared
 from cerebelum_nb.worker.stopping import Stopping
 from cerebelum_nb.worker.streams import replace_streams
@@ -187,8 +190,9 @@ class Worker:
             case Submit():
                 if self._gate.passes():
                     self._attempt(frame)
-                if self._long:
-                    self._long.pop(frame.id, None)
+                self._long.pop(frame.id, None)
+            case Batch():
+                self._batch(frame)
             case Finished():
                 self._kept.given(frame)
             case Code():
@@ -235,14 +239,30 @@ class Worker:
             os.environb.update(self._environ_at_start)
         self._stopping.install()
 
-    def _attempt(self, submit: Submit) -> None:
+    def _batch(self, batch: Batch) -> None:
+        came = perf_counter()
+        self._reporter.ends = ends = Ends(self._own, batch, self._gate)
+        try:
+            items = items_of(self._key, batch)
+        except PayloadRejected as exc:
+            items, refused = [NOT_OPENED] * batch.count, _as_error(ErrorInfo("PayloadRejected", str(exc)))
+        for place, item in enumerate(items):
+            if not self._gate.passes():
+                continue  # they were taken back
+            if item is NOT_OPENED:
+                ends.put(batch.id + place, End(0, 0, refused.codec, refused.data))
+            else:
+                self._attempt(batched(batch, place, item), item.body, ends, came)
+        self._reporter.settle()
+
+    def _attempt(self, submit: Submit, body: bytes | None = None, ends: Ends | None = None, came: float = 0.0) -> None:
         got = perf_counter()
         if not self._kept.goes_on(submit, got):
             return
         self._reporter.report = report = Report(submit, (self._key, self._own), self._ring)
         try:
             self._stopping.begin(submit.id)
-            encoded, *ran = self._outcome(submit, report)
+            encoded, *ran = self._outcome(submit, report, body)
         except KeyboardInterrupt:  # it struck between the step and us; there is no second one
             encoded, ran = codec.Encoded("cancelled", b""), [got, got]
         if self._stopping.end() and encoded.codec == "error":
@@ -252,15 +272,31 @@ class Worker:
         showing.show_figures_left()
         self._descriptors.drain(self._reporter)
         self._shared.settle()
-        if not self._finish(submit, encoded, got, *ran):
+        inside = ends is not None and submit.id != ends.last
+        then = self._kept.keep(submit, encoded, ran[1], inside=inside)
+        gathered = not submit.followed or (inside and then == GOES_ON)  # of a line, Core must hear where it ends
+        if ends is not None and gathered and self._is_quiet(report, encoded):
+            times = ran[1] - ran[0], ran[0] - got, perf_counter() - ran[1], got - came
+            if ends.put(submit.id, End(submit.task, submit.number, encoded.codec, encoded.data, *times)):
+                self._reporter.settle()
+        elif not self._finish(submit, encoded, then, got, *ran):
             text = f"there is not enough memory to send the result of step {submit.step!r}: {encoded.nbytes} bytes"
             encoded = _unserializable(text)
-            self._finish(submit, encoded, got, *ran)
+            self._finish(submit, encoded, self._kept.keep(submit, encoded, ran[1]), got, *ran)
         if self._awaiting is not None:
             self._awaiting.cancel_leftovers()
         self._tidy()  # now, when nobody waits for us
 
-    def _finish(self, submit: Submit, encoded: codec.Encoded, got: float, began: float, ended: float) -> bool:
+    def _is_quiet(self, report: Report, encoded: codec.Encoded) -> bool:
+        """Whether an attempt has little to say, which can be said with others."""
+        if encoded.nbytes > LIGHT_NBYTES or report.has_more():
+            return False
+        self._reporter.report = None
+        return True
+
+    def _finish(  # noqa: PLR0913, PLR0917  all that is known of it
+        self, submit: Submit, encoded: codec.Encoded, then: int, got: float, began: float, ended: float
+    ) -> bool:
         try:
             if is_long(encoded):
                 for piece in cut(self._own, submit, "to kernel", encoded):
@@ -268,18 +304,17 @@ class Worker:
                 encoded = described(encoded)
             address = Address(submit.run, submit.task, submit.number, "to kernel", encoded.codec)
             sealed = seal(self._own, address, encoded.data)
-            then = self._kept.keep(submit, encoded, ended)
             times = ended - began, began - got, perf_counter() - ended
             self._reporter.finish(Finished(submit.id, encoded.codec, sealed, *times, then))
         except MemoryError:  # there is room for the result, and not for its envelope
             return False
         return True
 
-    def _outcome(self, submit: Submit, report: Report) -> tuple[codec.Encoded, float, float]:
+    def _outcome(self, submit: Submit, report: Report, body: bytes | None = None) -> tuple[codec.Encoded, float, float]:
         """What the step gave, and when its code began and ended."""
         began = perf_counter()
         try:
-            call, is_async = self._call(submit)
+            call, is_async = self._call(submit, body)
             began = perf_counter()
             value = self._run(call, report, is_async=is_async)
         except BaseException as exc:  # noqa: BLE001  whatever the step raises, sys.exit included, is its outcome
@@ -289,10 +324,12 @@ class Worker:
         self._kept.look_at(value)
         return _encoded(value, submit.step, self._shared, self._limit), began, ended
 
-    def _call(self, submit: Submit) -> tuple[Callable[[], Any], bool]:
+    def _call(self, submit: Submit, body: "bytes | memoryview | None") -> tuple[Callable[[], Any], bool]:
         """The step, ready to be called, and whether it is async. Everything is checked before it is read."""
-        address = Address(submit.run, submit.task, submit.number, "to worker", f"{submit.digest} {submit.codec}")
-        body, codec = unseal(self._key, address, submit.sealed), submit.codec
+        codec = submit.codec
+        if body is None:
+            address = Address(submit.run, submit.task, submit.number, "to worker", f"{submit.digest} {codec}")
+            body = unseal(self._key, address, submit.sealed)
         code = self._codes[submit.digest]
         if isinstance(code, Code):
             payload = unseal(self._key, Address("", 0, 0, "code", code.digest), code.sealed)

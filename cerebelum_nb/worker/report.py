@@ -17,9 +17,12 @@ from cerebelum_nb.attempt import printable
 from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.protocols import Answer
 from cerebelum_nb.rich import plain_of
+from cerebelum_nb.wire.batches import End, end_of, ended
 from cerebelum_nb.wire.frames import (
     AnyFrame,
+    Batch,
     Displayed,
+    Ended,
     Finished,
     Paused,
     Printed,
@@ -28,6 +31,7 @@ from cerebelum_nb.wire.frames import (
     Resumed,
     Submit,
 )
+from cerebelum_nb.wire.gate import Gate
 from cerebelum_nb.wire.line import packed
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ FLUSH_S = 1.0  # a flush waits at most so long, on a machine that is busy elsewh
 FLUSHES_S = 0.25  # and all of an attempt's so long and a tenth of its time
 PIECE = 1 << 18  # characters in one frame
 DISPLAYS_NBYTES = 64 << 20  # of what one attempt displays; of the rest only the text
+ENDS_S = 0.001  # how attempts of a batch ended is sent this often
 TEXT_LIMIT = 1_000  # characters of what a step says about its progress or a pause
 
 
@@ -241,6 +246,41 @@ def short(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]}…"
 
 
+class Ends:
+    """How attempts of one batch ended, as far as that has not been sent. The main thread's own.
+
+    Args:
+        gate: Where it is found before it is sent.
+
+    Attributes:
+        last: The number of the batch's last attempt.
+    """
+
+    def __init__(self, key: bytes, batch: Batch, gate: Gate) -> None:
+        self._key, self._run, self._gate = key, batch.run, gate
+        self.last = batch.id + batch.count - 1
+        self._ends: list[bytes] = []
+        self._first, self._since, self._busy_s = 0, 0.0, 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._ends)
+
+    def put(self, number: int, end: End) -> bool:
+        """An attempt has ended; whether that should be sent now."""
+        now = perf_counter()
+        if not self._ends:
+            self._first, self._since, self._busy_s = number, now, 0.0
+        self._busy_s += end.decode_s + end.run_s + end.encode_s
+        self._ends.append(end_of(end))
+        return not self._gate.leave(number, self._ends[-1]) or now - self._since > ENDS_S
+
+    def take(self) -> Ended:
+        """All of them, to be sent now."""
+        ends, self._ends = self._ends, []
+        self._gate.clear()
+        return ended(self._key, self._first, self._run, ends, self._busy_s)
+
+
 class Reporter:
     """The only sender on a worker's line; the main thread and the control thread take turns.
 
@@ -250,15 +290,27 @@ class Reporter:
     def __init__(self, sock: socket.socket, *others: socket.socket) -> None:
         self.report: Report | None = None
         self.forked = False
+        self.ends: Ends | None = None  # of the batch that was last
         self._sock = sock
         self._others = others
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._leave_line)
 
+    def settle(self) -> None:
+        """Send how attempts of a batch ended."""
+        if self.ends:
+            with self._lock:
+                self._send([])
+
+    def _send(self, frames: list[AnyFrame]) -> None:
+        if self.ends:
+            frames = [self.ends.take(), *frames]
+        self._sock.sendall(packed(frames))
+
     def send(self, *frames: AnyFrame) -> None:
         """Send frames now."""
         with self._lock:
-            self._sock.sendall(packed(list(frames)))
+            self._send(list(frames))
 
     def flush(self) -> None:
         """Send what the current attempt said so far."""
@@ -266,7 +318,7 @@ class Reporter:
             if (report := self.report) is not None:
                 report.sending = True
                 if frames := report.frames():
-                    self._sock.sendall(packed(frames))
+                    self._send(frames)
                 report.sending = False
 
     def tick(self) -> bool:
@@ -282,7 +334,7 @@ class Reporter:
         """Send the end of the current attempt with all it said before."""
         with self._lock:
             if self.report is not None:
-                self._sock.sendall(packed(self.report.last_frames(finished)))
+                self._send(self.report.last_frames(finished))
                 self.report = None
 
     def _leave_line(self) -> None:

@@ -1,5 +1,5 @@
-"""Core and its workers by dice: attempts that follow others, workers that die, stops, slow steps, results that fail,
-workers that are frozen for a while.
+"""Core and its workers by dice: attempts that follow others, and attempts that come in batches, workers that die,
+stops, slow steps, results that fail, workers that are frozen for a while.
 
 Core's own service, queue and values run here, and the worker's own rule of what it keeps; processes and wires are played.
 """
@@ -14,10 +14,15 @@ from cerebelum_nb.codec import Encoded
 from cerebelum_nb.core import service
 from cerebelum_nb.core.queue import KILL_AFTER_S
 from cerebelum_nb.core.slots import Slot
-from cerebelum_nb.seal import Address, seal, unseal, worker_key
+from cerebelum_nb.seal import Address, key_to_workers, seal, unseal, worker_key
+from cerebelum_nb.wire import batches
+from cerebelum_nb.wire.batches import End, Item
 from cerebelum_nb.wire.frames import (
+    GOES_ON,
+    Batch,
     Cancel,
     Code,
+    Ended,
     Finished,
     Forget,
     Joined,
@@ -31,6 +36,7 @@ from cerebelum_nb.wire.frames import (
     Submit,
     Welcome,
 )
+from cerebelum_nb.wire.gate import Left as InGate
 from cerebelum_nb.worker.kept import TURN_S, Kept
 
 KEY = b"k" * 32
@@ -74,7 +80,8 @@ class Worker:
         self.kept, self.runs, self.given, self.dead, self.retired = Kept(), None, None, False, False
         self.sent = self.came = self.shut = 0
         self.asked, self.heard, self.patience, self.frozen = 0, 0, 1, False
-        self.takes_back = bool(world.dice.randrange(4))  # else it is on another host
+        self.takes_back = world.in_batches or bool(world.dice.randrange(4))  # else it is on another host
+        self.whole, self.unsaid = [], []  # attempts as they came in batches; how some of them ended
         self.own = worker_key(KEY, f"worker {number}")
         world.slots.append(self)
 
@@ -87,6 +94,17 @@ class Worker:
     def signal(self, _how):
         self.dies()
 
+    @property
+    def left(self):
+        return max(0, self.sent - max(self.came, self.shut))
+
+    def in_gate(self):
+        if not self.unsaid or (not self.dead and self.world.dice.randrange(8) == 0):
+            return None  # it stands in its gate
+        in_place = self.unsaid if self.runs is not None or self.world.dice.randrange(2) else self.unsaid[:-1]
+        return InGate(in_place[0][0], len(in_place), b"".join(end for _, end in in_place)) if in_place else None
+
+    ended = False
     answered = True
     heir = Slot.heir
 
@@ -118,7 +136,7 @@ class Worker:
 
     def dies(self):
         if not self.dead:
-            self.dead = True
+            self.dead = self.ended = True
             self.asked = 0
             self.hears_all()
             self.on_death(self, "was killed")
@@ -129,6 +147,8 @@ class Worker:
 
     def steps(self, dice):
         """One thing that the process does."""
+        if self.unsaid and not dice.randrange(8):
+            self.settles()
         self.heard, self.asked = self.heard + self.asked, 0
         if self.runs is not None:
             submit, self.runs = self.runs, None
@@ -148,8 +168,22 @@ class Worker:
                 self.came += 1
                 if self.came > self.shut and self.kept.goes_on(frame, self.world.now):
                     self.begins(frame, dice)
+            case Batch():
+                items = enumerate(batches.items_of(key_to_workers(KEY), frame))
+                opened = [batches.batched(frame, place, item) for place, item in items]
+                self.line.extendleft([*opened, "settle"][::-1])
+                self.whole = opened
+            case "settle":
+                self.settles()
             case _:
                 assert isinstance(frame, Code | Place | Forget)
+
+    def settles(self):
+        if self.unsaid:
+            first = self.unsaid[0][0]
+            ends = [end for _, end in self.unsaid]
+            self.said.append(batches.ended(self.own, first, self.world.sent[first].run, ends, 0.0))
+            self.unsaid.clear()
 
     def begins(self, submit, dice):
         if submit.after:  # it reads what is before it, from here or as it came
@@ -168,7 +202,13 @@ class Worker:
         codec = "cancelled" if submit.id in self.stopped else dice.choice(["json"] * 12 + ["error"])
         self.kept.look_at(None)
         then = self.kept.keep(submit, Encoded(codec, b""), self.world.now)
-        ran = dice.choice([0.0, 0.1])
+        is_whole = any(submit is one for one in self.whole)
+        is_over = is_whole and submit.followed and (then != GOES_ON or submit is self.whole[-1])
+        if is_whole and not is_over and dice.randrange(16):
+            self.unsaid.append((submit.id, batches.end_of(End(submit.task, submit.number, codec, b""))))
+            return
+        self.settles()
+        ran = dice.choice([0.0, 0.1]) if not self.world.in_batches else 0.0
         sealed = seal(self.own, address_of(submit), b"%d" % submit.id)
         self.said.append(Finished(submit.id, codec, sealed, ran, 0.0, 0.0, then))
 
@@ -176,8 +216,9 @@ class Worker:
 class Play(World):
     """A kernel with lines of attempts, and Core."""
 
-    def __init__(self, seed, monkeypatch):
+    def __init__(self, seed, monkeypatch, *, in_batches=False):
         super().__init__()
+        self.in_batches = in_batches
         self.dice = random.Random(seed)
         self.begun, self.over, self.sent, self.cancelled = {}, {}, {}, set()
         self.pids = 0
@@ -192,6 +233,8 @@ class Play(World):
         settings = service.Settings("", KEY, Place((), b""), log, nursery, self.handed)
         self.core = service.Service(settings, [self.spawn() for _ in range(self.dice.choice([1, 2, 3]))])
         self.core._from_kernel(Code("f", b""))
+        if in_batches:
+            self.core._ahead.pace.average_s = 0.0
 
     def spawn(self):
         self.pids += 1
@@ -208,12 +251,22 @@ class Play(World):
         self.begun[attempt] = worker
 
     def results(self):
-        return {f.id for worker in self.slots for f in worker.said if isinstance(f, Finished) and f.codec == "json"}
+        said = {f.id for worker in self.slots for f in worker.said if isinstance(f, Finished) and f.codec == "json"}
+        for worker in self.slots:
+            said |= {number for number, _ in worker.unsaid}
+            for frame in worker.said:
+                said |= set(range(frame.id, frame.id + frame.count)) if isinstance(frame, Ended) else set()
+        return said
 
     def hear(self, *frames):
         for frame in frames:
             self.heard.append(frame)
-            if isinstance(frame, Finished | Lost):
+            if isinstance(frame, Ended):
+                for number in range(frame.id, frame.id + frame.count):
+                    assert number in self.begun
+                    assert number not in self.over, f"{number} ended twice"
+                    self.over[number] = "json"
+            elif isinstance(frame, Finished | Lost):
                 unknown = frame.id in self.cancelled and isinstance(frame, Lost)
                 assert frame.id not in self.over or unknown, f"{frame.id} ended twice: {frame}"
                 if isinstance(frame, Lost) and not frame.begun:
@@ -235,8 +288,18 @@ class Play(World):
         )
         self.core._from_kernel(frame)
 
+    def submit_batch(self, after=0):
+        first, count, run = len(self.sent) + 1, self.dice.randrange(2, 9), f"r{self.dice.randrange(2)}"
+        items = [Item(number, 1, "s", "f", "json", b"") for number in range(first, first + count)]
+        batch = batches.batch(key_to_workers(KEY), first, run, items, after)
+        for place, item in enumerate(items):
+            self.sent[first + place] = batches.batched(batch, place, item)
+        self.core._from_kernel(batch)
+
     def go(self):
         dice = self.dice
+        if self.in_batches and not dice.randrange(8):
+            self.submit_batch()
         match dice.randrange(12):
             case 0:
                 self.submit()
@@ -244,7 +307,8 @@ class Play(World):
                 led = {frame.after for frame in self.sent.values()}
                 last = [n for n, f in self.sent.items() if f.followed and n not in led and n > len(self.sent) - 30]
                 if last:
-                    self.submit(dice.choice(last[-3:]))
+                    send = self.submit_batch if self.in_batches and dice.randrange(2) else self.submit
+                    send(dice.choice(last[-3:]))
             case 4 if self.sent and not dice.randrange(4):
                 self.cancelled.add(attempt := dice.choice([*self.sent][-12:]))
                 self.core._from_kernel(Cancel(attempt))
@@ -288,6 +352,8 @@ class Play(World):
         assert not self.core._values._of
         assert not set(self.core._held) - self.cancelled
         assert not self.core._queue._behind._next
+        assert not [*self.core._units._units, *self.core._units._at, *self.core._queue._weights]
+        assert {state.load for state in self.core._queue.slots.values()} <= {0}
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -297,3 +363,12 @@ def test_lines_by_dice(seed, monkeypatch):
         play.go()
     play.ends()
     assert play.over
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_batches_by_dice(seed, monkeypatch):
+    play = Play(seed, monkeypatch, in_batches=True)
+    for _ in range(150):
+        play.go()
+    play.ends()
+    assert any(isinstance(frame, Ended) for frame in play.heard)

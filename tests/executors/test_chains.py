@@ -41,6 +41,14 @@ def early(monkeypatch):
     return sent
 
 
+@pytest.fixture(autouse=True, params=["one by one", "in lines"])
+def used_to_short_ones(request, shared):
+    """Core keeps lines whole where steps have been short lately; each of these tests is the same with them."""
+    if request.param == "in lines":
+        for _ in range(2):
+            assert shared.run(chain("return 1", *["return x"] * 60)).wait(DEADLINE)
+
+
 def until(condition):
     end = time.monotonic() + DEADLINE
     while not condition():

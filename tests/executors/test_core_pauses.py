@@ -15,7 +15,7 @@ from remote_kit import DEADLINE_S, MARK, Heard, cell, is_gone, paused, pid_in, r
 
 from cerebelum_nb.capture import ship
 from cerebelum_nb.codec import encode
-from cerebelum_nb.core import queue, service, slots
+from cerebelum_nb.core import handing, queue, service, slots
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.protocols import Answer, Outcome
@@ -193,7 +193,7 @@ async def test_poll_and_retry_sleep_between_their_attempts(one):
 
 
 async def test_beyond_the_bound_a_paused_step_keeps_its_slot_and_says_so(monkeypatch, tmp_path):
-    for module in (queue, service):
+    for module in (queue, handing):
         monkeypatch.setattr(module, "ASIDE_MOST", 2)
     nursery, key = Nursery(), new_key()
     place = Place(tuple(map(os.fsencode, sys.path)), os.fsencode(tmp_path))

@@ -3,28 +3,13 @@
 import asyncio
 
 import pytest
-import pytest_asyncio
 from remote_kit import C_CODE, Heard, attempt, cell, pid_in, run, until
 
-from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.protocols import Outcome
 
 pytestmark = pytest.mark.asyncio
 
 SHORT = "import os\ndef step(log=None):\n    if log: open(log, 'a').write('x')\n    return os.getpid()"
-
-
-@pytest.fixture
-def slots():
-    return 1
-
-
-@pytest_asyncio.fixture
-async def core(slots):
-    core = CoreExecutor(slots=slots)
-    await core.start()
-    yield core
-    await core.close()
 
 
 async def used_to_short_ones(core):

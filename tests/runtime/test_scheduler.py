@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from cerebelum_nb.model.events import ErrorInfo, Placement, decode_lines, encode_lines
+from cerebelum_nb.model.options import Backoff, StepOptions
 from cerebelum_nb.model.plan import Call, Plan
 from cerebelum_nb.model.state import PHASES, RunState
 from cerebelum_nb.protocols import Outcome
@@ -38,9 +39,10 @@ class Lanes:
     def __init__(self):
         self.pokes, self.stops, self.ended = [], [], threading.Event()
 
-    def of(self, plan):
+    def of(self, plan, timers=None):
         poke = {lane: lambda lane=lane: self.pokes.append(lane) for lane in ("local", "threads", "core")}
-        return Scheduler(plan, poke=poke, stop=lambda *a: self.stops.append(a), urgent=self.ended.set)
+        later = (lambda _, call: timers.append(call)) if timers is not None else (lambda *_: None)
+        return Scheduler(plan, poke=poke, stop=lambda *a: self.stops.append(a), urgent=self.ended.set, later=later)
 
 
 def phases(scheduler):
@@ -148,6 +150,24 @@ def test_moving_a_failed_task_brings_its_skipped_dependants_back(lanes):
     s.turn("local", c, 3)
 
     assert s.state.status == "succeeded"
+
+
+def test_what_waits_for_another_attempt_waits_for_what_it_needs_first_where_that_is_moved_meanwhile(lanes):
+    timers = []
+    s = lanes.of(plan_of(((), (0,)), options={1: StepOptions(retries=1, backoff=Backoff(1.0))}), timers)
+    s.start("r")
+    a = s.turn("local")
+    b = s.turn("local", a, "a")
+    s.turn("local", b, outcome=Outcome("error", error=ErrorInfo("E", "no")))
+    (rings,) = timers
+
+    s.move(0, LOCAL)
+    a2 = s.turn("local")
+    rings()
+
+    assert phases(s) == ["running", "waiting"]
+    assert s.turn("local") is None
+    assert s.turn("local", a2, "again").task == 1
 
 
 def test_a_moved_task_does_not_revive_what_another_failure_blocks(lanes):

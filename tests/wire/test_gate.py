@@ -1,7 +1,7 @@
 import fcntl
 import multiprocessing
 
-from cerebelum_nb.wire.gate import Gate, new_gate
+from cerebelum_nb.wire.gate import LEFT_NBYTES, Gate, Left, new_gate
 
 
 def both():
@@ -50,3 +50,33 @@ def test_a_worker_that_stands_in_the_gate_is_not_waited_for():
     may_go.set()
     worker.join(30)
     assert core.shut(3) == 3, "its death frees the gate"
+
+
+def test_what_a_worker_leaves_is_found_from_its_next_attempt_on_until_it_was_sent():
+    core, worker = both()
+    assert core.left() is None
+
+    worker.leave(4, b"one")
+    assert core.left() is None, "the attempt that it is about was the last one that came here"
+    worker.passes()
+    assert core.left() == Left(4, 1, b"one")
+    worker.leave(5, b"two")
+    worker.leave(6, b"three")
+    worker.passes()
+    assert core.left() == Left(4, 3, b"onetwothree")
+
+    worker.clear()
+    worker.leave(7, b"four")
+    worker.passes()
+    assert core.left() == Left(7, 1, b"four")
+    worker.clear()
+    worker.passes()
+    assert core.left() is None
+
+
+def test_a_worker_is_told_when_there_is_no_room_for_as_much_again():
+    _, worker = both()
+
+    assert worker.leave(1, bytes(LEFT_NBYTES // 3)) is True
+    assert worker.leave(2, bytes(LEFT_NBYTES // 3)) is True
+    assert worker.leave(3, bytes(LEFT_NBYTES // 3)) is False

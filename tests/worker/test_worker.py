@@ -17,10 +17,12 @@ from cerebelum_nb.codec import decode, encode
 from cerebelum_nb.core.spawn import Nursery
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.seal import Address, new_key, seal, unseal
-from cerebelum_nb.wire import lifeline
+from cerebelum_nb.wire import batches, lifeline
+from cerebelum_nb.wire.batches import Item
 from cerebelum_nb.wire.frames import (
     Cancel,
     Code,
+    Ended,
     Finished,
     Paused,
     Place,
@@ -115,6 +117,69 @@ def test_it_runs_what_it_is_sent_and_keeps_the_function(line):
     line.send(submit(3, shipped, 3))
 
     assert [value(line.hear()) for _ in range(3)] == [2, 3, 4]
+
+
+def batch(number, *attempts):
+    """Attempts from a number on, each a function and its arguments."""
+    items = []
+    for place, (shipped, *args) in enumerate(attempts):
+        body = encode([list(args), {}, {}, None])
+        items.append(Item(number + place, 1, "step", shipped.digest, body.codec, body.data))
+    return batches.batch(KEY, number, "r", items)
+
+
+def told_of(line, count):
+    """How so many attempts of a batch ended, by number; those that are told by themselves as they came."""
+    told = {}
+    while len(told) < count:
+        frame = line.hear()
+        if isinstance(frame, Ended):
+            told.update(enumerate(batches.ends_of(KEY, "r", frame), frame.id))
+        else:
+            told[frame.id] = frame
+    return told
+
+
+def test_what_came_in_a_batch_is_told_in_few_frames_and_what_is_not_small_by_itself(line):
+    quick, prints = (
+        function("def step(x): return x"),
+        function("def step():\n    print('hello')\n    return 'x' * 9_999"),
+    )
+
+    line.send(code(quick), code(prints), batch(1, (quick, 1), (prints,), (quick, 3)))
+    first, said, alone, last = (line.hear() for _ in range(4))
+
+    assert [(end.task, end.number, decode(end.codec, end.body)) for end in batches.ends_of(KEY, "r", first)] == [
+        (1, 1, 1)
+    ]
+    assert (said, value(alone)) == (Printed(2, "stdout", "hello\n"), "x" * 9_999)
+    assert [(end.task, end.number, decode(end.codec, end.body)) for end in batches.ends_of(KEY, "r", last)] == [
+        (3, 1, 3)
+    ]
+
+
+def test_what_has_ended_is_in_the_gate_while_the_next_one_of_its_batch_keeps_the_interpreter_to_itself(line, tmp_path):
+    quick = function("def step(x): return x")
+    endless = function(f"def step():\n    open({str(tmp_path / 'runs')!r}, 'w').close()\n    sum(range(10**12))")
+
+    line.send(code(quick), code(endless), batch(1, (quick, 1), (quick, 2), (endless,)))
+    until((tmp_path / "runs").exists)
+    kept = line.process.gate.left()
+    told = batches.ends_of(KEY, "r", batches.left(KEY, "r", kept))
+
+    assert (kept.first, [decode(end.codec, end.body) for end in told]) == (1, [1, 2])
+
+
+def test_a_batch_that_was_changed_is_not_begun_and_the_worker_goes_on(line):
+    quick = function("def step(x): return x")
+    frame = batch(1, (quick, 1), (quick, 2))
+
+    line.send(code(quick), msgspec.structs.replace(frame, sealed=frame.sealed[:-1] + b"?"), batch(3, (quick, 3)))
+    told = told_of(line, 3)
+
+    assert [told[n].codec for n in (1, 2)] == ["error", "error"]
+    assert msgspec.msgpack.decode(told[1].body, type=ErrorInfo).type == "PayloadRejected"
+    assert decode(told[3].codec, told[3].body) == 3
 
 
 def test_it_measures_reading_running_and_what_follows_apart(line):

@@ -286,7 +286,8 @@ class Chain:
             except PlanError as refused:
                 self.refused = str(refused)
                 return
-        self.wrong.append(f"it has not succeeded after {RESUMES} runs: {run.error()}")
+        left = [(one.status, [(r.step, r.status) for r in one.rows() if r.status != "succeeded"]) for one in self.runs]
+        self.wrong.append(f"it has not succeeded after {RESUMES} runs: {left}, {self.runs[-1].error()}")
 
     def damaged(self, dice: random.Random) -> None:
         """Damage a result of the last run: it must never be taken for a result."""
