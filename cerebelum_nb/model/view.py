@@ -303,8 +303,3 @@ def details(state: RunState, task: int) -> Details:
         error=error.message if error else "",
         traceback=error.traceback if error else "",
     )
-
-
-def failed(made: Header) -> Header:
-    """The same run, ended from outside."""
-    return msgspec.structs.replace(made, status="failed")

@@ -83,19 +83,6 @@ class Awaited(Looks):
     # -- waiting
 
     @property
-    def status(self) -> str:
-        """How it stands, or how it ended.
-
-        ``running``, ``succeeded``, ``failed``, ``cancelled``, ``compensated``, ``compensation_failed``; or, of an
-        earlier kernel that ended in the middle of it, ``interrupted``.
-        """
-        if self._crashed is not None:
-            return "failed"
-        if self.is_cut_off and self.state.status == "cancelled":
-            return "interrupted"
-        return self.state.status if self._done.is_set() else "running"
-
-    @property
     def done(self) -> bool:
         """It has ended and its last event is on disk."""
         return self._done.is_set()

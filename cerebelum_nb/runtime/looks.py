@@ -42,7 +42,7 @@ class Looks:
         prices: Callable[[], Mapping[str, float]],
     ) -> None:
         self.number, self.plan, self.scheduler, self.parent = number, plan, scheduler, parent
-        self._prices = prices
+        self._ended, self._prices = ended, prices
         self._watchers = Watchers(loop, lambda: bool(self.state.dirty), ended)
         self._events: list[AnyEvent] = []
         self._printed: list[tuple[str, str, str]] = []
@@ -65,6 +65,19 @@ class Looks:
         """Its events so far, as far as they are in the journal."""
         return tuple(self._events)
 
+    @property
+    def status(self) -> str:
+        """How it stands, or how it ended.
+
+        ``running``, ``succeeded``, ``failed``, ``cancelled``, ``compensated``, ``compensation_failed``; or, of an
+        earlier kernel that ended in the middle of it, ``interrupted``.
+        """
+        if self._crashed is not None:
+            return "failed"
+        if self.is_cut_off and self.state.status == "cancelled":
+            return "interrupted"
+        return self.state.status if self._ended() else "running"
+
     def header(self) -> view.Header:
         """The run as a whole."""
         reused_from = self.parent.number if self.parent is not None else 0
@@ -80,9 +93,7 @@ class Looks:
                 prices=self._prices(),
             )
         )
-        if self.is_cut_off and made.status == "cancelled":
-            return msgspec.structs.replace(made, status="interrupted")
-        return made if self._crashed is None else view.failed(made)
+        return msgspec.structs.replace(made, status=self.status)  # until its end is on disk, it runs
 
     @property
     def cost(self) -> float:

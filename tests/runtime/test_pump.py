@@ -228,6 +228,22 @@ def test_such_a_step_that_is_cancelled_before_that_does_not_run_at_all(tmp_path,
     session.close()
 
 
+def test_a_run_whose_end_is_not_on_disk_yet_is_said_to_run_wherever_it_is_looked_at(tmp_path):
+    session = Session(Settings(home=tmp_path))
+    gate = Gate(session, "not_yet_w")
+    run = gate.run()
+
+    with locked(session.journal_path):  # for less than it takes to hold the run
+        gate.opened.set()
+        until(lambda: run.state.status == "succeeded", "its end")
+        before = run.status, run.header().status, run.done
+    assert run.wait(DEADLINE)
+
+    assert before == ("running", "running", False)
+    assert (run.status, run.header().status, run.done) == ("succeeded", "succeeded", True)
+    session.close()
+
+
 # -- held
 
 
