@@ -26,7 +26,7 @@ from cerebelum_nb.capture.reach import DEEP, Reach, captured_by, is_importable
 from cerebelum_nb.codec import a_kind_of, find_unpicklable, one_line, picklable, pickled
 from cerebelum_nb.errors import CaptureError
 
-_REMEMBERED = 256  # functions whose payload is kept
+_REMEMBERED, _REMEMBERED_NBYTES = 1024, 64 << 20  # functions whose payload is kept, and all of these together
 _MEMORY_NBYTES = 1 << 20  # a larger payload is made anew each time rather than kept
 LOUD_NBYTES = 1 << 20  # a larger payload is told to the person
 LIMIT_NBYTES = 16 << 20  # a larger one is refused
@@ -72,6 +72,7 @@ class Shipper:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Reach, Shipped]] = {}
+        self._nbytes = 0
 
     def ship(self, function: Callable[..., Any], step: str = "") -> Shipped:
         """See `ship`; the same answer, sooner."""
@@ -85,9 +86,11 @@ class Shipper:
                 return known[1]
         reach, shipped = Reach.of(function), ship(function, step)
         if reach is not None and shipped.nbytes <= _MEMORY_NBYTES:
-            if len(self._known) >= _REMEMBERED:
-                del self._known[next(iter(self._known))]
+            if len(self._known) >= _REMEMBERED or self._nbytes > _REMEMBERED_NBYTES:
+                self._known.clear()  # what is still in use is soon here again
+                self._nbytes = 0
             self._known[id(function)] = (reach, shipped)
+            self._nbytes += shipped.nbytes
         return shipped
 
 

@@ -91,11 +91,13 @@ class Reach:
         for space, name, value in self._names:
             if space.get(name, _GONE) is not value:
                 return False
-        return (
-            all(len(space) == size for space, size in self._sizes)
-            and all(_is_in(cell, value) for cell, value in self._cells)
-            and all(map(_others_find, self._found_by_name))
-        )
+        for space, size in self._sizes:
+            if len(space) != size:
+                return False
+        for cell, value in self._cells:
+            if not _is_in(cell, value):
+                return False
+        return not self._found_by_name or all(map(_others_find, self._found_by_name))
 
     def _take_function(self, function: FunctionType, *, every_global: bool) -> bool:
         if any(function is taken for taken, *_ in self._functions):

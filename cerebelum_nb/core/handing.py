@@ -37,7 +37,7 @@ from cerebelum_nb.wire.frames import (
     Waits,
 )
 
-CODES_PER_WORKER = 256
+CODES_PER_WORKER = 1024
 SLOW_S = 0.001  # what follows a slower step goes to a worker alone, so that others get their turn
 _SAID_BY_WORKERS = frozenset({Finished, Printed, Displayed, Progress, Paused, Resumed, Piece, Waits})
 

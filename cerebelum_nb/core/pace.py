@@ -2,6 +2,7 @@
 
 WINDOW_MOST = 64
 AHEAD_S = 0.002  # a worker is sent about so much work at once
+LINE_S = 0.004  # and of a line
 SPINS_IN_VAIN, SPINS_LEFT_OUT = 3, 50
 _FORGETS = 8  # so many short attempts make up for a long one
 
@@ -26,6 +27,11 @@ class Pace:
     def window(self) -> int:
         """How many attempts a worker should have at once: one, unless they are short."""
         return max(1, min(WINDOW_MOST, int(AHEAD_S / max(self.average_s, 1e-6))))
+
+
+    def suits(self, count: int, *, line: bool) -> bool:
+        """Whether so many attempts should go to one worker together; `line`: no other could have any of them sooner."""
+        return count <= (LINE_S / max(self.average_s, 1e-6) if line else self.window)
 
 
 class Spins:

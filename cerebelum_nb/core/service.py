@@ -123,7 +123,7 @@ class Service(Handing):
             self._single(frame)
             return
         try:
-            if self._ahead.pace.window < frame.count:  # they take long, these days: each to who is free first
+            if not self._ahead.pace.suits(frame.count, line=frame.line):  # each goes to who is free first
                 for submit in self._units.singles(frame):
                     self._single(submit)
             elif (after := self._before(frame)) is not None:

@@ -7,7 +7,7 @@ line: what was sent is taken back, and goes its usual way when its turn comes.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from cerebelum_nb.model.events import AttemptSubmitted, PauseKind, Stream
@@ -16,20 +16,27 @@ from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.job import Job
 
 FIRST: Final = 16  # attempts that are sent with the first one
-MORE: Final = 32  # and at once later, while the first ones run
-MOST: Final = 128  # that are on their way at most
+MORE: Final = 64  # and at once later, while the first ones run
+MOST: Final = 256  # that are on their way at most
 GONE_S: Final = 5.0  # for so long a recalled attempt that has begun may take to stop
 
 
 class _Sent:
-    """An attempt that was sent. Its signals, which are kept until its turn comes."""
+    """An attempt that was sent. Its signals, which are kept until its turn comes.
 
-    __slots__ = ("_wakes", "early", "key", "outcome", "signals", "take_back")
+    Attributes:
+        worker: Where its code runs, as far as that is known and nobody was told.
+        early: What else it said before its turn.
+        outcome: How it ended, be it before its turn.
+    """
+
+    __slots__ = ("_wakes", "early", "key", "outcome", "signals", "take_back", "worker")
 
     def __init__(self, key: tuple[int, int]) -> None:
         self.key = key
         self.take_back: Callable[[], asyncio.Future[Outcome] | None] | None = None  # where it could be sent
         self.signals: Signals | None = None
+        self.worker = ""
         self.early: list[tuple[str, tuple[Any, ...]]] = []
         self.outcome: Outcome | None = None
         self._wakes: asyncio.Future[Outcome] | None = None
@@ -47,17 +54,17 @@ class _Sent:
         self._wakes = loop.create_future()
         return await self._wakes
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has ended well, and has said nothing."""
+        outcome = self.outcome
+        return outcome is not None and outcome.kind == "ok" and not self.early
+
     def begin(self, signals: Signals) -> None:
-        """Its turn has come."""
+        """Its turn has come; where it runs was told with that."""
         self.signals, early = signals, self.early
         for name, args in early:
             getattr(signals, name)(*args)
-
-    def takes_start(self) -> str:
-        """The worker that has begun it, if one has; it is told then, and not again."""
-        if self.early and self.early[0][0] == "started":
-            return str(self.early.pop(0)[1][0])
-        return ""
 
     def _say(self, name: str, *args: Any) -> None:
         if self.signals is None:
@@ -66,7 +73,10 @@ class _Sent:
             getattr(self.signals, name)(*args)
 
     def started(self, worker: str) -> None:
-        self._say("started", worker)
+        if self.signals is None:
+            self.worker = worker
+        else:
+            self.signals.started(worker)
 
     def output(self, stream: Stream, text: str) -> None:
         self._say("output", stream, text)
@@ -140,17 +150,31 @@ class Ahead:
         return bool(self._sent) and self._sent[0].key == (ticket.task, ticket.attempt)
 
     def turn(self, ticket: Ticket, outcome: Outcome) -> Ticket | None:
-        """An attempt has ended: write it, and leave with the next ticket, which is that of what was sent behind it."""
+        """An attempt has ended: write it, leave with the next ticket, which is that of what was sent behind it.
+
+        Of that the first ones may have ended, too: they are written in the same grip of the scheduler.
+        """
         scheduler = self._job.scheduler
         if self._sent and outcome.kind == "ok":
-            sent = self._sent[0]
-            follower = scheduler.follow(self._lane, ticket, outcome, sent.key, sent.takes_start())
-            if follower is None:
-                self.end()
-                return scheduler.turn(self._lane)
-            return follower
+            if self._last is not None and self._sent[-1].outcome is not None:
+                self._send_more()  # all that was sent has ended: what follows has nothing to wait for
+            done, follower = scheduler.follow(self._lane, ticket, outcome, self._behind())
+            for _ in range(done):
+                self._sent.popleft()
+            if follower is not None:
+                return follower
+            self.end()
+            return scheduler.turn(self._lane)
         self.end()
         return scheduler.turn(self._lane, ticket, outcome=outcome)
+
+    def _behind(self) -> Iterator[tuple[int, int, str, Outcome | None]]:
+        """What was sent, up to the first that has not ended, or not well, or that says something."""
+        for sent in self._sent:
+            is_plain = sent.is_plain
+            yield *sent.key, sent.worker, sent.outcome if is_plain else None
+            if not is_plain:
+                return
 
     async def outcome(self, signals: Signals) -> Outcome:
         """How what was sent first of all ends; its turn has come."""

@@ -68,33 +68,40 @@ class Following(Moving):
         lane: str,
         ended: Ticket,
         outcome: Outcome,
-        key: tuple[int, int],
-        worker: str = "",
-    ) -> AttemptSubmitted | None:
-        """An attempt ended that another one follows: write it, leave with that one; None where it is not its turn.
+        behind: Iterable[tuple[int, int, str, Outcome | None]],
+    ) -> tuple[int, AttemptSubmitted | None]:
+        """An attempt ended that others follow, each the one before it: write it, and those that have ended as well.
 
         Args:
-            key: Task and attempt of the one that was sent already.
-            worker: Where its code has begun to run; empty where it has not.
+            behind: Task and attempt of those that were sent already; the worker where it has begun, empty where it has
+                not; how it ended. The first that has not ended is the last of them that is looked at.
+
+        Returns:
+            How many of them have ended for the run; and the one whose turn has come. None where it is not its turn, or
+            where none is left.
         """
+        done = 0
+        taken: AttemptSubmitted | None = None
         with self._lock:
-            state, now, taken = self.state, self.now(), None
+            state, now = self.state, self.now()
+            phase, attempts, places, write = state.phase, state.attempt, state.places, self._write
             self._settle(ended.task, ended.attempt, None, outcome, now)
-            task, number = key
-            if (
-                state.phase[task] == READY
-                and state.attempt[task] + 1 == number
-                and state.places[task].lane == lane
-                and not self.held
-            ):
-                taken = AttemptSubmitted(state.seq + 1, now, task, number)
-                self._write(taken)
+            for task, number, worker, its_outcome in behind:
+                if phase[task] != READY or attempts[task] + 1 != number or places[task].lane != lane or self.held:
+                    break
+                ticket = AttemptSubmitted(state.seq + 1, now, task, number)
+                write(ticket)
                 if worker:
-                    self._write(AttemptStarted(state.seq + 1, now, task, number, worker))
+                    write(AttemptStarted(state.seq + 1, now, task, number, worker))
+                if its_outcome is None:
+                    taken = ticket
+                    break
+                self._settle(task, number, None, its_outcome, now)
+                done += 1
             pokes = self._after()
         if pokes:
             call_all(pokes)
-        return taken
+        return done, taken
 
     def followers(self, lane: str, task: int, most: int) -> list[Follower]:
         """What can be sent behind an attempt that has not ended, in order: plain steps that wait for nothing else."""

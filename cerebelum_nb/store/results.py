@@ -72,6 +72,7 @@ class Archive:
         self.folder, self.in_memory, self._keep = folder, ended, keep
         self._db: sqlite3.Connection | None = None
         self._key: bytes | None = None
+        self._key_path = str(folder / "key")
         self._why_not = "results are not kept (keep_results = false)"
         self._warned = False
         self._others: dict[str, dict[int, Stored]] = {}  # what is kept of runs that others refer to, for a while
@@ -310,7 +311,7 @@ class Archive:
             ExecutorError: The file is there and is no key.
             OSError: The folder cannot be read or written.
         """
-        if self._key is None or not (self.folder / "key").exists():
+        if self._key is None or not os.path.exists(self._key_path):  # noqa: PTH110  asked for each result
             try:
                 self._key = _project_key(self.folder)
             except (ExecutorError, OSError) as exc:

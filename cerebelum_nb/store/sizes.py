@@ -5,10 +5,13 @@ import sys
 from typing import Any, Final
 
 _SAMPLE: Final = 20  # items of a container that are looked at
+_ATOMS: Final = frozenset({bool, int, float})
 
 
 def rough_nbytes(value: Any, deep: int = 3) -> int:
     """A guess at a value's size that never looks at more than a few of its items."""
+    if type(value) in _ATOMS:
+        return sys.getsizeof(value)
     size = getattr(value, "nbytes", None)
     if isinstance(size, int):
         return size
