@@ -6,14 +6,14 @@ call `Signals`, and cancelling it is cancelling the awaited call.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from cerebelum_nb.model.events import ErrorInfo, OutcomeKind, PauseKind, Stream
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an attempt gave back.
 
     Attributes:
@@ -37,7 +37,7 @@ class Outcome(msgspec.Struct, frozen=True):
     transfer_s: tuple[float, float] | None = None
 
 
-class After(NamedTuple):
+class After(msgspec.Struct, frozen=True, gc=False):
     """The attempt that another one follows: it may not have ended yet.
 
     Attributes:
@@ -49,7 +49,7 @@ class After(NamedTuple):
     place: int | str | None
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One try of one task, complete: an executor needs nothing else.
 
     Attributes:
@@ -80,6 +80,12 @@ class Attempt(msgspec.Struct, frozen=True):
     sends: Callable[[int, int, Any], None] | None = None
     after: After | None = None
     followed: bool = False
+
+    @property
+    def follows(self) -> tuple[Any, ...]:
+        """What its call says of the attempt that it follows, if there is one: task, number, place."""
+        after = self.after
+        return () if after is None else (after.task, after.number, after.place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,10 +107,10 @@ def _is_local(file: str) -> bool:
     return not any(path.startswith(os.path.realpath(folder) + os.sep) for folder in installed)
 
 
-def by_value() -> frozenset[str]:
+def by_value() -> set[str]:
     """Modules that somebody told cloudpickle to send along."""
     cloudpickle = sys.modules.get("cloudpickle")
-    return frozenset(cloudpickle.list_registry_pickle_by_value()) if cloudpickle is not None else frozenset()
+    return cloudpickle.list_registry_pickle_by_value() if cloudpickle is not None else set()
 
 
 def travels_by_value(module: str) -> bool:

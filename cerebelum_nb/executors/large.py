@@ -150,7 +150,7 @@ class LargeValues:
                 kwargs[name] = self._lend(arg, ("kwargs", name), lent, kept)
         if fields is not None and type(fields.get("inputs")) is Large:
             fields["inputs"] = self._lend(fields["inputs"], ("fields", "inputs"), lent, kept)
-        call = [args, kwargs, fields, attempt.context_at, *(attempt.after or ())]
+        call = [args, kwargs, fields, attempt.context_at, *attempt.follows]
         parts = apart(call, what, 2)
         if not lent and not parts.buffers and len(parts.head) <= self.large_nbytes:
             return Encoded(parts.codec, parts.head)

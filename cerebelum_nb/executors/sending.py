@@ -220,7 +220,7 @@ def encoded_call(attempt: Attempt, large: LargeValues | None, limit: int = LIMIT
     Raises:
         WireError: Something in it cannot be sent, or it is too large.
     """
-    args, kwargs, after = attempt.args, attempt.kwargs, attempt.after or ()
+    args, kwargs, after = attempt.args, attempt.kwargs, attempt.follows
     if not args and not kwargs and not after:
         return _NOTHING
     wants_context = attempt.context_at is not None or "context" in kwargs

@@ -1,12 +1,12 @@
 """What can be sent to a worker behind an attempt that has not ended, since it waits for nothing but that. Pure."""
 
-from typing import NamedTuple
+import msgspec
 
-from cerebelum_nb.model.plan import Plan
+from cerebelum_nb.model.plan import Call, Plan
 from cerebelum_nb.model.state import WAITING, RunState
 
 
-class Follower(NamedTuple):
+class Follower(msgspec.Struct, frozen=True, gc=False):
     """An attempt that will come.
 
     Attributes:
@@ -38,10 +38,13 @@ def foreseen(plan: Plan, state: RunState, lane: str, task: int, most: int) -> li
             or plan.inputs_of.get(child) == task
         ):
             break
-        places = _places(plan, child, task)
-        if len(places) > 1:
+        call = plan.calls[child]
+        if call.positional == (task,) and not call.keywords:  # the usual one
+            found.append(Follower(child, state.attempt[child] + 1, 0))
+        elif len(places := _places(call, task)) < 2:
+            found.append(Follower(child, state.attempt[child] + 1, places[0] if places else None))
+        else:
             break
-        found.append(Follower(child, state.attempt[child] + 1, places[0] if places else None))
         task = child
     return found
 
@@ -50,9 +53,8 @@ def _is_plain(plan: Plan, task: int) -> bool:
     return task not in plan.options and task not in plan.ways and task < plan.steps
 
 
-def _places(plan: Plan, task: int, source: int) -> list[int | str]:
+def _places(call: Call, source: int) -> list[int | str]:
     """Where a result stands among a task's arguments."""
-    call = plan.calls[task]
     places: list[int | str] = [place for place, n in enumerate(call.positional) if n == source]
     places += [name for name, n in call.keywords if n == source]
     return places

@@ -6,6 +6,7 @@ line: what was sent is taken back, and goes its usual way when its turn comes.
 """
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -108,13 +109,17 @@ class Ahead:
         self._room = FIRST
         self.left: list[asyncio.Future[Any]] = []  # recalled, and maybe not stopped yet
         self._coming = False
+        self._lead: Ticket | None = None  # what the line began with
+        self._recall: Callable[[], object] = bool  # takes it back
 
     def lead(self, ticket: Ticket) -> Attempt:
         """An attempt goes its usual way, now: send what follows it behind it."""
         if self._follow is None or not self._job.scheduler.followers(self._lane, ticket.task, 1):
             return self._job.attempt(ticket)
-        self._last, self._room = ticket, FIRST
-        self._job.scheduler.ahead.add(self.recall)
+        self._lead = self._last = ticket
+        self._room = FIRST
+        self._recall = functools.partial(self._recall_from, ticket)
+        self._job.scheduler.ahead.add(self._recall)
         self._send_soon()  # the loop comes to it when this one has been sent, and before anything leaves
         return self._job.attempt(ticket, followed=True)
 
@@ -193,12 +198,13 @@ class Ahead:
             self.end()
         return outcome
 
-    def recall(self) -> None:
-        """What was foreseen may not come: take back what was sent. From any thread."""
-        self._loop.call_soon_threadsafe(self._recalled)
+    def _recall_from(self, lead: Ticket) -> None:
+        """What was foreseen may not come: take back what was sent behind an attempt. From any thread."""
+        self._loop.call_soon_threadsafe(self._recalled, lead)
 
-    def _recalled(self) -> None:
-        self.left += self.end()
+    def _recalled(self, lead: Ticket) -> None:
+        if lead is self._lead:  # else that line has ended
+            self.left += self.end()
 
     async def gone(self) -> None:
         """Return when what was recalled does not run: it may have begun meanwhile, and runs elsewhere next."""
@@ -208,7 +214,8 @@ class Ahead:
     def end(self) -> list[asyncio.Future[Any]]:
         """Take back what was sent, and send no more; what is returned is done when each does not run any more."""
         self._last = None
-        self._job.scheduler.ahead.discard(self.recall)
+        self._lead = None
+        self._job.scheduler.ahead.discard(self._recall)
         sent, self._sent = self._sent, deque()
         ends = [one.take_back() for one in sent if one.take_back is not None]
         return [end for end in ends if end is not None]

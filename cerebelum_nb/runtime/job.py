@@ -209,24 +209,24 @@ class Job:
         plan, task = self.plan, ticket.task
         call, place = plan.calls[task], self.scheduler.state.places[task]
         args = [self._given_by(n, task) for n in call.positional]
-        kwargs = {k: self._given_by(n, task) for k, n in self.given(call)}
+        kwargs = {k: self._given_by(n, task) for k, n in self.given(call)} if call.keywords else {}
         context_at = call.positional.index(CONTEXT) if CONTEXT in call.positional else None
         return Attempt(
-            run=self.run,
-            task=task,
-            step=plan.names[task],
-            number=ticket.attempt,
-            pool=place.executor,
-            function=plan.functions[task],
-            args=args,
-            kwargs=kwargs,
-            context_at=context_at,
+            self.run,
+            task,
+            plan.names[task],
+            ticket.attempt,
+            place.executor,
+            plan.functions[task],
+            args,
+            kwargs,
+            context_at,
+            self._fields(ticket) if context_at is not None or "context" in kwargs else {},
             once=task in plan.careful and plan.options[task].effects == "once",
-            undo=self._undoes.get(task),
+            undo=self._undoes.get(task) if self._undoes else None,
             sends=self.sends,
             after=after,
             followed=followed,
-            fields=self._fields(ticket) if context_at is not None or "context" in kwargs else {},
         )
 
     def _fields(self, ticket: Ticket) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from _signal import signal as _set_handler  # type: ignore[import-not-found]  # `signal.signal` takes 5 times as long
+from _signal import getsignal as _handler  # type: ignore[import-not-found]  # those of `signal` take 5 times as long
+from _signal import signal as _set_handler
 from collections.abc import Callable
 from types import FrameType
 
@@ -23,11 +24,14 @@ class Stopping:
         self._stopped: set[int] = set()
         self._open = False
         self._call: Callable[[], object] | None = None
+        self._handler = self._interrupt  # the same object each time
 
     def install(self) -> None:
         """Take SIGINT, and leave SIGTERM to the system. From the main thread."""
-        _set_handler(_SIGINT, self._interrupt)
-        _set_handler(_SIGTERM, _DEFAULT)
+        if _handler(_SIGINT) is not self._handler:
+            _set_handler(_SIGINT, self._handler)
+        if _handler(_SIGTERM) != _DEFAULT:
+            _set_handler(_SIGTERM, _DEFAULT)
 
     def ask(self, attempt: int) -> None:
         """Stop an attempt, or keep it from beginning. From the control thread."""
