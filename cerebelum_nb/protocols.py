@@ -4,6 +4,7 @@ An executor is told what to run and answers with an `Outcome`. It never touches 
 call `Signals`, and cancelling it is cancelling the awaited call.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -129,6 +130,22 @@ class Signals(Protocol):
 
     def held(self, why: str) -> None:
         """It waits for room for a large value, and nothing new of its run begins; or, without words, it has some."""
+
+
+class Heard(Signals, Protocol):
+    """Signals of an attempt that nobody awaits; and a future's words for how it ended."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def set_result(self, outcome: Outcome) -> None:
+        """It has ended."""
+
+
+# How many attempts were sent, the number of the first of them, and what stops one of them by its number: what that
+# gives is done when its code does not run.
+Sent = tuple[int, int, Callable[[int], "asyncio.Future[Outcome] | None"]]
+NOTHING_SENT: Sent = (0, 0, lambda _number: None)
 
 
 @runtime_checkable

@@ -47,8 +47,7 @@ _IN_ONE_PIECE = {"json+": "parts", "pickle": "pickle5"}
 _IN_PARTS = {name: codec for codec, name in _IN_ONE_PIECE.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True, gc=False):
     """A value as bytes.
 
     Attributes:

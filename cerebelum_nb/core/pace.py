@@ -28,7 +28,6 @@ class Pace:
         """How many attempts a worker should have at once: one, unless they are short."""
         return max(1, min(WINDOW_MOST, int(AHEAD_S / max(self.average_s, 1e-6))))
 
-
     def suits(self, count: int, *, line: bool) -> bool:
         """Whether so many attempts should go to one worker together; `line`: no other could have any of them sooner."""
         return count <= (LINE_S / max(self.average_s, 1e-6) if line else self.window)

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from cerebelum_nb.errors import CaptureError, ExecutorError, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.model.pools import Pool
-from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
+from cerebelum_nb.protocols import NOTHING_SENT, Answer, Attempt, Heard, Outcome, Sent, Signals
 from cerebelum_nb.rules.elsewhere import add_one
 from cerebelum_nb.wire.frames import Drain, Look, Resize, Seats
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES
@@ -140,21 +140,18 @@ class CoreExecutor:
             self._given_up.discard(key)
             self._saw.pop(key, None)
 
-    def follow(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome], None]) -> "TakeBack | None":
-        """Send an attempt before what it follows has ended, so that the same worker goes on with it at once.
+    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Heard]) -> Sent:
+        """Send attempts before what they follow has ended, so that the same worker goes on with them at once.
 
         Args:
-            ended: Told how it has ended; not `delivered` where it did not begin.
+            attempts: Each follows the one before it.
+            heard: For each: told what happens, and how it has ended; not `delivered` where it did not begin.
 
         Returns:
-            What stops it, where it is not wanted any more; None where it must wait for its turn.
+            How many were sent; the others must wait for their turn.
         """
-        if self._link is None or not self._link.alive:
-            return None
-        try:
-            return self._link.follow(attempt, signals, ended)
-        except (CaptureError, WireError):
-            return None  # `run` will say so, when its turn comes
+        link = self.link
+        return link.follow(attempts, heard) if link is not None else NOTHING_SENT
 
     def launch(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome | None], None]) -> "TakeBack | None":
         """Send an attempt that nobody awaits; see `Link.launch`.

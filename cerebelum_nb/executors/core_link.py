@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -14,7 +14,7 @@ import msgspec
 
 from cerebelum_nb.capture import LOUD_NBYTES, Shipped, what_weighs
 from cerebelum_nb.codec import Encoded
-from cerebelum_nb.errors import WireError
+from cerebelum_nb.errors import CaptureError, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, to_its_end
 from cerebelum_nb.executors.hands import at_work, ended, found
 from cerebelum_nb.executors.large import Waiting
@@ -23,7 +23,7 @@ from cerebelum_nb.executors.room import Room, tell
 from cerebelum_nb.executors.sending import Sending, encoded_call, is_light
 from cerebelum_nb.executors.stored import large_values
 from cerebelum_nb.model.events import ErrorInfo
-from cerebelum_nb.protocols import Answer, Attempt, Outcome, Signals
+from cerebelum_nb.protocols import NOTHING_SENT, Answer, Attempt, Heard, Outcome, Sent, Signals
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
     AnyFrame,
@@ -165,19 +165,20 @@ class Link:
         """What it has, by number: the attempt, and for how many seconds a worker may have had it."""
         return at_work(self._running)
 
-    def follow(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome], None]) -> TakeBack | None:
-        """Send an attempt before what it follows has ended: the same as `launch`.
-
-        Raises:
-            CaptureError: As `run` does.
-            WireError: As `run` does.
-        """
-        assert attempt.after is not None
-        before = self._sending.number_of(attempt.run, attempt.after)
+    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Heard]) -> Sent:
+        """Send attempts before what they follow has ended: the same as `launch`, for all of them."""
+        before, first, sent = self._sending.number_of(attempts[0]), self._last_id + 1, 0
         if not before or not self.alive or self._distrust is not None:
-            return None
-        number = self._at_once(attempt, signals, Told(ended), before)
-        return functools.partial(self._take_back, number) if number else None
+            return NOTHING_SENT
+        try:
+            for attempt, one in zip(attempts, heard, strict=True):
+                before = self._at_once(attempt, one, one, before)
+                if not before:
+                    break
+                sent += 1
+        except (CaptureError, WireError) as exc:  # `run` will say so, when its turn comes
+            logger.debug("follower.not.sent", extra={"reason": repr(exc)})
+        return sent, first, self._take_back
 
     def launch(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome], None]) -> TakeBack | None:
         """Send an attempt that nobody awaits: somebody is told how it has ended, on the loop.
@@ -192,7 +193,7 @@ class Link:
         number = self._at_once(attempt, signals, Told(ended)) if self.alive and is_light(attempt) else 0
         return functools.partial(self._take_back, number) if number else None
 
-    def _at_once(self, attempt: Attempt, signals: Signals, outcome: Told, before: int = 0) -> int:
+    def _at_once(self, attempt: Attempt, signals: Signals, outcome: Told | Heard, before: int = 0) -> int:
         """Send an attempt for which nobody has to wait: its number; 0 for one that needs more."""
         began = perf_counter()
         shipped = self._sending.ship(attempt)

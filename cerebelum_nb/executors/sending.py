@@ -13,7 +13,7 @@ from cerebelum_nb.codec import Encoded, encode, whole
 from cerebelum_nb.errors import CaptureError
 from cerebelum_nb.executors.core_process import LastPlace, place
 from cerebelum_nb.executors.large import LargeValues, Waiting
-from cerebelum_nb.protocols import After, Answer, Attempt
+from cerebelum_nb.protocols import Answer, Attempt
 from cerebelum_nb.seal import Address, key_to_workers, seal
 from cerebelum_nb.wire import batches
 from cerebelum_nb.wire.batches import Item, single
@@ -56,9 +56,10 @@ class Sending:
         self.crew = 1
         outbox.gathered = self.close
 
-    def number_of(self, run: str, after: After) -> int:
-        """The number of an attempt that another one may follow; 0 for none."""
-        return self._followed.get((run, after.task, after.number), 0)
+    def number_of(self, attempt: Attempt) -> int:
+        """The number of what an attempt may follow; 0 for nothing."""
+        after = attempt.after
+        return self._followed.get((attempt.run, after.task, after.number), 0) if after is not None else 0
 
     def ship(self, attempt: Attempt) -> Shipped:
         """An attempt's function, ready to be sent.

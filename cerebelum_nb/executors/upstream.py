@@ -16,7 +16,7 @@ from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.executors.core import CoreExecutor, _without_fork_handlers
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.model.pools import upstream_at
-from cerebelum_nb.protocols import Attempt, Outcome, Signals
+from cerebelum_nb.protocols import NOTHING_SENT, Attempt, Outcome, Sent, Signals
 
 if TYPE_CHECKING:  # it loads gRPC, which must not happen before our own Core has been started
     from cerebelum_nb.upstream.gate import Gate
@@ -73,8 +73,9 @@ class UpstreamExecutor(CoreExecutor):
         finally:
             gate.over(ticket, ok=ok)
 
-    def follow(self, attempt: Attempt, signals: Signals, ended: Any) -> None:
+    def follow(self, _attempts: Any, _heard: Any) -> Sent:
         """Nothing is sent before its turn: Core says when it begins."""
+        return NOTHING_SENT
 
     def launch(self, attempt: Attempt, signals: Signals, ended: Any) -> None:
         """Nothing is sent at once, for the same reason."""

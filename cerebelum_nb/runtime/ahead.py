@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from cerebelum_nb.model.events import AttemptSubmitted, PauseKind, Stream
-from cerebelum_nb.protocols import After, Attempt, Executor, Outcome, Signals
+from cerebelum_nb.model.events import PauseKind, Stream
+from cerebelum_nb.protocols import NOTHING_SENT, After, Attempt, Executor, Outcome, Sent, Signals
 from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.job import Job
 
@@ -26,24 +26,31 @@ class _Sent:
     """An attempt that was sent. Its signals, which are kept until its turn comes.
 
     Attributes:
+        number: What its executor calls it, and
+        stop: stops it, with that number.
         worker: Where its code runs, as far as that is known and nobody was told.
         early: What else it said before its turn.
         outcome: How it ended, be it before its turn.
     """
 
-    __slots__ = ("_wakes", "early", "key", "outcome", "signals", "take_back", "worker")
+    __slots__ = ("_wakes", "early", "key", "number", "outcome", "signals", "stop", "worker")
 
     def __init__(self, key: tuple[int, int]) -> None:
         self.key = key
-        self.take_back: Callable[[], asyncio.Future[Outcome] | None] | None = None  # where it could be sent
+        self.number = 0
+        self.stop = NOTHING_SENT[2]
         self.signals: Signals | None = None
         self.worker = ""
         self.early: list[tuple[str, tuple[Any, ...]]] = []
         self.outcome: Outcome | None = None
         self._wakes: asyncio.Future[Outcome] | None = None
 
-    def ended(self, outcome: Outcome) -> None:
-        """It has ended, be it before its turn."""
+    def done(self) -> bool:
+        """Whether it has ended, be it before its turn."""
+        return self.outcome is not None
+
+    def set_result(self, outcome: Outcome) -> None:
+        """It has ended."""
         self.outcome = outcome
         if self._wakes is not None and not self._wakes.done():
             self._wakes.set_result(outcome)
@@ -103,9 +110,9 @@ class Ahead:
 
     def __init__(self, job: Job, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
         self._job, self._loop, self._lane = job, loop, executor.name
-        self._follow: Callable[..., Any] | None = getattr(executor, "follow", None)  # see `CoreExecutor.follow`
+        self._follow: Callable[..., Sent] | None = getattr(executor, "follow", None)  # see `CoreExecutor.follow`
         self._sent: deque[_Sent] = deque()
-        self._last: Ticket | None = None  # what the next one would follow
+        self._last: tuple[int, int] | None = None  # task and attempt of what the next one would follow
         self._room = FIRST
         self.left: list[asyncio.Future[Any]] = []  # recalled, and maybe not stopped yet
         self._coming = False
@@ -115,13 +122,12 @@ class Ahead:
     def lead(self, ticket: Ticket) -> Attempt:
         """An attempt goes its usual way, now: send what follows it behind it."""
         if self._follow is None or not self._job.scheduler.followers(self._lane, ticket.task, 1):
-            return self._job.attempt(ticket)
-        self._lead = self._last = ticket
-        self._room = FIRST
+            return self._job.attempt(ticket.task, ticket.attempt)
+        self._lead, self._last, self._room = ticket, (ticket.task, ticket.attempt), FIRST
         self._recall = functools.partial(self._recall_from, ticket)
         self._job.scheduler.ahead.add(self._recall)
         self._send_soon()  # the loop comes to it when this one has been sent, and before anything leaves
-        return self._job.attempt(ticket, followed=True)
+        return self._job.attempt(ticket.task, ticket.attempt, followed=True)
 
     def _send_soon(self) -> None:
         if not self._coming:
@@ -134,20 +140,18 @@ class Ahead:
             return
         room = min(self._room, MOST - len(self._sent))
         self._room = MORE
-        found = self._job.scheduler.followers(self._lane, self._last.task, room)
-        for follower in found:
-            turn = AttemptSubmitted(0, 0.0, follower.task, follower.number)  # as its ticket will be
-            sent = _Sent((follower.task, follower.number))
-            after = After(self._last.task, self._last.attempt, follower.place)
-            sent.take_back = self._follow(self._job.attempt(turn, after, followed=True), sent, sent.ended)
-            if sent.take_back is None:
-                self._last = None
-                return
-            self._sent.append(sent)
-            self._last = turn
-        if len(found) < room:
-            self._last = None  # the line ends here
-        elif len(self._sent) < MOST:
+        (task, number), attempts, behind = self._last, list[Attempt](), list[_Sent]()
+        for follower in self._job.scheduler.followers(self._lane, task, room):
+            after = After(task, number, follower.place)
+            task, number = follower.task, follower.number
+            attempts.append(self._job.attempt(task, number, after, followed=True))
+            behind.append(_Sent((task, number)))
+        sent, first, stop = self._follow(attempts, behind) if behind else NOTHING_SENT
+        for place, one in enumerate(behind[:sent]):
+            one.number, one.stop = first + place, stop
+            self._sent.append(one)
+        self._last = (task, number) if sent == room else None  # else the line ends here
+        if self._last is not None and len(self._sent) < MOST:
             self._send_soon()
 
     def has(self, ticket: Ticket) -> bool:
@@ -191,8 +195,7 @@ class Ahead:
             outcome = await sent.end(self._loop)
         except asyncio.CancelledError:
             self.end()
-            if sent.take_back is not None:
-                sent.take_back()
+            sent.stop(sent.number)
             raise
         if not outcome.delivered:
             self.end()
@@ -217,5 +220,5 @@ class Ahead:
         self._lead = None
         self._job.scheduler.ahead.discard(self._recall)
         sent, self._sent = self._sent, deque()
-        ends = [one.take_back() for one in sent if one.take_back is not None]
+        ends = [one.stop(one.number) for one in sent]
         return [end for end in ends if end is not None]

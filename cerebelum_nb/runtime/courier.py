@@ -242,7 +242,7 @@ class Courier:
             return False  # see `Ahead`
         launched = Launched(self, job, ticket)
         try:
-            take_back = self._launch(job.attempt(ticket), launched, launched.ended)
+            take_back = self._launch(job.attempt(task, ticket.attempt), launched, launched.ended)
         except Exception:  # noqa: BLE001  a round meets it again, and says so
             return False
         if take_back is None:

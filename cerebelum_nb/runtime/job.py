@@ -199,29 +199,33 @@ class Job:
         source = self.plan.inputs_of.get(task)
         return self.plan.inputs if source is None else self.scheduler.values[source]
 
-    def attempt(self, ticket: Ticket, after: After | None = None, *, followed: bool = False) -> Attempt:
+    def attempt(self, task: int, number: int, after: After | None = None, *, followed: bool = False) -> Attempt:
         """The same, complete, for an executor that may be far away.
 
         Args:
             after: What it follows; see `Attempt`.
             followed: Others may follow it.
         """
-        plan, task = self.plan, ticket.task
+        plan = self.plan
         call, place = plan.calls[task], self.scheduler.state.places[task]
-        args = [self._given_by(n, task) for n in call.positional]
-        kwargs = {k: self._given_by(n, task) for k, n in self.given(call)} if call.keywords else {}
-        context_at = call.positional.index(CONTEXT) if CONTEXT in call.positional else None
+        args: list[Any] = [None]
+        kwargs: dict[str, Any] = {}
+        context_at: int | None = None
+        if after is None or call.positional != (after.task,) or call.keywords:  # it is called with something else, too
+            args = [self._given_by(n, task) for n in call.positional]
+            kwargs = {k: self._given_by(n, task) for k, n in self.given(call)} if call.keywords else kwargs
+            context_at = call.positional.index(CONTEXT) if CONTEXT in call.positional else None
         return Attempt(
             self.run,
             task,
             plan.names[task],
-            ticket.attempt,
+            number,
             place.executor,
             plan.functions[task],
             args,
             kwargs,
             context_at,
-            self._fields(ticket) if context_at is not None or "context" in kwargs else {},
+            self._fields(task, number) if context_at is not None or "context" in kwargs else {},
             once=task in plan.careful and plan.options[task].effects == "once",
             undo=self._undoes.get(task) if self._undoes else None,
             sends=self.sends,
@@ -229,16 +233,16 @@ class Job:
             followed=followed,
         )
 
-    def _fields(self, ticket: Ticket) -> dict[str, Any]:
+    def _fields(self, task: int, number: int) -> dict[str, Any]:
         """What a context is made from."""
-        called = self._called(ticket.task)
+        called = self._called(task)
         return {
-            "inputs": self.inputs(ticket.task),
+            "inputs": self.inputs(task),
             "execution_id": self.run,
             "workflow_name": self.plan.workflow,
             "step_name": called,
-            "attempt": ticket.attempt,
-            "executor": self.scheduler.state.places[ticket.task].label,
+            "attempt": number,
+            "executor": self.scheduler.state.places[task].label,
             "root": self._keys.get(called, self.root),
         }
 

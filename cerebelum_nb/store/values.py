@@ -1,7 +1,8 @@
 """The values of one run, while it lives and afterwards: in memory, or referred to on disk."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from cerebelum_nb.capture import versions
 from cerebelum_nb.capture.kept import Codes
@@ -20,6 +21,9 @@ from cerebelum_nb.store.results import (
     gave_nothing,
     sent_task,
 )
+
+AT_ONCE: Final = 64  # results that are made ready for the disk before others may have the interpreter
+BREATH_S: Final = 1e-6  # the shortest sleep there is: who waits for the interpreter would ask for it only after 5 ms
 
 
 class Keeper(Protocol):
@@ -47,6 +51,7 @@ class Results:
         self._nothing: list[int] = []  # tasks whose result is None, and that have no entry of their own
         self._something: set[int] = set()  # tasks that have one
         self._kept: dict[int, Stored] = {}  # what is on disk of it, once it has ended and somebody has looked
+        self._large: list[int] | None = None  # tasks whose values were in shared memory when the run ended
         self.codes: Codes | None = None  # how functions were sent
         self.cache: Keeper | None = None  # told of what has succeeded, where something may be served from it
 
@@ -80,7 +85,7 @@ class Results:
                     tasks[e.task] = e.source
             elif type(e) is AttemptFinished and e.outcome == "error":
                 failed += self._failed(e, plan)
-        stored = [self._stored(task, source, plan.functions[task]) for task, source in tasks.items()]
+        stored = [self._stored(task, source, plan.functions[task]) for task, source in _in_pieces(tasks)]
         if batch[0].seq == 0:
             stored.append(self._archive.stored(self.run, INPUTS_TASK, plan.inputs, None))
         for task, said in answers.items():
@@ -162,8 +167,10 @@ class Results:
         return (isinstance(value, ResultRef) and not value.stored.codec and value.stored.why) or "its file is gone"
 
     def large(self) -> dict[int, Large]:
-        """Values in shared memory, by task."""
-        return {task: value for task, value in enumerate(self._values) if type(value) is Large}
+        """Values in shared memory, by task. For a run that has ended: none comes to them."""
+        if self._large is None:
+            self._large = [task for task, value in enumerate(self._values) if type(value) is Large]
+        return {task: value for task in self._large if type(value := self._values[task]) is Large}
 
     def is_on_disk(self, task: int) -> bool:
         """A value of this run, which has ended, can be read from disk."""
@@ -193,3 +200,11 @@ class Results:
             if type(value) is Large:  # memory that all runs share
                 why = f"it is {value.nbytes / 2**20:.0f} MiB, which is too much to be kept, and newer runs have ended"
                 self.let_go(task, why)
+
+
+def _in_pieces(tasks: Mapping[int, str]) -> Iterator[tuple[int, str]]:
+    """Task and source of each, and now and then a moment for others who want the interpreter."""
+    for count, found in enumerate(tasks.items(), 1):
+        yield found
+        if not count % AT_ONCE:
+            time.sleep(BREATH_S)

@@ -340,7 +340,7 @@ def test_a_run_is_the_same_with_and_without_sending_ahead(shared, source):
     runs = [shared.run(flow)]
     runs[0].wait(DEADLINE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ahead.Ahead, "lead", lambda self, ticket: self._job.attempt(ticket))
+        patch.setattr(ahead.Ahead, "lead", lambda self, ticket: self._job.attempt(ticket.task, ticket.attempt))
         runs.append(shared.run(flow))
         runs[1].wait(DEADLINE)
 
