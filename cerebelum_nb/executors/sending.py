@@ -58,8 +58,15 @@ class Sending:
 
     def number_of(self, attempt: Attempt) -> int:
         """The number of what an attempt may follow; 0 for nothing."""
-        after = attempt.after
-        return self._followed.get((attempt.run, after.task, after.number), 0) if after is not None else 0
+        if (after := attempt.after) is None:
+            return 0
+        if (
+            self._after
+            and (last := self._gathered[-1:])
+            and (last[0].task, last[0].number) == (after.task, after.number)
+        ):
+            self.close()
+        return self._followed.get((attempt.run, after.task, after.number), 0)
 
     def ship(self, attempt: Attempt) -> Shipped:
         """An attempt's function, ready to be sent.
@@ -98,7 +105,7 @@ class Sending:
         if long is not None:
             body = described(long)
         if attempt.followed and long is None:
-            self._is_followed(attempt, number)
+            self._is_followed(attempt.run, attempt.task, attempt.number, number)
         self.close()
         if not before and not self._looked:
             self._look()
@@ -135,12 +142,10 @@ class Sending:
         if not self._gathered:
             self._first, self._run, self._after = number, attempt.run, before
             self._outbox.stir()
-        if before:
-            self._is_followed(attempt, number)
         self._gathered.append(Item(attempt.task, attempt.number, attempt.step, shipped.digest, body.codec, body.data))
 
-    def _is_followed(self, attempt: Attempt, number: int) -> None:
-        self._followed[attempt.run, attempt.task, attempt.number] = number
+    def _is_followed(self, run: str, task: int, number: int, sent: int) -> None:
+        self._followed[run, task, number] = sent
         if len(self._followed) > 2 * FOLLOWED_COUNT:  # many at once: to find the first of a dict takes ever longer
             for oldest in list(islice(self._followed, FOLLOWED_COUNT)):
                 del self._followed[oldest]
@@ -149,8 +154,9 @@ class Sending:
         """Put what was gathered into the outbox: before anything else is said of it."""
         items, self._gathered = self._gathered, []
         size = max(1, min(batches.MOST, len(items) // (2 * max(1, self.crew))))
-        if self._after:  # a line has one worker
+        if self._after and items:  # a line has one worker
             size = batches.MOST_IN_LINE
+            self._is_followed(self._run, items[-1].task, items[-1].number, self._first + len(items) - 1)
         for start in range(0, len(items), size):
             some, first = items[start : start + size], self._first + start
             after = (first - 1 if start else self._after) if self._after else 0

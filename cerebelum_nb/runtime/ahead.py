@@ -16,9 +16,9 @@ from cerebelum_nb.protocols import NOTHING_SENT, After, Attempt, Executor, Outco
 from cerebelum_nb.runtime.following import Ticket
 from cerebelum_nb.runtime.job import Job
 
-FIRST: Final = 16  # attempts that are sent with the first one
-MORE: Final = 64  # and at once later, while the first ones run
-MOST: Final = 256  # that are on their way at most
+FIRST: Final = 16  # attempts that are sent with the first one; then twice as many each time
+MORE: Final = 128  # that are sent at once at most
+MOST: Final = 384  # that are on their way at most
 GONE_S: Final = 5.0  # for so long a recalled attempt that has begun may take to stop
 
 
@@ -41,7 +41,7 @@ class _Sent:
         self.stop = NOTHING_SENT[2]
         self.signals: Signals | None = None
         self.worker = ""
-        self.early: list[tuple[str, tuple[Any, ...]]] = []
+        self.early: list[tuple[str, tuple[Any, ...]]] | None = None
         self.outcome: Outcome | None = None
         self._wakes: asyncio.Future[Outcome] | None = None
 
@@ -71,11 +71,12 @@ class _Sent:
     def begin(self, signals: Signals) -> None:
         """Its turn has come; where it runs was told with that."""
         self.signals, early = signals, self.early
-        for name, args in early:
+        for name, args in early or ():
             getattr(signals, name)(*args)
 
     def _say(self, name: str, *args: Any) -> None:
         if self.signals is None:
+            self.early = self.early or []
             self.early.append((name, args))
         else:
             getattr(self.signals, name)(*args)
@@ -139,7 +140,7 @@ class Ahead:
         if self._last is None or self._follow is None:
             return
         room = min(self._room, MOST - len(self._sent))
-        self._room = MORE
+        self._room = min(2 * room, MORE)
         (task, number), attempts, behind = self._last, list[Attempt](), list[_Sent]()
         for follower in self._job.scheduler.followers(self._lane, task, room):
             after = After(task, number, follower.place)

@@ -4,7 +4,7 @@ import asyncio
 import concurrent.futures
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -98,6 +98,9 @@ async def looked_up(loop: asyncio.AbstractEventLoop, cache: Cached, ticket: Tick
         return await loop.run_in_executor(cache.threads, cache.look, ticket)
     except RuntimeError:  # the session was closed meanwhile: nobody waits for this any more
         return None
+
+
+_ONE_TO_COME: Final = (None,)
 
 
 def _at_once(_seconds: float, call: Callable[[], None]) -> None:
@@ -208,8 +211,8 @@ class Job:
         """
         plan = self.plan
         call, place = plan.calls[task], self.scheduler.state.places[task]
-        args: list[Any] = [None]
-        kwargs: dict[str, Any] = {}
+        args: Sequence[Any] = _ONE_TO_COME
+        kwargs: Mapping[str, Any] = {}
         context_at: int | None = None
         if after is None or call.positional != (after.task,) or call.keywords:  # it is called with something else, too
             args = [self._given_by(n, task) for n in call.positional]
