@@ -140,18 +140,19 @@ class CoreExecutor:
             self._given_up.discard(key)
             self._saw.pop(key, None)
 
-    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Heard]) -> Sent:
+    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Heard], then: Callable[[], object]) -> Sent:
         """Send attempts before what they follow has ended, so that the same worker goes on with them at once.
 
         Args:
             attempts: Each follows the one before it.
             heard: For each: told what happens, and how it has ended; not `delivered` where it did not begin.
+            then: Called when those that were sent are on their way.
 
         Returns:
             How many were sent; the others must wait for their turn.
         """
         link = self.link
-        return link.follow(attempts, heard) if link is not None else NOTHING_SENT
+        return link.follow(attempts, heard, then) if link is not None else NOTHING_SENT
 
     def launch(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome | None], None]) -> "TakeBack | None":
         """Send an attempt that nobody awaits; see `Link.launch`.

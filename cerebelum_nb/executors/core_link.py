@@ -165,7 +165,7 @@ class Link:
         """What it has, by number: the attempt, and for how many seconds a worker may have had it."""
         return at_work(self._running)
 
-    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Heard]) -> Sent:
+    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Heard], then: Callable[[], object]) -> Sent:
         """Send attempts before what they follow has ended: the same as `launch`, for all of them."""
         before, first, sent = self._sending.number_of(attempts[0]), self._last_id + 1, 0
         if not before or not self.alive or self._distrust is not None:
@@ -178,6 +178,7 @@ class Link:
                 sent += 1
         except (CaptureError, WireError) as exc:  # `run` will say so, when its turn comes
             logger.debug("follower.not.sent", extra={"reason": repr(exc)})
+        self._outbox.then(then)
         return sent, first, self._take_back
 
     def launch(self, attempt: Attempt, signals: Signals, ended: Callable[[Outcome], None]) -> TakeBack | None:

@@ -73,7 +73,7 @@ class UpstreamExecutor(CoreExecutor):
         finally:
             gate.over(ticket, ok=ok)
 
-    def follow(self, _attempts: Any, _heard: Any) -> Sent:
+    def follow(self, _attempts: Any, _heard: Any, _then: Any) -> Sent:
         """Nothing is sent before its turn: Core says when it begins."""
         return NOTHING_SENT
 

@@ -136,10 +136,11 @@ class Ahead:
             self._loop.call_soon(self._send_more)
 
     def _send_more(self) -> None:
+        """Send some; and again when they have left, as long as there are more."""
         self._coming = False
-        if self._last is None or self._follow is None:
-            return
         room = min(self._room, MOST - len(self._sent))
+        if self._last is None or self._follow is None or room <= 0:
+            return
         self._room = min(2 * room, MORE)
         (task, number), attempts, behind = self._last, list[Attempt](), list[_Sent]()
         for follower in self._job.scheduler.followers(self._lane, task, room):
@@ -147,13 +148,12 @@ class Ahead:
             task, number = follower.task, follower.number
             attempts.append(self._job.attempt(task, number, after, followed=True))
             behind.append(_Sent((task, number)))
-        sent, first, stop = self._follow(attempts, behind) if behind else NOTHING_SENT
+        sent, first, stop = self._follow(attempts, behind, self._send_more) if behind else NOTHING_SENT
         for place, one in enumerate(behind[:sent]):
             one.number, one.stop = first + place, stop
             self._sent.append(one)
-        self._last = (task, number) if sent == room else None  # else the line ends here
-        if self._last is not None and len(self._sent) < MOST:
-            self._send_soon()
+        self._coming = sent == room
+        self._last = (task, number) if self._coming else None  # else the line ends here
 
     def has(self, ticket: Ticket) -> bool:
         """It was sent already."""
@@ -218,7 +218,7 @@ class Ahead:
     def end(self) -> list[asyncio.Future[Any]]:
         """Take back what was sent, and send no more; what is returned is done when each does not run any more."""
         self._last = None
-        self._lead = None
+        self._lead, self._coming = None, False
         self._job.scheduler.ahead.discard(self._recall)
         sent, self._sent = self._sent, deque()
         ends = [one.stop(one.number) for one in sent]

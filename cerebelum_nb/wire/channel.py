@@ -66,6 +66,15 @@ class Outbox:
         self._timer: asyncio.TimerHandle | None = None
         self.gathered: Callable[[], object] = bool
         self.slow: dict[int, deque[Iterator[AnyFrame]]] = {}
+        self._then: list[Callable[[], object]] = []
+
+    def then(self, call: Callable[[], object]) -> None:
+        """Call somebody, on the loop, when what was gathered or put until now has been written.
+
+        Who makes a lot ready should do so in pieces, and each when the one before it has left: gRPC has a thread of its
+        own that must get the interpreter for that.
+        """
+        self._then.append(call)
 
     def stir(self) -> None:
         """Something is gathered."""
@@ -119,11 +128,14 @@ class Outbox:
             self.gathered()
             self._some.clear()
             frames, self._frames = self._frames, []
+            then, self._then = self._then, []
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             for message in messages(frames):
                 await write(message)
+            for call in then:
+                call()
             if self.slow:
                 for message in messages(self._next_slow()):
                     await write(message)
