@@ -1,6 +1,12 @@
 import fcntl
+import mmap
 import multiprocessing
+import random
+import time
 
+import pytest
+
+from cerebelum_nb.wire import gate
 from cerebelum_nb.wire.gate import LEFT_NBYTES, Gate, Left, new_gate
 
 
@@ -80,3 +86,80 @@ def test_a_worker_is_told_when_there_is_no_room_for_as_much_again():
     assert worker.leave(1, bytes(LEFT_NBYTES // 3)) is True
     assert worker.leave(2, bytes(LEFT_NBYTES // 3)) is True
     assert worker.leave(3, bytes(LEFT_NBYTES // 3)) is False
+
+
+ROUNDS = 20_000
+BEGUN, TAKEN_BACK = b"\1", b"\2"
+
+
+def _work(fd, sent, passed):
+    """A worker that comes to every attempt as soon as it was sent."""
+    worker, came = Gate(fd), 0
+    while True:
+        there = sent[0]
+        while came < there:
+            came += 1
+            passed[came : came + 1] = BEGUN if worker.passes() else TAKEN_BACK
+            sent[2] = came
+        if sent[1] and came == sent[0]:
+            return
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["by order of writes", "by the lock alone"])
+def test_each_attempt_has_begun_or_was_taken_back_however_closely_the_two_sides_meet(monkeypatch, ordered):
+    if ordered and not gate._ORDERED:
+        pytest.skip("this processor does not show writes in order")
+    monkeypatch.setattr(gate, "_ORDERED", ordered)
+    core, dice = new_gate(), random.Random(7)
+    sent, passed = memoryview(mmap.mmap(-1, 24)).cast("Q"), mmap.mmap(-1, ROUNDS * 8 + 1)
+    worker = multiprocessing.get_context("fork").Process(target=_work, args=(core.fd, sent, passed))
+    worker.start()
+    expected = bytearray(1)
+
+    for _ in range(ROUNDS):
+        more = dice.randint(1, 8)
+        sent[0] += more
+        close, until = dice.randint(0, more), time.monotonic() + 30
+        while sent[0] - sent[2] > close:  # so that they meet anywhere
+            assert time.monotonic() < until, "the worker has stopped"
+        taken_back = core.shut(sent[0])
+        expected += BEGUN * more
+        expected[len(expected) - taken_back :] = TAKEN_BACK * taken_back
+    sent[1] = 1
+    worker.join(30)
+
+    assert worker.exitcode == 0
+    assert passed[: len(expected)] == bytes(expected)
+    assert min(expected.count(BEGUN), expected.count(TAKEN_BACK)) > ROUNDS / 10, "they have met"
+
+
+def _leave(fd, over):
+    """A worker that leaves parts without end: each says whose it is and how long."""
+    worker, number, size = Gate(fd), 1, 0
+    while not over[0]:
+        for _ in range(number % 9):
+            worker.leave(number + size, b"%06d" % (number + size))
+            size += 1
+            worker.passes()
+        worker.clear()
+        number, size = number + size + 1, 0
+
+
+def test_what_is_found_is_whole_while_the_worker_leaves_more():
+    core = new_gate()
+    over = memoryview(mmap.mmap(-1, 8)).cast("Q")
+    worker = multiprocessing.get_context("fork").Process(target=_leave, args=(core.fd, over))
+    worker.start()
+    found = set()
+
+    for _ in range(200_000):
+        left = core.left()
+        if left is not None:
+            assert left.data == b"".join(b"%06d" % n for n in range(left.first, left.first + left.parts))
+            found.add(left)
+        if len(found) > 2_000:
+            break
+    over[0] = 1
+    worker.join(30)
+
+    assert len(found) > 2_000
