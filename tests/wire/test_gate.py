@@ -130,7 +130,7 @@ def test_each_attempt_has_begun_or_was_taken_back_however_closely_the_two_sides_
 
     assert worker.exitcode == 0
     assert passed[: len(expected)] == bytes(expected)
-    assert min(expected.count(BEGUN), expected.count(TAKEN_BACK)) > ROUNDS / 10, "they have met"
+    assert min(expected.count(BEGUN), expected.count(TAKEN_BACK)) > 100, "they have met"
 
 
 def _leave(fd, over):
