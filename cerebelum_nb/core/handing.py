@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
@@ -223,9 +224,9 @@ class Handing:
         """An attempt has ended."""
         slow = frame.run_s > SLOW_S
         if frame.then != STOPS and (unit is None or frame.id == unit.left[-1]):  # something may follow it
-            submit = self._held[frame.id].submit if unit is None else self._units.submit(unit, frame.id)
+            attempt = functools.partial(self._units.submit, unit, frame.id) if unit else self._held[frame.id].get
             follower = self._queue.follower(self._units.entry(frame.id))
-            self._values.ended(Value(frame, submit, f"worker {slot.number}"), follower)
+            self._values.ended(Value(frame, f"worker {slot.number}", attempt), follower)
         if unit is not None:
             self._units.ended(unit, 1, frame.then, slow=slow)
         else:

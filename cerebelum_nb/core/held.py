@@ -25,6 +25,10 @@ class Held:
     got: float  # when, by the loop's clock
     pieces: Sequence[Piece] = ()  # of its arguments, where these are long
 
+    def get(self) -> Submit:
+        """The attempt."""
+        return self.submit
+
 
 class Coming:
     """Pieces of arguments whose attempts have not come yet.

@@ -10,7 +10,7 @@ from typing import Final
 
 from cerebelum_nb.core.queue import Queue
 from cerebelum_nb.seal import key_to_workers
-from cerebelum_nb.wire.batches import batched, before, items_of, single
+from cerebelum_nb.wire.batches import batched, before, check, items_of, single
 from cerebelum_nb.wire.frames import GOES_ON, STOPS, Batch, Code, Submit
 
 NOBODY: Final = 0  # no attempt has this number
@@ -92,7 +92,7 @@ class Units:
             PayloadRejected: It is not the kernel's.
         """
         frame = unit.frame
-        items_of(self._key, frame)
+        check(self._key, frame)
         self._units[frame.id] = unit
         for attempt in range(frame.id, frame.id + frame.count):
             self._at[attempt] = unit

@@ -1,5 +1,6 @@
 """Results that what follows needs, as they came from the worker; Core checks them, and cannot read them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -12,17 +13,17 @@ OVER_COUNT, OVER_NBYTES = 256, 16 << 20  # results kept for followers that have 
 
 
 class Value(NamedTuple):
-    """A result, of which attempt it is, and who has made it."""
+    """A result, who has made it, and what gives the attempt: seldom asked, since mostly the same worker goes on."""
 
     frame: Finished
-    submit: Submit
     worker: str
+    attempt: Callable[[], Submit]
 
     def sent_to(self, worker: str, key: bytes) -> Finished:
         """The result as another worker can open it; as it is where it is not what it says."""
         if worker == self.worker:
             return self.frame
-        frame, submit = self.frame, self.submit
+        frame, submit = self.frame, self.attempt()
         address = Address(submit.run, submit.task, submit.number, "to kernel", frame.codec)
         try:
             body = bytes(unseal(worker_key(key, self.worker), address, frame.sealed))

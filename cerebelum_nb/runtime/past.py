@@ -1,5 +1,7 @@
 """A run from the journal, as it was: to be looked at, and to be gone on from."""
 
+import functools
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -79,8 +81,8 @@ def past(about: About, events: Sequence[AnyEvent], stored: dict[int, Stored], in
 
 def about_now(run: str, made: Plan, wishes: Wishes, root: str, ran: Mapping[str, Ran]) -> About:
     """What is to be known later about a run that this process begins."""
-    strategy, person, me = dict(wishes.strategy), dict(wishes.person), psutil.Process()
-    process, asked = (time.time(), me.pid, born(me)), (strategy, person, wishes.everywhere)
+    strategy, person, me = dict(wishes.strategy), dict(wishes.person), os.getpid()
+    process, asked = (time.time(), me, _born_of(me)), (strategy, person, wishes.everywhere)
     return About(run, made.workflow, *process, *asked, root, dict(ran), wishes.core)
 
 
@@ -93,6 +95,12 @@ def born(process: psutil.Process) -> float:
     """When a process began, in seconds since the machine did: a wall clock that is set does not move that."""
     since = psutil.boot_time()  # first: what follows reckons from it
     return float(process.create_time() - since)
+
+
+@functools.lru_cache(maxsize=1)
+def _born_of(me: int) -> float:
+    """The same of this process; a fork asks anew."""
+    return born(psutil.Process(me))
 
 
 def is_there(pid: int, began: float) -> bool:

@@ -95,6 +95,15 @@ def before(frame: Batch, place: int) -> int:
     return (frame.id + place - 1 if place else frame.after) if frame.line else 0
 
 
+def check(key: bytes, frame: Batch) -> None:
+    """See that a batch is the kernel's, and what it says of itself.
+
+    Raises:
+        PayloadRejected: It is not.
+    """
+    unseal(key, _address(frame.run, frame.id, frame.count, "to worker"), frame.sealed)
+
+
 def items_of(key: bytes, frame: Batch) -> list[Item]:
     """The attempts of a batch.
 

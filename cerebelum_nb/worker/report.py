@@ -72,7 +72,7 @@ class Report:
         self._room, self._display_room = OUTPUT_LIMIT, DISPLAYS_NBYTES
         self._cut = 0
         self._began, self._waited_s = perf_counter(), 0.0
-        self._later = Displayed(self.attempt, {})  # takes back what was shown when something follows
+        self._later: Displayed | None = None  # takes back what was shown when something follows
 
     def __call__(self, stream: Stream, text: str) -> None:
         """Keep a piece of output. From any thread; takes no lock and sends nothing, since a stop may strike here."""
@@ -127,7 +127,10 @@ class Report:
     def clear(self, *, wait: bool) -> None:
         """Take back what was shown; with `wait` only when something else is shown. From any thread."""
         if not self.forked:
-            self._put(self._later if wait else Displayed(self.attempt, {}))
+            taken_back = Displayed(self.attempt, {})
+            if wait:
+                self._later = taken_back
+            self._put(taken_back)
 
     def progress(self, done: float, text: str) -> None:
         """Keep how far the step is until it is sent. From any thread; takes no lock."""
@@ -193,7 +196,7 @@ class Report:
         late, self._late = self._late, []  # a thread that was held up in its print may have been too late
         said: list[_Said] = [("stdout", text.getvalue()[sent:]) for text, sent in late]
         pieces = [self._pieces.popleft() for _ in range(len(self._pieces))]
-        if pieces and pieces[-1] in (self._open, self._later):
+        if pieces and (pieces[-1] is self._open or pieces[-1] is self._later):
             self._pieces.appendleft(pieces.pop())
         for piece in pieces:
             if isinstance(piece, io.StringIO):

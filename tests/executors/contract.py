@@ -553,6 +553,16 @@ def test_clear_output_takes_back_what_was_shown(place, shell):
     assert "".join(text for _, text in run.details("one").output) == "2\n"
 
 
+def test_clear_output_as_the_last_thing_leaves_nothing_shown(place, shell):
+    clears = cell("from IPython.display import clear_output\ndef one(context):\n    print(1)\n    clear_output()\n")[
+        "one"
+    ]
+
+    run = place.run(clears)
+
+    assert "".join(text for _, text in run.details("one").output) == ""
+
+
 def test_progress_is_told_and_folds_to_the_last_of_it(place):
     moves = cell(
         "from cerebelum_nb import ProgressReporter\nimport asyncio\nasync def one(context):\n"
