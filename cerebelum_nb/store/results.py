@@ -72,7 +72,7 @@ class Archive:
         self.folder, self.in_memory, self._keep = folder, ended, keep
         self._db: sqlite3.Connection | None = None
         self._key: bytes | None = None
-        self._key_path = str(folder / "key")
+        self._key_path, self._key_is_there = folder / "key", False  # looked at once for all that is written together
         self._why_not = "results are not kept (keep_results = false)"
         self._warned = False
         self._others: dict[str, dict[int, Stored]] = {}  # what is kept of runs that others refer to, for a while
@@ -134,6 +134,7 @@ class Archive:
         Raises:
             sqlite3.Error: There is no room for them just now.
         """
+        self._key_is_there = False  # somebody may remove the folder
         if not self._keep:
             return
         path = self.folder / "results.db"
@@ -311,7 +312,8 @@ class Archive:
             ExecutorError: The file is there and is no key.
             OSError: The folder cannot be read or written.
         """
-        if self._key is None or not os.path.exists(self._key_path):  # noqa: PTH110  asked for each result
+        self._key_is_there = self._key_is_there or self._key_path.exists()
+        if self._key is None or not self._key_is_there:
             try:
                 self._key = _project_key(self.folder)
             except (ExecutorError, OSError) as exc:

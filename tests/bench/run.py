@@ -161,22 +161,22 @@ def remote_rows() -> None:
 
 
 def chain_rows(session: Session) -> None:
-    """Milliseconds for a link of a remote chain whose steps read the one before: in segments, by Core, in its turn."""
+    """Microseconds for a link of a remote chain whose steps read the one before: in segments, by Core, in its turn."""
 
     def each(count: int, gives: str = "1", **options: Any) -> list[float]:
         work, took = chain(count, "link", gives, kind="def", executor="distributed", **options), []
         for _ in range(13):
             run = session.run(work, {})
             run.wait()
-            took.append((run.state.ended_at - run.state.started_at) / count * 1e3)
+            took.append((run.state.ended_at - run.state.started_at) / count * 1e6)
         return took[3:]  # Core keeps segments whole once it has seen that steps are short
 
     def row(what: str, took: list[float], limit: str) -> None:
-        line(what, statistics.median(took), "ms", f"{limit}; lowest {min(took):.3f}")
+        line(what, statistics.median(took), "us", f"{limit}; lowest {min(took):.1f}")
 
-    row("link of a remote chain of 1,000, in segments", each(1000), "at most 0.03")
+    row("link of a remote chain of 1,000, in segments", each(1000), "at most 30")
     row(f"link of a remote chain of {LINKS}, in segments", each(LINKS), "starts and ends included")
-    row("the same where Core advances it", each(LINKS, "'x' * 5000"), "at most 0.15")  # too long for a segment
+    row("the same where Core advances it", each(LINKS, "'x' * 5000"), "at most 150")  # too long for a segment
     row("the same where the kernel does", each(LINKS, retries=1), "no limit")  # what may be tried again waits
 
 
