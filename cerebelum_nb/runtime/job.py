@@ -100,9 +100,6 @@ async def looked_up(loop: asyncio.AbstractEventLoop, cache: Cached, ticket: Tick
         return None
 
 
-_ONE_TO_COME: Final = (None,)
-
-
 def _at_once(_seconds: float, call: Callable[[], None]) -> None:
     """Until a run takes it on, there is no clock."""
     call()
@@ -211,7 +208,7 @@ class Job:
         """
         plan = self.plan
         call, place = plan.calls[task], self.scheduler.state.places[task]
-        args: Sequence[Any] = _ONE_TO_COME
+        args: Sequence[Any] = (None,)
         kwargs: Mapping[str, Any] = {}
         context_at: int | None = None
         if after is None or call.positional != (after.task,) or call.keywords:  # it is called with something else, too

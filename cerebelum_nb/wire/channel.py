@@ -135,7 +135,7 @@ class Outbox:
             for message in messages(frames):
                 await write(message)
             for call in then:
-                call()
+                asyncio.get_running_loop().call_soon(call)  # its trouble is not ours
             if self.slow:
                 for message in messages(self._next_slow()):
                     await write(message)
