@@ -28,7 +28,10 @@ def ended(
 ) -> Iterator[tuple[int, Running, Outcome]]:
     """Attempts of a batch have ended: those of which somebody wants to know how."""
     numbers = range(frame.id, frame.id + frame.count)
-    have = [running.get(number) or leaving.get(number) for number in numbers]
+    if leaving:
+        have = [running.get(number) or leaving.get(number) for number in numbers]
+    else:
+        have = list(map(running.get, numbers))
     known = next((one for one in have if one is not None), None)
     outcomes = reading.outcomes(frame, known.attempt.run, have) if known is not None else []
     for number, one, outcome in zip(numbers, have, outcomes, strict=False):

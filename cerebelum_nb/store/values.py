@@ -22,7 +22,7 @@ from cerebelum_nb.store.results import (
     sent_task,
 )
 
-AT_ONCE: Final = 64  # results that are made ready for the disk before others may have the interpreter
+AT_ONCE: Final = 128  # results that are made ready for the disk before others may have the interpreter
 BREATH_S: Final = 1e-6  # the shortest sleep there is: who waits for the interpreter would ask for it only after 5 ms
 
 

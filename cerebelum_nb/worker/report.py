@@ -45,7 +45,7 @@ FLUSH_S = 1.0  # a flush waits at most so long, on a machine that is busy elsewh
 FLUSHES_S = 0.25  # and all of an attempt's so long and a tenth of its time
 PIECE = 1 << 18  # characters in one frame
 DISPLAYS_NBYTES = 64 << 20  # of what one attempt displays; of the rest only the text
-ENDS_S = 0.001  # how attempts of a batch ended is sent this often
+ENDS_S = 0.002  # how attempts of a batch ended is sent this often
 TEXT_LIMIT = 1_000  # characters of what a step says about its progress or a pause
 
 
