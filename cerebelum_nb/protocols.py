@@ -26,6 +26,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         delivered: False where no worker can have begun it: trying it elsewhere does no harm.
         transfer_s: Seconds that its way there and its result's way back took, what was done to make them ready
             included; None where nobody measured.
+        age_s: So long before it was told it had ended, since it was told with others.
     """
 
     kind: OutcomeKind
@@ -36,6 +37,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     source: str = "attempt"
     delivered: bool = True
     transfer_s: tuple[float, float] | None = None
+    age_s: float = 0.0
 
 
 class After(msgspec.Struct, frozen=True, gc=False):
@@ -134,6 +136,9 @@ class Signals(Protocol):
 
 class Heard(Signals, Protocol):
     """Signals of an attempt that nobody awaits; and a future's words for how it ended."""
+
+    def ran(self, worker: str) -> None:
+        """Where its code has begun: told just before how it ended, where nobody was told before."""
 
     def done(self) -> bool:
         """Whether it has ended."""

@@ -346,8 +346,8 @@ class Link:
         """Attempts of a batch have ended."""
         for number, running, outcome in ended(frame, self._reading, self._running, self._leaving):
             if not running.worker:
-                running.worker = frame.worker
-                tell(running.signals.started, frame.worker)
+                running.worker, signals = frame.worker, running.signals
+                tell(signals.ran if signals is running.outcome else signals.started, frame.worker)
             running.outcome.set_result(outcome)
             self._leaving.pop(number, None)
             self._passed(number, running)

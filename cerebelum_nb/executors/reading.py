@@ -62,6 +62,7 @@ class Running(msgspec.Struct, weakref=True):
     got: float = 0.0  # when Core had it, by Core's clock
     held_s: float = 0.0  # how long Core kept it until a worker took it
     pause: int = 0  # the number of the pause that it is in; 0 when it works
+    age_s: float = 0.0  # so long before it was told it had ended
     worker: str = ""  # who has it
     kept: object = None  # what of its arguments is in shared memory
     waits: str = ""  # for room for its result: what there is too little of
@@ -127,7 +128,7 @@ class Reading:
             return Outcome("error", error=ErrorInfo("UnreadableResult", text), run_s=frame.run_s)
         transfer_s = self._transfer_s(frame, running, arrived)
         nbytes = value.nbytes if type(value) is Large else len(data)
-        return Outcome("ok", value, None, frame.run_s, nbytes, transfer_s=transfer_s)
+        return Outcome("ok", value, None, frame.run_s, nbytes, transfer_s=transfer_s, age_s=running.age_s)
 
     def outcomes(self, frame: Ended, run: str, have: "Sequence[Running | None]") -> "list[Outcome | None]":
         """How attempts of a batch ended, in order; None where nobody asks."""
@@ -136,17 +137,19 @@ class Reading:
             ends = ends_of(key, run, frame)
         except PayloadRejected as exc:
             return [Outcome("error", error=ErrorInfo("PayloadRejected", str(exc)))] * frame.count
+        over_s = _over_s(ends[-1])
         return [
-            None if running is None else self._ended(frame, end, running, arrived)
+            None if running is None else self._ended(frame, end, running, arrived, over_s)
             for running, end in zip(have, ends, strict=True)
         ]
 
-    def _ended(self, frame: Ended, end: End, running: Running, arrived: float) -> Outcome:
+    def _ended(self, frame: Ended, end: End, running: Running, arrived: float, over_s: float) -> Outcome:
         attempt = running.attempt
         if (end.task, end.number) != (attempt.task, attempt.number):
             text = f"what came back for step {attempt.step!r} is another attempt's, or was not begun: it was not read"
             return Outcome("error", error=ErrorInfo("PayloadRejected", text))
         running.got, running.held_s = frame.got, frame.held_s + end.waited_s
+        running.age_s = over_s - _over_s(end)
         return self._outcome(end, end.codec, end.body, running, arrived)
 
     def _error_in(self, data: bytes | memoryview) -> ErrorInfo:
@@ -175,6 +178,11 @@ class Reading:
             return decode(frame.codec, body, safe_only=self._distrust is not None), ""
         except BaseException as exc:  # noqa: BLE001  as in `outcome`; the question can be answered all the same
             return None, f"what step {attempt.step!r} asks about cannot be read here: {one_line(exc)}\n"
+
+
+def _over_s(end: End) -> float:
+    """When an attempt ended, since its batch came to the worker."""
+    return end.waited_s + end.decode_s + end.run_s
 
 
 def core_lost(core: "CoreProcess | ServedCore", how: str, attempt: Attempt, *, delivered: bool) -> Outcome:

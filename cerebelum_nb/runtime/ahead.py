@@ -70,9 +70,15 @@ class _Sent:
 
     def begin(self, signals: Signals) -> None:
         """Its turn has come; where it runs was told with that."""
-        self.signals, early = signals, self.early
+        self.signals, self.worker, early = signals, "", self.early
         for name, args in early or ():
             getattr(signals, name)(*args)
+
+    def tell_begun(self) -> None:
+        """Its code has begun, if nobody was told."""
+        worker, self.worker = self.worker, ""
+        if worker and self.signals is not None:
+            self.signals.started(worker)
 
     def _say(self, name: str, *args: Any) -> None:
         if self.signals is None:
@@ -86,6 +92,10 @@ class _Sent:
             self.worker = worker
         else:
             self.signals.started(worker)
+
+    def ran(self, worker: str) -> None:
+        """Where its code has begun, which is written with its end."""
+        self.worker = worker
 
     def output(self, stream: Stream, text: str) -> None:
         self._say("output", stream, text)
@@ -115,6 +125,7 @@ class Ahead:
         self._sent: deque[_Sent] = deque()
         self._last: tuple[int, int] | None = None  # task and attempt of what the next one would follow
         self._room = FIRST
+        self._current: _Sent | None = None  # whose turn it is
         self.left: list[asyncio.Future[Any]] = []  # recalled, and maybe not stopped yet
         self._coming = False
         self._lead: Ticket | None = None  # what the line began with
@@ -164,17 +175,20 @@ class Ahead:
 
         Of that the first ones may have ended, too: they are written in the same grip of the scheduler.
         """
-        scheduler = self._job.scheduler
+        scheduler, current, self._current = self._job.scheduler, self._current, None
         if self._sent and outcome.kind == "ok":
+            worker = current.worker if current is not None else ""
             if self._last is not None and self._sent[-1].outcome is not None:
                 self._send_more()  # all that was sent has ended: what follows has nothing to wait for
-            done, follower = scheduler.follow(self._lane, ticket, outcome, self._behind())
+            done, follower = scheduler.follow(self._lane, ticket, worker, outcome, list(self._behind()))
             for _ in range(done):
                 self._sent.popleft()
             if follower is not None:
                 return follower
             self.end()
             return scheduler.turn(self._lane)
+        if current is not None:
+            current.tell_begun()
         self.end()
         return scheduler.turn(self._lane, ticket, outcome=outcome)
 
@@ -188,7 +202,7 @@ class Ahead:
 
     async def outcome(self, signals: Signals) -> Outcome:
         """How what was sent first of all ends; its turn has come."""
-        sent = self._sent.popleft()
+        self._current = sent = self._sent.popleft()
         sent.begin(signals)
         if self._last is not None and len(self._sent) <= MOST - MORE:
             self._send_soon()

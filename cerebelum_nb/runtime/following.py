@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cerebelum_nb.model.events import AttemptStarted, AttemptSubmitted
 from cerebelum_nb.model.state import READY
@@ -67,12 +67,16 @@ class Following(Moving):
         self,
         lane: str,
         ended: Ticket,
+        worker: str,
         outcome: Outcome,
-        behind: Iterable[tuple[int, int, str, Outcome | None]],
+        behind: Sequence[tuple[int, int, str, Outcome | None]],
     ) -> tuple[int, AttemptSubmitted | None]:
         """An attempt ended that others follow, each the one before it: write it, and those that have ended as well.
 
+        Each has the time at which it began and ended on its worker, as far as what is written already leaves that open.
+
         Args:
+            worker: Where its code has begun, where that is not written.
             behind: Task and attempt of those that were sent already; the worker where it has begun, empty where it has
                 not; how it ended. The first that has not ended is the last of them that is looked at.
 
@@ -85,18 +89,26 @@ class Following(Moving):
         with self._lock:
             state, now = self.state, self.now()
             phase, attempts, places, write = state.phase, state.attempt, state.places, self._write
-            self._settle(ended.task, ended.attempt, None, outcome, now)
-            for task, number, worker, its_outcome in behind:
+            times = _times(now, [outcome, *(one for *_, one in behind if one is not None)])
+            began, over = times.pop()
+            if worker:
+                self._begins(ended.task, ended.attempt, worker, max(self._last_at, began))
+            at = max(self._last_at, over)
+            self._settle(ended.task, ended.attempt, None, outcome, at)
+            for task, number, there, its_outcome in behind:
                 if phase[task] != READY or attempts[task] + 1 != number or places[task].lane != lane or self.held:
                     break
-                ticket = AttemptSubmitted(state.seq + 1, now, task, number)
+                began, over = times.pop() if its_outcome is not None else (now, now)
+                ticket = AttemptSubmitted(state.seq + 1, at, task, number)
                 write(ticket)
-                if worker:
-                    write(AttemptStarted(state.seq + 1, now, task, number, worker))
+                at = max(at, began)
+                if there:
+                    write(AttemptStarted(state.seq + 1, at, task, number, there))
                 if its_outcome is None:
                     taken = ticket
                     break
-                self._settle(task, number, None, its_outcome, now)
+                at = max(at, over)
+                self._settle(task, number, None, its_outcome, at)
                 done += 1
             pokes = self._after()
         if pokes:
@@ -107,3 +119,13 @@ class Following(Moving):
         """What can be sent behind an attempt that has not ended, in order: plain steps that wait for nothing else."""
         with self._lock:
             return [] if self.held or self._halted else foreseen(self.plan, self.state, lane, task, most)
+
+
+def _times(now: float, outcomes: list[Outcome]) -> list[tuple[float, float]]:
+    """When attempts began and ended that followed each other, the last one first: each before the next one began."""
+    times, next_began = [], now
+    for outcome in reversed(outcomes):
+        over = min(next_began, now - outcome.age_s)
+        next_began = over - outcome.run_s
+        times.append((next_began, over))
+    return times

@@ -38,6 +38,7 @@ class Log:
         self._on_disk: list[tuple[int, Callable[[bool], object]]] = []  # event -> who waits until that is on disk
         self._on_disk_lock = threading.Lock()
         self._lock = threading.Lock()
+        self._last_at = 0.0  # of the last event
         self._wall = time.time() - time.perf_counter()
 
     def now(self) -> float:
@@ -126,3 +127,4 @@ class Log:
     def _write(self, e: AnyEvent) -> None:
         self.state.apply(e)
         self.log.append(e)
+        self._last_at = e.at
