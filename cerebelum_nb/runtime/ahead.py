@@ -8,12 +8,12 @@ line: what was sent is taken back, and goes its usual way when its turn comes.
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cerebelum_nb.model.events import PauseKind, Stream
 from cerebelum_nb.protocols import NOTHING_SENT, After, Attempt, Executor, Outcome, Sent, Signals
-from cerebelum_nb.runtime.following import Ticket
+from cerebelum_nb.runtime.following import Behind, Ticket
 from cerebelum_nb.runtime.job import Job
 
 FIRST: Final = 16  # attempts that are sent with the first one; then twice as many each time
@@ -61,12 +61,6 @@ class _Sent:
             return self.outcome
         self._wakes = loop.create_future()
         return await self._wakes
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it has ended well, and has said nothing."""
-        outcome = self.outcome
-        return outcome is not None and outcome.kind == "ok" and not self.early
 
     def begin(self, signals: Signals) -> None:
         """Its turn has come; where it runs was told with that."""
@@ -180,7 +174,7 @@ class Ahead:
             worker = current.worker if current is not None else ""
             if self._last is not None and self._sent[-1].outcome is not None:
                 self._send_more()  # all that was sent has ended: what follows has nothing to wait for
-            done, follower = scheduler.follow(self._lane, ticket, worker, outcome, list(self._behind()))
+            done, follower = scheduler.follow(self._lane, ticket, worker, outcome, self._behind())
             for _ in range(done):
                 self._sent.popleft()
             if follower is not None:
@@ -192,13 +186,16 @@ class Ahead:
         self.end()
         return scheduler.turn(self._lane, ticket, outcome=outcome)
 
-    def _behind(self) -> Iterator[tuple[int, int, str, Outcome | None]]:
+    def _behind(self) -> list[Behind]:
         """What was sent, up to the first that has not ended, or not well, or that says something."""
+        found = list[Behind]()
         for sent in self._sent:
-            is_plain = sent.is_plain
-            yield *sent.key, sent.worker, sent.outcome if is_plain else None
-            if not is_plain:
-                return
+            outcome = sent.outcome
+            if outcome is None or outcome.kind != "ok" or sent.early:
+                found.append((*sent.key, sent.worker, None))
+                break
+            found.append((*sent.key, sent.worker, outcome))
+        return found
 
     async def outcome(self, signals: Signals) -> Outcome:
         """How what was sent first of all ends; its turn has come."""

@@ -12,6 +12,8 @@ from cerebelum_nb.runtime.moving import Moving
 from cerebelum_nb.runtime.steering import call_all
 
 Ticket = AttemptSubmitted | AttemptStarted
+# An attempt that was sent before its turn: task, number, the worker where it has begun, how it has ended.
+Behind = tuple[int, int, str, Outcome | None]
 
 
 class Following(Moving):
@@ -69,7 +71,7 @@ class Following(Moving):
         ended: Ticket,
         worker: str,
         outcome: Outcome,
-        behind: Sequence[tuple[int, int, str, Outcome | None]],
+        behind: Sequence[Behind],
     ) -> tuple[int, AttemptSubmitted | None]:
         """An attempt ended that others follow, each the one before it: write it, and those that have ended as well.
 
@@ -77,8 +79,7 @@ class Following(Moving):
 
         Args:
             worker: Where its code has begun, where that is not written.
-            behind: Task and attempt of those that were sent already; the worker where it has begun, empty where it has
-                not; how it ended. The first that has not ended is the last of them that is looked at.
+            behind: Those that were sent already. The first that has not ended is the last of them.
 
         Returns:
             How many of them have ended for the run; and the one whose turn has come. None where it is not its turn, or
@@ -89,7 +90,7 @@ class Following(Moving):
         with self._lock:
             state, now = self.state, self.now()
             phase, attempts, places, write = state.phase, state.attempt, state.places, self._write
-            times = _times(now, [outcome, *(one for *_, one in behind if one is not None)])
+            times = _times(now, outcome, behind)
             began, over = times.pop()
             if worker:
                 self._begins(ended.task, ended.attempt, worker, max(self._last_at, began))
@@ -121,11 +122,13 @@ class Following(Moving):
             return [] if self.held or self._halted else foreseen(self.plan, self.state, lane, task, most)
 
 
-def _times(now: float, outcomes: list[Outcome]) -> list[tuple[float, float]]:
+def _times(now: float, outcome: Outcome, behind: Sequence[Behind]) -> list[tuple[float, float]]:
     """When attempts began and ended that followed each other, the last one first: each before the next one began."""
     times, next_began = [], now
-    for outcome in reversed(outcomes):
-        over = min(next_began, now - outcome.age_s)
-        next_began = over - outcome.run_s
-        times.append((next_began, over))
+    outcomes = [one[3] for one in behind]
+    for found in (*reversed(outcomes), outcome):
+        if found is not None:
+            over = min(next_began, now - found.age_s)
+            next_began = over - found.run_s
+            times.append((next_began, over))
     return times
