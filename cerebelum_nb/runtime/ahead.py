@@ -68,11 +68,10 @@ class _Sent:
         for name, args in early or ():
             getattr(signals, name)(*args)
 
-    def tell_begun(self) -> None:
-        """Its code has begun, if nobody was told."""
+    def take_worker(self) -> str:
+        """Where its code has begun, if nobody was told."""
         worker, self.worker = self.worker, ""
-        if worker and self.signals is not None:
-            self.signals.started(worker)
+        return worker
 
     def _say(self, name: str, *args: Any) -> None:
         if self.signals is None:
@@ -169,9 +168,9 @@ class Ahead:
 
         Of that the first ones may have ended, too: they are written in the same grip of the scheduler.
         """
-        scheduler, current, self._current = self._job.scheduler, self._current, None
+        scheduler = self._job.scheduler
         if self._sent and outcome.kind == "ok":
-            worker = current.worker if current is not None else ""
+            worker = self._current.take_worker() if self._current is not None else ""
             if self._last is not None and self._sent[-1].outcome is not None:
                 self._send_more()  # all that was sent has ended: what follows has nothing to wait for
             done, follower = scheduler.follow(self._lane, ticket, worker, outcome, self._behind())
@@ -181,8 +180,6 @@ class Ahead:
                 return follower
             self.end()
             return scheduler.turn(self._lane)
-        if current is not None:
-            current.tell_begun()
         self.end()
         return scheduler.turn(self._lane, ticket, outcome=outcome)
 
@@ -228,8 +225,11 @@ class Ahead:
 
     def end(self) -> list[asyncio.Future[Any]]:
         """Take back what was sent, and send no more; what is returned is done when each does not run any more."""
-        self._last = None
-        self._lead, self._coming = None, False
+        self._last = self._lead = None
+        self._coming = False
+        current = self._current
+        if current is not None and current.signals is not None and (worker := current.take_worker()):
+            current.signals.started(worker)
         self._job.scheduler.ahead.discard(self._recall)
         sent, self._sent = self._sent, deque()
         ends = [one.stop(one.number) for one in sent]
