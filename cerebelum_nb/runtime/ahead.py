@@ -33,10 +33,10 @@ class _Sent:
         outcome: How it ended, be it before its turn.
     """
 
-    __slots__ = ("_wakes", "early", "key", "number", "outcome", "signals", "stop", "worker")
+    __slots__ = ("_wakes", "attempt", "early", "number", "outcome", "signals", "stop", "task", "worker")
 
-    def __init__(self, key: tuple[int, int]) -> None:
-        self.key = key
+    def __init__(self, task: int, attempt: int) -> None:
+        self.task, self.attempt = task, attempt
         self.number = 0
         self.stop = NOTHING_SENT[2]
         self.signals: Signals | None = None
@@ -151,7 +151,7 @@ class Ahead:
             after = After(task, number, follower.place)
             task, number = follower.task, follower.number
             attempts.append(self._job.attempt(task, number, after, followed=True))
-            behind.append(_Sent((task, number)))
+            behind.append(_Sent(task, number))
         sent, first, stop = self._follow(attempts, behind, self._send_more) if behind else NOTHING_SENT
         for place, one in enumerate(behind[:sent]):
             one.number, one.stop = first + place, stop
@@ -161,7 +161,7 @@ class Ahead:
 
     def has(self, ticket: Ticket) -> bool:
         """It was sent already."""
-        return bool(self._sent) and self._sent[0].key == (ticket.task, ticket.attempt)
+        return bool(self._sent) and (self._sent[0].task, self._sent[0].attempt) == (ticket.task, ticket.attempt)
 
     def turn(self, ticket: Ticket, outcome: Outcome) -> Ticket | None:
         """An attempt has ended: write it, leave with the next ticket, which is that of what was sent behind it.
@@ -189,9 +189,9 @@ class Ahead:
         for sent in self._sent:
             outcome = sent.outcome
             if outcome is None or outcome.kind != "ok" or sent.early:
-                found.append((*sent.key, sent.worker, None))
+                found.append((sent.task, sent.attempt, sent.worker, None))
                 break
-            found.append((*sent.key, sent.worker, outcome))
+            found.append((sent.task, sent.attempt, sent.worker, outcome))
         return found
 
     async def outcome(self, signals: Signals) -> Outcome:

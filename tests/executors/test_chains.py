@@ -33,8 +33,8 @@ def early(monkeypatch):
     """Attempts that were sent before their turn, as they were."""
     sent, plain = [], ahead._Sent.__init__
 
-    def noted(self, key):
-        plain(self, key)
+    def noted(self, *key):
+        plain(self, *key)
         sent.append(key)
 
     monkeypatch.setattr(ahead._Sent, "__init__", noted)
