@@ -15,6 +15,7 @@ from cerebelum_nb.dsl.workflow import Workflow
 from cerebelum_nb.errors import CerebelumError, ExecutionError, InternalError, PlanError, RunCancelled
 from cerebelum_nb.model import lines
 from cerebelum_nb.model.events import (
+    AttemptFinished,
     AttemptOutput,
     AttemptStarted,
     AttemptSubmitted,
@@ -46,7 +47,7 @@ class Teller:
 
     def __init__(self, run: Run, marks: lines.Marks, *, running: bool) -> None:
         self._run, self._marks, self._running = run, marks, running
-        self._told = 0  # events
+        self._told, self._prints = 0, lines.Prints()  # events
         self._slept: set[tuple[int, int, bool]] = set()  # told once: a poll sleeps again and again, and says so
         self._begun: dict[int, float] = {}  # local tasks that run and are not announced yet -> since when
         self._ended = threading.Event()
@@ -62,6 +63,15 @@ class Teller:
             unwatch()
         self.tell()
 
+    def _printed(self, event: AttemptOutput | AttemptFinished) -> None:
+        step = self._run.plan.names[event.task]
+        if isinstance(event, AttemptOutput):
+            told = [(str(event.stream), self._prints.take(step, event.stream, event.text))]
+        else:
+            told = self._prints.end(step)
+        for stream, text in told:
+            _write(sys.stderr if stream == "stderr" else sys.stdout, text)
+
     def _wake(self, ended: bool) -> None:  # noqa: FBT001  the watcher's protocol
         if ended:
             self._ended.set()
@@ -71,9 +81,8 @@ class Teller:
         new = self._run.events[self._told :]
         self._told += len(new)
         for event in new:
-            if isinstance(event, AttemptOutput):
-                step = self._run.plan.names[event.task]
-                _write(sys.stderr if event.stream == "stderr" else sys.stdout, lines.printed(step, event.text))
+            if isinstance(event, AttemptOutput | AttemptFinished):
+                self._printed(event)
             elif isinstance(event, AttemptSubmitted | AttemptStarted):
                 self._starts(event)
             elif isinstance(event, TaskPaused):

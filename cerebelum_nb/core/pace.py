@@ -2,7 +2,7 @@
 
 WINDOW_MOST = 64
 AHEAD_S = 0.002  # a worker is sent about so much work at once
-LINE_S = 0.01  # and of a line: it has its worker for so long anyway
+LINE_S = 0.02  # and of a line: no other worker could have any of it sooner
 SPINS_IN_VAIN, SPINS_LEFT_OUT = 3, 50
 _FORGETS = 8  # so many short attempts make up for a long one
 

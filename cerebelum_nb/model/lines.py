@@ -14,6 +14,7 @@ from cerebelum_nb.model.view import Header, Row
 STEP_LINE: Final = re.compile(r" *(?P<step>\S.*) \[(?P<where>[A-Z0-9_-]+)\] (?P<rest>\S.*)")
 """A line about one step in the text of a chart."""
 
+LINE_LIMIT: Final = 1 << 16  # characters of a line without an end that are waited for
 _ERROR_LIMIT: Final = 160  # characters of an error beside its step; the whole is told at the end
 
 
@@ -122,9 +123,27 @@ def asks(row: Row, doing: str, answer: str, marks: Marks) -> str:
     return f"  {marks.paused} {_name(row)} waits for approval{what} - {answer}"
 
 
-def printed(step: str, text: str) -> str:
-    """What a step printed, with its name before each line."""
-    return "".join(f"{step} | {line}\n" for line in text.splitlines())
+class Prints:
+    """What steps print, in whole lines with the step's name before each, though it comes in pieces."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, str], str] = {}  # by step and stream: a line that has no end yet
+
+    def take(self, step: str, stream: str, text: str) -> str:
+        """The lines that are whole with this piece."""
+        lines = (self._begun.pop((step, stream), "") + text).splitlines(keepends=True)
+        if lines and lines[-1].splitlines()[0] == lines[-1] and len(lines[-1]) < LINE_LIMIT:
+            self._begun[step, stream] = lines.pop()
+        return "".join(f"{step} | {line.splitlines()[0]}\n" for line in lines)
+
+    def begun(self) -> set[str]:
+        """Steps that have printed the beginning of a line."""
+        return {step for step, _ in self._begun}
+
+    def end(self, step: str) -> list[tuple[str, str]]:
+        """A step has ended: by stream, what it has printed of a last line."""
+        ended = [key for key in self._begun if key[0] == step]
+        return [(stream, f"{step} | {self._begun.pop((step, stream))}\n") for _, stream in ended]
 
 
 def summary(header: Header, rows: Sequence[Row]) -> list[str]:

@@ -9,6 +9,7 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final
 
 from cerebelum_nb.model.events import PauseKind, Stream
@@ -16,7 +17,8 @@ from cerebelum_nb.protocols import NOTHING_SENT, After, Attempt, Executor, Outco
 from cerebelum_nb.runtime.following import Behind, Ticket
 from cerebelum_nb.runtime.job import Job
 
-FIRST: Final = 16  # attempts that are sent with the first one; then twice as many each time
+FIRST: Final = 16  # attempts that are sent with the first one; then twice as many each time, as long as
+QUICK_S: Final = 0.003  # they are made ready in this: a function that was never sent takes longer than a short step
 MORE: Final = 128  # that are sent at once at most
 MOST: Final = 384  # that are on their way at most
 GONE_S: Final = 5.0  # for so long a recalled attempt that has begun may take to stop
@@ -145,7 +147,7 @@ class Ahead:
         room = min(self._room, MOST - len(self._sent))
         if self._last is None or self._follow is None or room <= 0:
             return
-        self._room = min(2 * room, MORE)
+        began = monotonic()
         (task, number), attempts, behind = self._last, list[Attempt](), list[_Sent]()
         for follower in self._job.scheduler.followers(self._lane, task, room):
             after = After(task, number, follower.place)
@@ -156,6 +158,7 @@ class Ahead:
         for place, one in enumerate(behind[:sent]):
             one.number, one.stop = first + place, stop
             self._sent.append(one)
+        self._room = min(2 * room, MORE) if monotonic() - began < QUICK_S else max(1, room // 4)
         self._coming = sent == room
         self._last = (task, number) if self._coming else None  # else the line ends here
 

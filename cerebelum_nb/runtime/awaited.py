@@ -15,6 +15,7 @@ from cerebelum_nb.capture.kept import Codes
 from cerebelum_nb.context import Context
 from cerebelum_nb.errors import ExecutionError, Leftover, ResultLost
 from cerebelum_nb.model.events import AnyEvent, TaskResumed
+from cerebelum_nb.model.lines import Prints
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import SUCCEEDED
 from cerebelum_nb.model.typed import listed
@@ -76,7 +77,7 @@ class Awaited(Looks):
         self.keys: Mapping[str, str] = {}  # steps that have an idempotency key of another run than `root`
         self._host, self._approvals, self._about = host, approvals, about
         self._waiters: list[Callable[[], None]] = []
-        self._echoed = 0
+        self._echoed, self._prints = 0, Prints()
         self.moved = dict(wishes.person)
         self._lock = threading.Lock()
 
@@ -120,10 +121,14 @@ class Awaited(Looks):
     def echo(self) -> None:
         """Write what steps printed, and nobody has echoed yet, to this thread's standard output: ``step | line``."""
         with self._lock:
+            done, speaking = self._done.is_set(), set(self._speaking)  # first: what is over by now has said all
             self._echoed, new = self.printed(self._echoed)
-        for step, stream, text in new:
-            out = sys.stdout if stream == "stdout" else sys.stderr
-            out.write("".join(f"{step} | {line}\n" for line in text.splitlines()))
+            told = [(stream, self._prints.take(step, stream, text)) for step, stream, text in new]
+            for step in self._prints.begun():
+                if done or step not in speaking:
+                    told += self._prints.end(step)
+        for stream, text in told:
+            (sys.stdout if stream == "stdout" else sys.stderr).write(text)
 
     def _tell_displayed(self) -> None:
         """Say once where to look for what a stream of text cannot show."""

@@ -9,7 +9,7 @@ import msgspec
 from cerebelum_nb.errors import PlanError
 from cerebelum_nb.model import view
 from cerebelum_nb.model.critical import Outlooks
-from cerebelum_nb.model.events import AnyEvent, AttemptOutput
+from cerebelum_nb.model.events import AnyEvent, AttemptFinished, AttemptOutput
 from cerebelum_nb.model.plan import Plan
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.model.typed import nearest
@@ -46,6 +46,7 @@ class Looks:
         self._watchers = Watchers(loop, lambda: bool(self.state.dirty), ended)
         self._events: list[AnyEvent] = []
         self._printed: list[tuple[str, str, str]] = []
+        self._speaking: set[str] = set()  # steps that have printed and have not ended
         self._displaying: dict[str, None] = {}  # steps that displayed more than text, in order
         self._crashed: BaseException | None = None
         self.files: Folder | None = None  # where long outputs are
@@ -193,8 +194,11 @@ class Looks:
         for e in batch:
             if type(e) is AttemptOutput:
                 self._printed.append((names[e.task], e.stream, e.text))
+                self._speaking.add(names[e.task])
                 if e.shown > 0:
                     self._displaying[names[e.task]] = None
+            elif type(e) is AttemptFinished and self._speaking:
+                self._speaking.discard(names[e.task])
 
     def _task(self, step: str) -> int:
         if step not in self.plan.names:

@@ -15,7 +15,7 @@ from cerebelum_nb.wire.frames import Batch, Ended, Submit
 from cerebelum_nb.wire.gate import Left
 
 MOST: Final = 16  # attempts in one
-MOST_IN_LINE: Final = 64  # where each reads the result of the one before it
+MOST_IN_LINE: Final = 128  # where each reads the result of the one before it
 LIGHT_NBYTES: Final = 4096  # of one's arguments, or its result; what is heavier goes by itself
 
 

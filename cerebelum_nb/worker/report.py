@@ -45,7 +45,8 @@ FLUSH_S = 1.0  # a flush waits at most so long, on a machine that is busy elsewh
 FLUSHES_S = 0.25  # and all of an attempt's so long and a tenth of its time
 PIECE = 1 << 18  # characters in one frame
 DISPLAYS_NBYTES = 64 << 20  # of what one attempt displays; of the rest only the text
-ENDS_S = 0.002  # how attempts of a batch ended is sent this often
+ENDS_S = 0.003  # how attempts of a batch ended is sent this often
+WORTH_S = 0.0005  # and at once, where one took longer: what nobody knows of is lost with us
 TEXT_LIMIT = 1_000  # characters of what a step says about its progress or a pause
 
 
@@ -275,7 +276,8 @@ class Ends:
             self._first, self._since, self._busy_s = number, now, 0.0
         self._busy_s += end.decode_s + end.run_s + end.encode_s
         self._ends.append(end_of(end))
-        return not self._gate.leave(number, self._ends[-1]) or now - self._since > ENDS_S
+        has_room = self._gate.leave(number, self._ends[-1])
+        return not has_room or now - self._since > ENDS_S or end.run_s > WORTH_S
 
     def take(self) -> Ended:
         """All of them, to be sent now."""

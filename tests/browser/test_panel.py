@@ -328,6 +328,7 @@ def test_a_failed_remote_step_gives_the_line_that_replays_it_in_a_cell(app, tmp_
         dark(page)
         page.screenshot(path=SCREENS / f"{app}-replay-dark.png")
         night = faults(page)
+        page.focus(".cb-replaybox [aria-label='Copy this line']")  # the app's splash may have taken the focus
         page.keyboard.press("Escape")
         shut = page.locator(".cb-replaybox").is_hidden()
         back = page.evaluate("document.activeElement.textContent")

@@ -143,8 +143,24 @@ def test_utf_8_shows_the_marks():
     assert lines.marks_for("utf-8") == MARKS
 
 
-def test_prints_carry_their_steps_name_on_every_line():
-    assert lines.printed("load", "a\nb\n") == "load | a\nload | b\n"
+def test_what_a_step_prints_has_its_name_before_each_line_also_where_it_comes_in_pieces():
+    prints = lines.Prints()
+
+    told = [prints.take("load", "stdout", text) for text in ("a\nb", "c", "\n", "bar 1%\r", "")]
+    told.append(prints.take("load", "stderr", "oh"))
+    told.append(prints.take("sum", "stdout", "x\n"))
+
+    assert told == ["load | a\n", "", "load | bc\n", "load | bar 1%\n", "", "", "sum | x\n"]
+    assert prints.begun() == {"load"}
+    assert prints.end("load") == [("stderr", "load | oh\n")]
+    assert (prints.begun(), prints.end("load")) == (set(), [])
+
+
+def test_a_line_without_an_end_is_not_waited_for_for_ever():
+    prints = lines.Prints()
+
+    assert prints.take("s", "stdout", "x" * lines.LINE_LIMIT) == f"s | {'x' * lines.LINE_LIMIT}\n"
+    assert prints.begun() == set()
 
 
 def test_a_charts_line_about_a_step_can_be_read_again():
