@@ -146,10 +146,7 @@ class CoreExecutor:
         Args:
             attempts: Each follows the one before it.
             heard: For each: told what happens, and how it has ended; not `delivered` where it did not begin.
-            then: Called when those that were sent are on their way.
-
-        Returns:
-            How many were sent; the others must wait for their turn.
+            then: Called when those that were sent are on their way; the others must wait for their turn.
         """
         link = self.link
         return link.follow(attempts, heard, then) if link is not None else NOTHING_SENT
@@ -201,9 +198,13 @@ class CoreExecutor:
     def _died(self) -> None:
         self._died_at = monotonic()
 
-    async def gone(self, run: str, task: int, number: int) -> Outcome | None:
-        """Return when the code of an attempt that was cancelled no longer runs: how it ended, if it has said so."""
-        return await self._link.gone(run, task, number) if self._link is not None and self._link.alive else None
+    def gone(self, run: str, task: int, number: int) -> "asyncio.Future[Outcome | None]":
+        """Done when the code of an attempt that was just cancelled no longer runs: how it ended, if it has said so."""
+        left = self.link.left(run, task, number) if self.link is not None else None
+        if left is None:
+            left = asyncio.get_running_loop().create_future()
+            left.set_result(None)
+        return left
 
     async def answer(self, run: str, task: int, number: int, answer: Answer) -> None:
         """Tell a waiting attempt what somebody said; see `protocols.Executor.answer`.

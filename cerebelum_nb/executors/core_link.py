@@ -218,10 +218,10 @@ class Link:
         running.sent = perf_counter()
         return number
 
-    async def gone(self, run: str, task: int, number: int) -> Outcome | None:
-        """Return when the code of an attempt that was cancelled no longer runs: how it ended, if it has said so."""
+    def left(self, run: str, task: int, number: int) -> "asyncio.Future[Outcome | None] | None":
+        """Of an attempt that was cancelled and may not have stopped: how it ends."""
         left = found(self._leaving, run, task, number)
-        return await cast("asyncio.Future[Outcome]", left[1].outcome) if left is not None else None
+        return cast("asyncio.Future[Outcome | None]", left[1].outcome) if left is not None else None
 
     def withdraw(self, run: str, task: int, number: int) -> None:
         """Take an attempt back if no worker has it yet: its outcome says so then."""

@@ -185,12 +185,12 @@ class Courier:
     def recall(self, launched: Launched) -> None:
         """Stop a launched attempt."""
         ticket = self._back(launched)
-        launched.take_back()
+        left = launched.take_back()
         self._at_work[ticket.task, ticket.attempt] = Opening()  # further stops change nothing
-        self._enter(self._recalled(ticket, launched.began))
+        self._enter(self._recalled(ticket, launched.began, left))
 
-    async def _recalled(self, ticket: Ticket, began: float) -> None:
-        outcome = self._judged(ticket, await self._stopped(ticket, begins=True), began)
+    async def _recalled(self, ticket: Ticket, began: float, left: "asyncio.Future[Outcome] | None") -> None:
+        outcome = self._judged(ticket, await self._stopped(ticket, begins=True, left=left), began)
         del self._at_work[ticket.task, ticket.attempt]
         self._job.flush(ticket)
         self._job.scheduler.turn("", ticket, outcome=outcome)
@@ -365,15 +365,21 @@ class Courier:
         except Exception as exc:  # noqa: BLE001  recorded: a broken executor must not hang the run
             return Outcome("error", error=describe(exc), delivered=begins)
 
-    async def _stopped(self, ticket: Ticket, *, begins: bool) -> Outcome:
-        """An attempt was stopped. Where what the run did is undone next, it is said only when the step has ended."""
+    async def _stopped(self, ticket: Ticket, *, begins: bool, left: "asyncio.Future[Outcome] | None" = None) -> Outcome:
+        """An attempt was stopped. Where what the run did is undone next, it is said only when the step has ended.
+
+        Args:
+            left: Done when its code does not run, where that is known already.
+        """
         stopped = Outcome("cancelled", error=ErrorInfo("Cancelled", "stopped on the worker"), delivered=begins)
         if not begins or not hasattr(self._executor, "gone") or not self._job.scheduler.is_undoing():
             return stopped
-        end = asyncio.ensure_future(self._executor.gone(self._job.run, ticket.task, ticket.attempt))
+        end = left or asyncio.ensure_future(self._executor.gone(self._job.run, ticket.task, ticket.attempt))
         await asyncio.wait([end], timeout=UNDO_GRACE_S)
         ended = end.result() if end.done() else None
         end.cancel()
+        if ended is not None and ended.delivered:  # it had begun, and may have had its effect
+            self._job.scheduler.had_begun(ticket.task, ticket.attempt)
         # It may just have completed: then it is undone as what has.
         return ended if ended is not None and ended.kind == "ok" else stopped
 

@@ -171,6 +171,14 @@ class Scheduler(Following):
             pokes = self._after()
         call_all(pokes)
 
+    def had_begun(self, task: int, attempt: int) -> None:
+        """The same, found out later, of one whose worker is not known; nothing where it was told."""
+        with self._lock:
+            if self.state.phase[task] == SUBMITTED and self.state.attempt[task] == attempt:
+                self._write(AttemptStarted(self.state.seq + 1, self.now(), task, attempt, ""))
+            pokes = self._after()
+        call_all(pokes)
+
     def _begins(self, task: int, attempt: int, worker: str, now: float) -> None:
         if self.state.phase[task] == SUBMITTED and self.state.attempt[task] == attempt:
             self._write(AttemptStarted(self.state.seq + 1, now, task, attempt, worker))

@@ -1,5 +1,6 @@
 """What an executor says of attempts on their way, told to the scheduler; and why an attempt does nothing."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -85,7 +86,7 @@ class Launched(Heard):
     def __init__(self, courier: "Courier", job: Job, ticket: Ticket) -> None:
         super().__init__(courier, job, ticket)
         self.began = monotonic()
-        self.take_back: Callable[[], object] = _nothing
+        self.take_back: Callable[[], asyncio.Future[Outcome] | None] = _nothing
 
     def started(self, worker: str) -> None:
         """Its code begins to run."""

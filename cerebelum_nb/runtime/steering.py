@@ -76,7 +76,7 @@ class Steering(Log):
                         self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", why))
                 pokes = self._after()
             call_all(pokes)
-        for running in self._running(tasks):  # and not what has begun to undo them
+        for running in reversed(self._running(tasks)):  # the last ones first: none begins where an earlier one stops
             self._stop(*running)
 
     def abandon(self, why: str = "", *, undoing: bool = False) -> list[str]:

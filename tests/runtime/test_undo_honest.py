@@ -297,6 +297,48 @@ def test_what_undoes_a_step_and_cannot_travel_is_found_before_the_step_does_anyt
     assert not [note for note in getattr(error, "__notes__", ()) if "effect" in note]
 
 
+# many at once -------------------------------------------------------------------------------------------------------
+
+MANY = """
+from cerebelum_nb import step, workflow
+
+def undo(context, inputs):
+    with open(inputs["log"], "a") as out:
+        out.write(f"undone {context.step_name}\\n")
+
+def made(name):
+    source = f"def {name}(context, inputs):\\n    import time; time.sleep(0.002)\\n"
+    source += f"    with open(inputs['log'], 'a') as out: out.write('did {name}\\\\n')\\n"
+    exec(source, globals())
+    return step(executor="distributed", compensate=undo)(globals()[name])
+
+steps = [made(f"s{n}") for n in range(300)]
+
+@workflow
+def many(wf): wf.timeline(steps)
+"""
+
+
+def test_of_many_steps_on_workers_that_are_cancelled_each_that_had_its_effect_is_undone_or_named(session, tmp_path):
+    names = {"__name__": "__main__"}
+    exec(MANY, names)
+
+    for enough in (1, 20, 60):
+        log = tmp_path / f"log {enough}"
+        run = session.run(names["many"], {"log": str(log)})
+        soon_true(lambda run=run, enough=enough: len(run.outputs) >= enough, "so many")
+        run.cancel()
+        ended(run)
+        told = [line.split() for line in log.read_text().splitlines()]
+        did, undone = ({name for what, name in told if what == kind} for kind in ("did", "undone"))
+        named = {
+            note.split("'")[1] for note in getattr(run.error(), "__notes__", ()) if "may have had its effect" in note
+        }
+
+        assert run.status == "compensated"
+        assert did - undone <= named
+
+
 # loops --------------------------------------------------------------------------------------------------------------
 
 
