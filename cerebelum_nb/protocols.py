@@ -134,7 +134,7 @@ class Signals(Protocol):
         """It waits for room for a large value, and nothing new of its run begins; or, without words, it has some."""
 
 
-class Heard(Signals, Protocol):
+class Listener(Signals, Protocol):
     """Signals of an attempt that nobody awaits; and a future's words for how it ended."""
 
     def ran(self, worker: str) -> None:

@@ -15,7 +15,7 @@ from cerebelum_nb.errors import CaptureError, ExecutorError, WireError
 from cerebelum_nb.executors.core_process import CoreProcess, in_thread
 from cerebelum_nb.model.events import ErrorInfo
 from cerebelum_nb.model.pools import Pool
-from cerebelum_nb.protocols import NOTHING_SENT, Answer, Attempt, Heard, Outcome, Sent, Signals
+from cerebelum_nb.protocols import NOTHING_SENT, Answer, Attempt, Listener, Outcome, Sent, Signals
 from cerebelum_nb.rules.elsewhere import add_one
 from cerebelum_nb.wire.frames import Drain, Look, Resize, Seats
 from cerebelum_nb.wire.pieces import LIMIT_NBYTES
@@ -140,7 +140,7 @@ class CoreExecutor:
             self._given_up.discard(key)
             self._saw.pop(key, None)
 
-    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Heard], then: Callable[[], object]) -> Sent:
+    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Listener], then: Callable[[], object]) -> Sent:
         """Send attempts before what they follow has ended, so that the same worker goes on with them at once.
 
         Args:

@@ -23,7 +23,7 @@ from cerebelum_nb.executors.room import Room, tell
 from cerebelum_nb.executors.sending import Sending, encoded_call, is_light
 from cerebelum_nb.executors.stored import large_values
 from cerebelum_nb.model.events import ErrorInfo
-from cerebelum_nb.protocols import NOTHING_SENT, Answer, Attempt, Heard, Outcome, Sent, Signals
+from cerebelum_nb.protocols import NOTHING_SENT, Answer, Attempt, Listener, Outcome, Sent, Signals
 from cerebelum_nb.wire import channel
 from cerebelum_nb.wire.frames import (
     AnyFrame,
@@ -165,7 +165,7 @@ class Link:
         """What it has, by number: the attempt, and for how many seconds a worker may have had it."""
         return at_work(self._running)
 
-    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Heard], then: Callable[[], object]) -> Sent:
+    def follow(self, attempts: Sequence[Attempt], heard: Sequence[Listener], then: Callable[[], object]) -> Sent:
         """Send attempts before what they follow has ended: the same as `launch`, for all of them."""
         before, first, sent = self._sending.number_of(attempts[0]), self._last_id + 1, 0
         if not before or not self.alive or self._distrust is not None:
@@ -194,7 +194,7 @@ class Link:
         number = self._at_once(attempt, signals, Told(ended)) if self.alive and is_light(attempt) else 0
         return functools.partial(self._take_back, number) if number else None
 
-    def _at_once(self, attempt: Attempt, signals: Signals, outcome: Told | Heard, before: int = 0) -> int:
+    def _at_once(self, attempt: Attempt, signals: Signals, outcome: Told | Listener, before: int = 0) -> int:
         """Send an attempt for which nobody has to wait: its number; 0 for one that needs more."""
         began = perf_counter()
         shipped = self._sending.ship(attempt)

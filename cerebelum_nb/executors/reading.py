@@ -13,7 +13,7 @@ from cerebelum_nb.errors import PayloadRejected
 from cerebelum_nb.executors.large import LargeValues
 from cerebelum_nb.executors.skew import Skew
 from cerebelum_nb.model.events import ErrorInfo
-from cerebelum_nb.protocols import Attempt, Heard, Outcome, Signals
+from cerebelum_nb.protocols import Attempt, Listener, Outcome, Signals
 from cerebelum_nb.seal import Address, unseal, worker_key
 from cerebelum_nb.wire.batches import End, ends_of
 from cerebelum_nb.wire.frames import Ended, Finished, Paused, Piece
@@ -56,7 +56,7 @@ class Running(msgspec.Struct, weakref=True):
 
     attempt: Attempt
     signals: Signals
-    outcome: "asyncio.Future[Outcome] | Told | Heard"
+    outcome: "asyncio.Future[Outcome] | Told | Listener"
     began: float = 0.0  # when we began to make it ready
     sent: float = 0.0  # when it was
     got: float = 0.0  # when Core had it, by Core's clock

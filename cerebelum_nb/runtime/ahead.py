@@ -17,9 +17,11 @@ from cerebelum_nb.protocols import NOTHING_SENT, After, Attempt, Executor, Outco
 from cerebelum_nb.runtime.following import Behind, Ticket
 from cerebelum_nb.runtime.job import Job
 
-FIRST: Final = 16  # attempts that are sent with the first one; then twice as many each time, as long as
-QUICK_S: Final = 0.003  # they are made ready in this: a function that was never sent takes longer than a short step
+FIRST: Final = 16  # attempts that are sent with the first one; then twice as many each time
 MORE: Final = 128  # that are sent at once at most
+QUICK_S: Final = (
+    0.003  # where they take longer to make ready, fewer are: functions that were never sent hold up the loop
+)
 MOST: Final = 384  # that are on their way at most
 GONE_S: Final = 5.0  # for so long a recalled attempt that has begun may take to stop
 

@@ -172,7 +172,7 @@ class Scheduler(Following):
         call_all(pokes)
 
     def had_begun(self, task: int, attempt: int) -> None:
-        """The same, found out later, of one whose worker is not known; nothing where it was told."""
+        """A submitted attempt that was stopped had begun, as is found out now. Does nothing where that was told."""
         with self._lock:
             if self.state.phase[task] == SUBMITTED and self.state.attempt[task] == attempt:
                 self._write(AttemptStarted(self.state.seq + 1, self.now(), task, attempt, ""))

@@ -76,7 +76,8 @@ class Steering(Log):
                         self._write(TaskFinished(self.state.seq + 1, now, task, "cancelled", "rule", why))
                 pokes = self._after()
             call_all(pokes)
-        for running in reversed(self._running(tasks)):  # the last ones first: none begins where an earlier one stops
+        # Not what has begun to undo them. The last ones first: none begins where an earlier one stops.
+        for running in reversed(self._running(tasks)):
             self._stop(*running)
 
     def abandon(self, why: str = "", *, undoing: bool = False) -> list[str]:
