@@ -4,8 +4,9 @@ import re
 import signal
 
 import nbformat
-import psutil
 import pytest
+
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.kernel
 
@@ -102,8 +103,4 @@ def test_an_interrupt_cancels_the_run_in_the_kernel_and_nothing_is_left(cli, not
     cancelled, onward = err.splitlines(keepends=True)
     assert cancelled == "Cancelled: run 1 of napping was cancelled while nap ran; 0 of 1 steps had finished\n"
     assert re.fullmatch(r"This is run (\S+); `cerebelum resume \S+ \1` goes on\n", onward)
-    assert not alive(int(line.split("|")[1]))
-
-
-def alive(pid):
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    assert is_gone(int(line.split("|")[1]))

@@ -13,7 +13,8 @@ from cerebelum_nb import Session
 from cerebelum_nb.config import Settings
 from cerebelum_nb.testing.chaos.proxy import Proxy
 
-from remote_kit import Heard, attempt, begin, cell, is_gone, pid_in, run, sleeper, until  # isort: skip  by served_kit
+from remote_kit import Heard, attempt, begin, cell, pid_in, run, sleeper, until  # isort: skip  by served_kit
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.asyncio
 STEP = "import os\ndef step(x):\n    print('hi', x)\n    return x + 1, os.getpid(), os.getppid()"

@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 from served_kit import ServedForTest
 
-from remote_kit import begin, cell, is_gone, pid_in, run, sleeper, until  # isort: skip  by served_kit
+from remote_kit import begin, cell, pid_in, run, sleeper, until  # isort: skip  by served_kit
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.asyncio
 ONE = "def step():\n    return 1"

@@ -9,7 +9,8 @@ from served_kit import ServedForTest
 
 from cerebelum_nb.testing.chaos.proxy import Proxy
 
-from remote_kit import Heard, begin, cell, is_gone, pid_in, run, sleeper, until  # isort: skip  by served_kit
+from remote_kit import Heard, begin, cell, pid_in, run, sleeper, until  # isort: skip  by served_kit
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.asyncio
 ONE = "def step(x):\n    return x"

@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from remote_kit import cell, is_gone
+from remote_kit import cell
 
 from cerebelum_nb import ExecutionError, PlanError, Session, step, workflow
 from cerebelum_nb.model.events import AttemptFinished, AttemptOutput, AttemptProgress, AttemptStarted
 from cerebelum_nb.model.state import RunState
 from cerebelum_nb.store import journal
+from tests.process_kit import is_gone
 
 DEADLINE = 30
 STOPPED_S = 5.0  # whatever a step does, it has stopped by then

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import psutil
 
 from cerebelum_nb.codec import whole
 from cerebelum_nb.protocols import Attempt
@@ -92,13 +91,6 @@ async def until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -
         assert time.monotonic() - began < deadline_s, f"not within {deadline_s} s"
         await asyncio.sleep(0.005)
     return time.monotonic() - began
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 MARK = "    import os; open(path, 'w').write(str(os.getpid()))\n"  # the first line of a step that says where it runs

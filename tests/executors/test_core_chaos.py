@@ -9,10 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-from remote_kit import MARK, Heard, attempt, begin, cell, is_gone, pid_in, run, sleeper, until
+from remote_kit import MARK, Heard, attempt, begin, cell, pid_in, run, sleeper, until
 
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.model.pools import Pool
+from tests.process_kit import is_gone
 
 HERE = str(Path(__file__).parent)
 

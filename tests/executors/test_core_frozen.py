@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 import pytest_asyncio
-from remote_kit import Heard, attempt, begin, cell, is_gone, pid_in, run, sleeper, until
+from remote_kit import Heard, attempt, begin, cell, pid_in, run, sleeper, until
 
 from cerebelum_nb import ExecutionError, Session, step, workflow
 from cerebelum_nb.config import Settings
@@ -19,6 +19,7 @@ from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.model.events import AttemptOutput
 from cerebelum_nb.model.pools import Pool
 from cerebelum_nb.protocols import Outcome
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.timeout(120)
 DEADLINE = 60

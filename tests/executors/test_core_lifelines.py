@@ -14,7 +14,7 @@ import grpc.aio
 import psutil
 import pytest
 import pytest_asyncio
-from remote_kit import C_CODE, Heard, begin, cell, is_gone, pid_in, run, sleeper, until
+from remote_kit import C_CODE, Heard, begin, cell, pid_in, run, sleeper, until
 
 from cerebelum_nb.core import service
 from cerebelum_nb.core.spawn import Nursery
@@ -23,6 +23,7 @@ from cerebelum_nb.seal import new_key
 from cerebelum_nb.wire.channel import METHOD, SERVICE, TOKEN
 from cerebelum_nb.wire.frames import Place
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
+from tests.process_kit import is_gone
 
 HERE = str(Path(__file__).parent)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-from remote_kit import DEADLINE_S, MARK, Heard, cell, is_gone, paused, pid_in, run, say, until
+from remote_kit import DEADLINE_S, MARK, Heard, cell, paused, pid_in, run, say, until
 
 from cerebelum_nb.capture import ship
 from cerebelum_nb.codec import encode
@@ -22,6 +22,7 @@ from cerebelum_nb.protocols import Answer, Outcome
 from cerebelum_nb.seal import Address, key_to_workers, new_key, seal
 from cerebelum_nb.wire.frames import Code, Paused, Place, Printed, Submit
 from cerebelum_nb.wire.ledger import NBYTES, Ledger
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.asyncio
 HERE = str(Path(__file__).parent)

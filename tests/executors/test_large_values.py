@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
-from remote_kit import Heard, attempt, begin, cell, is_gone, pid_in, until
+from remote_kit import Heard, attempt, begin, cell, pid_in, until
 
 from cerebelum_nb import Session, step, workflow
 from cerebelum_nb.codec import Large
@@ -21,6 +21,7 @@ from cerebelum_nb.errors import ExecutorError
 from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.model.pools import Pool
 from tests.disk_kit import small_disk
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.timeout(90)
 DEADLINE = 60

@@ -15,7 +15,7 @@ from cerebelum_nb.config import Settings
 from cerebelum_nb.errors import ExecutorError, NotActiveYet, RunCancelled
 from cerebelum_nb.executors.roster import Worker
 from cerebelum_nb.model.pools import Pool
-from tests.executors.remote_kit import is_gone
+from tests.process_kit import is_gone
 
 DEADLINE_S = 30
 

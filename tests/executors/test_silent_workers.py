@@ -5,9 +5,10 @@ import signal
 
 import pytest
 import pytest_asyncio
-from remote_kit import C_CODE, begin, cell, is_gone, pid_in, run, sleeper, until
+from remote_kit import C_CODE, begin, cell, pid_in, run, sleeper, until
 
 from cerebelum_nb.executors.core import CoreExecutor
+from tests.process_kit import is_gone
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 SILENT_S = 1.5

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 import pytest_asyncio
-from remote_kit import Heard, begin, cell, is_gone, pid_in, run, sleeper, until
+from remote_kit import Heard, begin, cell, pid_in, run, sleeper, until
 from test_core_lifelines import kernel, wait_until
 
 from cerebelum_nb import Session, step, workflow
@@ -19,6 +19,7 @@ from cerebelum_nb.executors.core import CoreExecutor
 from cerebelum_nb.executors.orphans import remove_orphans
 from cerebelum_nb.notebook import workers
 from cerebelum_nb.notebook.arguments import Arguments
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.timeout(120)
 

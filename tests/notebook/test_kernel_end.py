@@ -10,6 +10,8 @@ import psutil
 import pytest
 from kerneldriver import Kernel
 
+from tests.process_kit import is_gone
+
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(60)]
 PROMISED_S = 2.0
 
@@ -53,7 +55,7 @@ def working(tmp_path):
 def left_after(processes, socket, began):
     until = began + PROMISED_S
     while time.monotonic() < until:
-        left = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        left = [p for p in processes if p.is_running() and not is_gone(p.pid)]
         if not left and not socket.parent.exists():
             return []
         time.sleep(0.02)

@@ -4,8 +4,9 @@ import json
 import os
 import time
 
-import psutil
 import pytest
+
+from tests.process_kit import is_gone
 
 pytestmark = pytest.mark.kernel
 
@@ -152,7 +153,7 @@ def test_a_step_that_does_not_want_to_stop_is_gone_soon(nb, how):
             assert nb.answer_to(answer.widgets[0], 950)["ok"]
         elif how == "run.cancel":
             nb("run.cancel()")
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while not is_gone(pid):
         assert time.monotonic() - since < STOPPED_S + 2 * (how == "timeout")
         time.sleep(0.01)
 

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from cerebelum_nb.capture import ship
@@ -35,6 +34,7 @@ from cerebelum_nb.wire.frames import (
     Welcome,
 )
 from cerebelum_nb.wire.line import Splitter, packed
+from tests.process_kit import is_gone
 
 KEY = new_key()
 
@@ -383,10 +383,3 @@ def until(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
-
-
-def is_gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
